@@ -1,0 +1,3 @@
+import disco.cli
+
+raise SystemExit(disco.cli.main())
