@@ -1,0 +1,234 @@
+"""Random numbers, in the two ways a run can have them.
+
+FixedRandom: picture k of seed s is the same alone, in a batch, after any resume: each generator is made new
+from a hash of (seed, k, purpose, place), so nothing is remembered and nothing global is touched.
+StreamRandom (compat dd57): the original's one stream, torch's global generator, drawn from in its order.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Place(Protocol):
+    """What of a Step matters here: the number of steps executed before it."""
+
+    @property
+    def i(self) -> int: ...
+
+
+class Randomness(Protocol):
+    """What the run asks for random numbers. Lists hold one generator per picture of the batch."""
+
+    def start_noise(self, shape: Sequence[int]) -> Tensor:
+        """[B, 3, H, W], standard normal, float32 on the CPU."""
+        ...
+
+    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        """[B, 3, H, W], standard normal, float32 on the CPU: the sampler's noise of this step."""
+        ...
+
+    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        """CPU generators for the sizes and offsets of the inner cuts."""
+        ...
+
+    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        """CPU generators for the parameters of the augmentations."""
+        ...
+
+    def pixel_noise(
+        self,
+        step: Place,
+        clip_index: int,
+        batch_index: int,
+        shape: Sequence[int],
+        device: torch.device | str,
+        picture: int,
+        layer: int = 0,
+    ) -> Tensor:
+        """`shape`, standard normal, float32, on `device`: noise that the augmentations add to cutouts.
+
+        picture: its position in the batch. layer: which of the noises of this one batch of cutouts.
+        """
+        ...
+
+    def perlin(self) -> list[torch.Generator]:
+        """CPU generators for the perlin init."""
+        ...
+
+    def fuzzy(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        """A CPU generator for the noise on a prompt; prompts are shared by the pictures of a batch."""
+        ...
+
+    def image_prompt(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        """A CPU generator for the cutouts of an image prompt; shared likewise."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to keep."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state()."""
+        ...
+
+
+class FixedRandom:
+    """Every generator from (seed, picture, purpose, place). Stateless; pixel noise apart, devices agree."""
+
+    def __init__(self, seed: int, pictures: Sequence[int]) -> None:
+        """pictures: the run's number of each picture of the batch, in its order."""
+        self.seed = seed
+        self.pictures = tuple(pictures)
+
+    def start_noise(self, shape: Sequence[int]) -> Tensor:
+        return self._normal("start", shape)
+
+    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        return self._normal("step", shape, step.i)
+
+    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        return self._each("crops", step.i, clip_index, batch_index)
+
+    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        return self._each("augments", step.i, clip_index, batch_index)
+
+    def pixel_noise(
+        self,
+        step: Place,
+        clip_index: int,
+        batch_index: int,
+        shape: Sequence[int],
+        device: torch.device | str,
+        picture: int,
+        layer: int = 0,
+    ) -> Tensor:
+        place = (step.i, clip_index, batch_index, layer)
+        generator = self._generator(self.pictures[picture], "pixels", *place, device=device)
+        return torch.randn(tuple(shape), generator=generator, device=device)
+
+    def perlin(self) -> list[torch.Generator]:
+        return self._each("perlin")
+
+    def fuzzy(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        return self._generator("all", "fuzzy", clip_index, prompt_index)
+
+    def image_prompt(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        return self._generator("all", "image_prompt", clip_index, prompt_index)
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        if state:
+            raise ValueError(f"random states of another mode: {', '.join(state)}; compat fixed has none")
+
+    def _generator(
+        self, picture: int | str, purpose: str, *place: int, device: torch.device | str = "cpu"
+    ) -> torch.Generator:
+        key = "/".join(map(str, (self.seed, picture, purpose, *place)))
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        # manual_seed takes 64 bits, read as signed on some devices: 63 are safe everywhere.
+        return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+    def _each(self, purpose: str, *place: int) -> list[torch.Generator]:
+        return [self._generator(k, purpose, *place) for k in self.pictures]
+
+    def _normal(self, purpose: str, shape: Sequence[int], *place: int) -> Tensor:
+        assert shape[0] == len(self.pictures), (tuple(shape), self.pictures)
+        one = tuple(shape[1:])
+        return torch.stack([torch.randn(one, generator=g) for g in self._each(purpose, *place)])
+
+
+class StreamRandom:
+    """One stream for everything: torch's global generators, seeded here, at once. For one picture at a time.
+
+    The places asked for do not matter, only the order of the draws. On CUDA the pixel noise comes from that
+    device's own global stream, as in the original.
+    """
+
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
+    @classmethod
+    def from_snapshot(cls, text: str) -> StreamRandom:
+        """Goes on from a snapshot(). Raises ValueError for a text that is none."""
+        stream = cls(0)
+        stream.restore({name: _tensor(data) for name, data in _pairs(text)})
+        return stream
+
+    def start_noise(self, shape: Sequence[int]) -> Tensor:
+        return torch.randn(tuple(shape))
+
+    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        return torch.randn(tuple(shape))
+
+    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        return [torch.default_generator]
+
+    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+        return [torch.default_generator]
+
+    def pixel_noise(
+        self,
+        step: Place,
+        clip_index: int,
+        batch_index: int,
+        shape: Sequence[int],
+        device: torch.device | str,
+        picture: int,
+        layer: int = 0,
+    ) -> Tensor:
+        if torch.device(device).type == "cuda":
+            return torch.randn(tuple(shape), device=device)
+        return torch.randn(tuple(shape)).to(device)
+
+    def perlin(self) -> list[torch.Generator]:
+        return [torch.default_generator]
+
+    def fuzzy(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        return torch.default_generator
+
+    def image_prompt(self, clip_index: int, prompt_index: int) -> torch.Generator:
+        return torch.default_generator
+
+    def state(self) -> dict[str, Tensor]:
+        """uint8 tensors: `cpu`, and `cuda:N` for each CUDA device in use."""
+        states = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            states |= {f"cuda:{n}": s for n, s in enumerate(torch.cuda.get_rng_state_all())}
+        return states
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Raises ValueError without a `cpu` state. CUDA devices that are not here are passed over."""
+        if "cpu" not in state:
+            raise ValueError("no random state of the CPU: compat dd57 needs one to go on")
+        torch.set_rng_state(state["cpu"].cpu())
+        for name, value in state.items():
+            if name.startswith("cuda:") and int(name[5:]) < torch.cuda.device_count():
+                torch.cuda.set_rng_state(value.cpu(), name)
+
+    def snapshot(self) -> str:
+        """state() as one line of ASCII (7 kB), for the text chunk of a PNG."""
+        return " ".join(
+            f"{name}={base64.b64encode(value.numpy().tobytes()).decode()}"
+            for name, value in self.state().items()
+        )
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return [(name, data) for name, _, data in (part.partition("=") for part in text.split())]
+
+
+def _tensor(data: str) -> Tensor:
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ValueError("the random state is damaged: it is not base64") from error
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)
