@@ -1,0 +1,242 @@
+"""Pictures in and out: tensor <-> PNG, init and prompt pictures, contact sheets. The only room of PIL."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from disco.errors import InputError, RunError
+from disco.png_file import check_png, read_metadata, with_metadata
+
+__all__ = [
+    "LoadedPicture",
+    "check_png",
+    "contact_sheet",
+    "from_uint8",
+    "load_picture",
+    "png_bytes",
+    "read_metadata",
+    "read_pixels",
+    "resize_lanczos",
+    "to_uint8",
+]
+
+Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
+_MAX_BYTES = 256 << 20  # of a picture file
+_MAX_SHEET = 8192  # longest side of a contact sheet, pixels
+_TRY = "Save it anew as an 8-bit PNG or JPEG."
+
+
+@dataclass(frozen=True)
+class LoadedPicture:
+    """A picture from outside: `tensor` [1, 3, h, w] in [-1, 1], and the SHA-256 of the bytes it came from."""
+
+    tensor: Tensor
+    sha256: str
+    source: str
+
+
+def to_uint8(picture: Tensor) -> Pixels:
+    """[3, H, W] in [-1, 1] (clamped) -> [H, W, 3] uint8 on the CPU; truncated, as the original does.
+
+    Raises RunError if a number is NaN: such a picture is lost, and black pixels would hide it.
+    """
+    unit = picture.detach().float().add(1).div(2).clamp(0, 1)
+    if bool(unit.isnan().any()):
+        raise RunError("the picture holds numbers that are no numbers (NaN). Try `precision: fp32`.")
+    array: Pixels = unit.mul(255).byte().permute(1, 2, 0).cpu().numpy()
+    return array
+
+
+def from_uint8(pixels: Pixels) -> Tensor:
+    """[H, W, 3] uint8 -> [1, 3, H, W] float32 in [-1, 1]."""
+    unit = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255)
+    return unit.mul(2).sub(1).unsqueeze(0).contiguous()
+
+
+def png_bytes(picture: Tensor | Pixels, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A PNG of `picture` ([3, H, W] in [-1, 1], or [H, W, 3] uint8), with `metadata` in its `disco` chunk."""
+    pixels = to_uint8(picture) if isinstance(picture, Tensor) else picture
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue() if metadata is None else with_metadata(buffer.getvalue(), metadata)
+
+
+def read_pixels(path: str | Path) -> Pixels:
+    """The pixels of one of our PNGs, [H, W, 3] uint8. Raises InputError."""
+    check_png(path)
+    return np.asarray(_decode(Path(path).read_bytes(), str(path)).convert("RGB"))
+
+
+def load_picture(
+    source: str,
+    *,
+    base_dirs: Sequence[Path] = (),
+    size: tuple[int, int] | None = None,
+    max_short_side: int | None = None,
+    as_stored: bool = False,
+    download: Callable[[str], bytes] | None = None,
+) -> LoadedPicture:
+    """Load an init or prompt picture from a path or URL.
+
+    base_dirs: a relative path is looked for in these, in order (default: the current directory).
+    size: (width, height) to resize to, Lanczos, whatever the shape, as the original does with init_image.
+    max_short_side: shrink, Lanczos, keeping the shape, until the shorter side is at most this.
+    as_stored: take the pixels as the original does (compat: dd57): EXIF orientation ignored, alpha dropped.
+        Else the picture is turned as its EXIF says and transparent parts lie on white.
+    download: fetches the bytes of a URL.
+    Raises InputError: missing, unreadable, no picture, cut off, too large.
+    """
+    if source.startswith(("http://", "https://")):
+        if download is None:
+            raise InputError(f"{source}: a web address; here only local pictures will do. Download it first.")
+        data = download(source)
+    else:
+        data = _read(source, base_dirs)
+    picture = _to_rgb(_decode(data, source), source, as_stored)
+    if size is not None:
+        picture = resize_lanczos(picture, size)
+    elif max_short_side is not None and min(picture.size) > max_short_side:
+        short = min(picture.size)
+        width, height = picture.size
+        picture = resize_lanczos(picture, (width * max_short_side // short, height * max_short_side // short))
+    return LoadedPicture(from_uint8(np.asarray(picture)), hashlib.sha256(data).hexdigest(), source)
+
+
+def resize_lanczos(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to size = (width, height) by PIL's Lanczos filter, whatever the shape of `picture`."""
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _read(source: str, base_dirs: Sequence[Path]) -> bytes:
+    wanted = Path(source).expanduser()
+    places = [wanted] if wanted.is_absolute() else [base / wanted for base in base_dirs or (Path(),)]
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        looked = ", ".join(str(place) for place in places)
+        raise InputError(f"{source}: no such picture. Looked for {looked}.")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file but a folder or device. Give one picture.")
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB. Shrink the picture first.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _decode(data: bytes, source: str) -> Image.Image:
+    """Decode fully, so that a cut off file is an error here and not hours later."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+            picture.load()
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise InputError(f"{source}: more than {most} million pixels. Shrink the picture first.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{source}: not a picture in a known format. {_TRY}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{source}: a damaged picture ({error}). {_TRY}") from error
+    return picture
+
+
+def _to_rgb(picture: Image.Image, source: str, as_stored: bool) -> Image.Image:
+    if not as_stored:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise InputError(f"{source}: a picture of floating-point numbers, whose range is unknown. {_TRY}")
+    if picture.mode.startswith("I"):  # 16-bit grey, which PIL's own convert would cut at 255
+        wide = np.asarray(picture)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise InputError(f"{source}: a picture of more than 16 bits. {_TRY}")
+        picture = Image.fromarray((wide.astype(np.uint32) // 257).astype(np.uint8))
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    if as_stored or not has_alpha:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def contact_sheet(
+    pictures: Sequence[Pixels],
+    labels: Sequence[str] | None = None,
+    columns: int | None = None,
+    *,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+) -> Pixels:
+    """One picture [H, W, 3] uint8 of all, row by row, each in the middle of a cell as large as the largest.
+
+    labels: one text below each; row_labels and column_labels: texts at the left of rows and above columns.
+    columns: default as many as column_labels, else nearest to a square. Raises ValueError without pictures.
+    The sheet is shrunk when a side would be over 8192 pixels.
+    """
+    if not pictures:
+        raise ValueError("a contact sheet needs at least one picture")
+    columns = columns or (len(column_labels) if column_labels else math.ceil(math.sqrt(len(pictures))))
+    rows = math.ceil(len(pictures) / columns)
+    cell_w = max(picture.shape[1] for picture in pictures)
+    cell_h = max(picture.shape[0] for picture in pictures)
+    shrink = min(1.0, _MAX_SHEET / (cell_w * columns), _MAX_SHEET / (cell_h * rows))
+    cell_w, cell_h = max(1, int(cell_w * shrink)), max(1, int(cell_h * shrink))
+    pen = _Pen(size=min(24, max(11, cell_w // 16)))
+    gap = max(2, cell_w // 64)
+    left = pen.width(row_labels) + gap if row_labels else 0
+    top = pen.height + gap if column_labels else 0
+    below = pen.height if labels else 0
+    sheet = Image.new(
+        "RGB", (left + columns * (cell_w + gap) - gap, top + rows * (cell_h + below + gap) - gap), "white"
+    )
+    for k, pixels in enumerate(pictures):
+        x, y = left + k % columns * (cell_w + gap), top + k // columns * (cell_h + below + gap)
+        picture = _shrunk(Image.fromarray(pixels), shrink)
+        sheet.paste(picture, (x + (cell_w - picture.width) // 2, y + (cell_h - picture.height) // 2))
+        if labels:
+            pen.write(sheet, labels[k], x, y + cell_h, cell_w)
+    for column, text in enumerate(column_labels or ()):
+        pen.write(sheet, text, left + column * (cell_w + gap), 0, cell_w)
+    for row, text in enumerate(row_labels or ()):
+        pen.write(sheet, text, 0, top + row * (cell_h + below + gap) + (cell_h - pen.height) // 2, left - gap)
+    return np.asarray(sheet)
+
+
+def _shrunk(picture: Image.Image, factor: float) -> Image.Image:
+    if factor >= 1:
+        return picture
+    return resize_lanczos(
+        picture, (max(1, int(picture.width * factor)), max(1, int(picture.height * factor)))
+    )
+
+
+class _Pen:
+    """PIL's own font, so that a sheet looks the same everywhere."""
+
+    def __init__(self, size: int) -> None:
+        self.font = ImageFont.load_default(size)
+        self.height = size + size // 2
+
+    def width(self, texts: Sequence[str]) -> int:
+        return math.ceil(max(self.font.getlength(text) for text in texts)) + 8
+
+    def write(self, sheet: Image.Image, text: str, x: int, y: int, width: int) -> None:
+        """Write in the middle of `width`, cut off with dots where it is too long."""
+        whole = text
+        while text and self.font.getlength(text) > width:
+            text = text[:-2] + "…" if len(text) > 2 else ""
+        text = text or whole[:1]
+        at = (x + (width - self.font.getlength(text)) / 2, y + self.height // 8)
+        ImageDraw.Draw(sheet).text(at, text, fill="black", font=self.font)
