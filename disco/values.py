@@ -1,0 +1,36 @@
+"""What every reader of settings needs: faults that know their place in a value, and how to quote a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Fault = tuple[tuple[Any, ...], str]
+
+
+class BadValue(ValueError):
+    """One or more faults of a value: each the keys that lead to the faulty part, and a sentence."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        super().__init__("; ".join(text for _, text in faults))
+
+
+def faults_of(error: ValueError, *under: Any) -> list[Fault]:
+    """The faults of any ValueError, seen from a value that holds the faulty one at the keys `under`."""
+    faults: tuple[Fault, ...] = error.faults if isinstance(error, BadValue) else (((), str(error)),)
+    return [((*under, *path), text) for path, text in faults]
+
+
+def show(value: Any) -> str:
+    """A value as an error quotes it: texts in quotes, long ones shortened."""
+    text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= 60 else text[:50] + "..." + text[-7:]
+
+
+def key_number(key: Any) -> int | None:
+    """A mapping key as a whole number from 0 ("40" from JSON counts), or None."""
+    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
+        return int(key)
+    return key if isinstance(key, int) and not isinstance(key, bool) and key >= 0 else None
