@@ -1,0 +1,164 @@
+"""Files that are either absent or whole, whatever kills the process; nothing is overwritten by accident."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from disco.errors import RunError
+
+_counter = itertools.count()
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:24] or "host"
+_TEMPORARY = re.compile(r"\.disco-([A-Za-z0-9]+)-(\d+)-\d+\.tmp")
+_STALE = 24 * 3600  # seconds: a temporary file of another machine is left alone until then
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
+_ADVICE = {
+    errno.ENOSPC: "the disk is full. Free some space and run again with --resume",
+    errno.EDQUOT: "your disk quota is used up. Free some space and run again with --resume",
+    errno.EACCES: "no permission to write there. Change the folder's owner or mode, or choose another --out",
+    errno.EPERM: "no permission to write there. Change the folder's owner or mode, or choose another --out",
+    errno.EROFS: "the disk is read-only. Choose another --out",
+    errno.ENOTDIR: "a file stands where a folder is needed. Move it away, or choose another --out",
+    errno.EEXIST: "a file stands where a folder is needed. Move it away, or choose another --out",
+    errno.ENAMETOOLONG: "the name is too long. Choose a shorter batch_name",
+    errno.ENOENT: "the folder is gone. Do not move or delete it during a run",
+    errno.EIO: "the disk reports an error. Check it, and choose another --out",
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside into a RunError that names the path and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        cause = _ADVICE.get(error.errno or 0, f"{error.strerror or error}. Choose another --out")
+        raise RunError(f"{path}: cannot be written: {cause}. Files written before are kept.") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RunError if no file can be written in `folder`."""
+    with disk_errors(folder):
+        _write_temporary(folder, b"probe").unlink()
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet: durable when this returns, absent or whole at any other moment.
+
+    Raises FileExistsError if `path` exists (it is left as it is), RunError if the disk refuses.
+    """
+    with disk_errors(path):
+        temporary = _write_temporary(path.parent, data)
+    try:
+        move_new(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write or replace a file: old or new, never a mixture. Not durable: a power cut may take it."""
+    with disk_errors(path):
+        temporary = _write_temporary(path.parent, data, durable=durable)
+        try:
+            os.replace(temporary, path)
+            if durable:
+                sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Rename to a name that must not exist yet, on the same disk. Raises FileExistsError, else RunError."""
+    taken = False
+    with disk_errors(target):
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            taken = True
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # No hard links here (FAT, some network disks): the run's lock keeps other runs out of its names.
+            taken = target.exists()
+            if not taken:
+                os.rename(source, target)
+        else:
+            source.unlink()
+        sync_folder(target.parent)
+    if taken:
+        raise FileExistsError(errno.EEXIST, "exists already", str(target))
+
+
+def move_aside(path: Path, folder: Path) -> Path:
+    """Move a file into `folder` under its own name, or with -2, -3 ... if that is taken. Returns the path."""
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+    for n in itertools.count(1):
+        target = folder / (path.name if n == 1 else f"{path.stem}-{n}{path.suffix}")
+        try:
+            move_new(path, target)
+        except FileExistsError:
+            continue
+        return target
+    raise AssertionError("endless")
+
+
+def clean_temporaries(folder: Path) -> None:
+    """Remove what killed processes left in `folder`; leave the files of living ones and of other machines."""
+    with disk_errors(folder):
+        for entry in list(os.scandir(folder)) if folder.exists() else ():
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is None:
+                continue
+            with suppress(FileNotFoundError):
+                is_ours = match[1] == _HOST and not _is_alive(int(match[2]))
+                if is_ours or time.time() - entry.stat().st_mtime > _STALE:
+                    os.unlink(entry.path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks cannot; their names are durable at once or never
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_temporary(folder: Path, data: bytes, *, durable: bool = True) -> Path:
+    path = folder / f".disco-{_HOST}-{os.getpid()}-{next(_counter)}.tmp"
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid() or sys.platform == "win32":  # there os.kill(pid, 0) would stop it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives and belongs to another user
+        return True
+    return True

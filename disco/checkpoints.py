@@ -1,0 +1,135 @@
+"""Where a picture stands, so that it goes on exactly after a kill: safetensors after a SHA-256, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from disco.atomic_file import disk_errors, move_aside, write_new
+from disco.errors import ResumeError
+
+_NAME = re.compile(r"checkpoint-(\d{6,})\.disco")
+_FORMAT = 1
+_KEEP = 2  # the newest and the one before it, should the newest be damaged
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `step` executed steps of `pictures` rendered together; loaded tensors are on the CPU.
+
+    x_t and pred_x0: [B, 3, H, W]; history: what plms remembers; random_state: what randomness.state() gave;
+    start_state: the same at the start of the picture (compat: dd57 writes it into the PNG);
+    losses: name -> one number per picture; extra: anything else that JSON knows.
+    """
+
+    pictures: tuple[int, ...]
+    step: int
+    x_t: Tensor
+    pred_x0: Tensor | None = None
+    history: tuple[Tensor, ...] = ()
+    random_state: Mapping[str, Tensor] = field(default_factory=dict)
+    start_state: Mapping[str, Tensor] = field(default_factory=dict)
+    losses: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own names; the highest number is the newest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: tuple[Path, ...] = ()  # what `load` moved aside
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint, durable at return, then remove all but the last two. Raises RunError."""
+        data = _pack(checkpoint)
+        existing = self._numbered()
+        path = self.folder / f"checkpoint-{max(existing, default=0) + 1:06}.disco"
+        write_new(path, hashlib.sha256(data).digest() + data)
+        for number in sorted(existing, reverse=True)[_KEEP - 1 :]:
+            _remove(existing[number])
+        return path
+
+    def load(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None; damaged ones are renamed and named in `damaged`.
+
+        Raises ResumeError for one of another version of Disco.
+        """
+        self.damaged = ()
+        for _, path in sorted(self._numbered().items(), reverse=True):
+            with disk_errors(path):
+                data = path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                return _unpack(data[32:], path)
+            self.damaged += (move_aside(path, self.folder / "damaged"),)
+        return None
+
+    def clear(self) -> None:
+        """Remove all. Call it once the pictures are safely on disk."""
+        for path in self._numbered().values():
+            _remove(path)
+
+    def _numbered(self) -> dict[int, Path]:
+        with disk_errors(self.folder):
+            names = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return {int(path.stem.rpartition("-")[2]): path for path in names}
+
+
+def _remove(path: Path) -> None:
+    with disk_errors(path), suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _pack(checkpoint: Checkpoint) -> bytes:
+    tensors = {"x_t": checkpoint.x_t}
+    if checkpoint.pred_x0 is not None:
+        tensors["pred_x0"] = checkpoint.pred_x0
+    tensors |= {f"history.{n:04}": tensor for n, tensor in enumerate(checkpoint.history)}
+    tensors |= {f"random.{name}": tensor for name, tensor in checkpoint.random_state.items()}
+    tensors |= {f"start.{name}": tensor for name, tensor in checkpoint.start_state.items()}
+    plain = {
+        "format": _FORMAT,
+        "pictures": checkpoint.pictures,
+        "step": checkpoint.step,
+        "losses": checkpoint.losses,
+        "extra": checkpoint.extra,
+    }
+    # Clones, since safetensors refuses tensors that share memory.
+    saved = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    packed: bytes = safetensors.torch.save(saved, metadata={"disco": json.dumps(plain)})
+    return packed
+
+
+def _unpack(data: bytes, path: Path) -> Checkpoint:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    plain = json.loads(header["__metadata__"]["disco"])
+    if plain["format"] != _FORMAT:
+        raise ResumeError(
+            f"{path}: written by another version of Disco (format {plain['format']}, not {_FORMAT})."
+            " Resume with that version, or move the file away to start its picture anew."
+        )
+    tensors: dict[str, Tensor] = safetensors.torch.load(data)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
+
+    return Checkpoint(
+        pictures=tuple(plain["pictures"]),
+        step=plain["step"],
+        x_t=tensors["x_t"],
+        pred_x0=tensors.get("pred_x0"),
+        history=tuple(part("history.").values()),
+        random_state=part("random."),
+        start_state=part("start."),
+        losses=plain["losses"],
+        extra=plain["extra"],
+    )

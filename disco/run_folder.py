@@ -1,0 +1,252 @@
+"""One run's folder: its number, atomic writes, settings, pictures, checkpoints. The only room of paths.
+
+<out>/<batch_name>/<batch_name>(<run>)_0000.png        finished pictures, never overwritten
+                  /<batch_name>(<run>)_settings.yaml, _grid.png, _progress.png, _status.json
+                  /partials/<batch_name>(<run>)_0000-34%.png
+                  /retained/                           what a resume or a repair moved out of the way
+                  /.state/<run>/                       run.json, lock, checkpoints
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from disco import atomic_file
+from disco.checkpoints import Checkpoint, Checkpoints
+from disco.errors import InputError, ResumeError, RunError
+from disco.file_lock import FileLock
+from disco.png_file import check_png
+from disco.run_names import RunNames, check_batch_name, next_number, partial_steps, state_numbers
+
+__all__ = ["Checkpoint", "RunFolder", "RunSummary", "list_runs", "partial_steps"]
+
+Status = Literal["running", "interrupted", "finished"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run of a batch, as `--resume` lists it."""
+
+    run: int
+    state: Literal["rendering", "unfinished", "finished"]  # rendering: by a process that lives
+    done: int
+    of: int | None
+    settings: Path
+
+    def __str__(self) -> str:
+        of = "?" if self.of is None else self.of
+        return f"run {self.run}: {self.state}, {self.done} of {of} pictures ({self.settings})"
+
+
+def list_runs(out: Path, batch_name: str) -> list[RunSummary]:
+    """The runs with saved settings and state, lowest number first. Takes no lock, changes nothing."""
+    folder = out / check_batch_name(batch_name)
+    runs = []
+    for number in state_numbers(folder):
+        run = RunFolder(folder, batch_name, number)
+        if not run.names.settings.exists():
+            continue  # killed before it began
+        info = run.info
+        state: Literal["rendering", "unfinished", "finished"] = "unfinished"
+        if run.lock.is_held():
+            state = "rendering"
+        elif info.get("status") == "finished":
+            state = "finished"
+        done = len(run.names.pictures_there())
+        runs.append(RunSummary(number, state, done, info.get("n_batches"), run.names.settings))
+    return runs
+
+
+class RunFolder:
+    """Made by `create` or `open`, which take its lock; `close` it (or use `with`) to let it go."""
+
+    def __init__(self, folder: Path, batch_name: str, run: int) -> None:
+        self.folder = folder
+        self.run = run
+        self.names = RunNames(folder, batch_name, run)
+        self.lock = FileLock(self.names.state / "lock")
+        self.checkpoints = Checkpoints(self.names.state)
+
+    @classmethod
+    def create(cls, out: Path, batch_name: str) -> RunFolder:
+        """Start a new run under the next free number, also when several start at once.
+
+        Raises RunError if the folder cannot be written, InputError for a batch_name that names no folder.
+        """
+        folder = out / check_batch_name(batch_name)
+        states = folder / ".state"
+        with atomic_file.disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            atomic_file.check_writable(folder)
+        with atomic_file.disk_errors(states):
+            states.mkdir(exist_ok=True)
+            number = next_number(folder, batch_name)
+            while True:
+                try:
+                    (states / str(number)).mkdir()  # of several processes one alone succeeds
+                    break
+                except FileExistsError:
+                    number += 1
+        run = cls(folder, batch_name, number)
+        run._take()
+        run.update_info(status="running", started=_now())
+        return run
+
+    @classmethod
+    def open(cls, out: Path, batch_name: str, run: int | Literal["latest"] = "latest") -> RunFolder:
+        """Take up run number `run`, or the newest one that is not finished.
+
+        Raises ResumeError: no such run (the text lists all), or another process renders it now.
+        """
+        runs = list_runs(out, batch_name)
+        folder = out / batch_name
+        listing = "".join(f"\n  {summary}" for summary in runs) or " none."
+        if run == "latest":
+            unfinished = [summary.run for summary in runs if summary.state != "finished"]
+            if not unfinished:
+                raise ResumeError(f"{folder}: no unfinished run to resume. Runs here:{listing}")
+            run = unfinished[-1]
+        elif run not in [summary.run for summary in runs]:
+            raise ResumeError(f"{folder}: no run {run} to resume. Runs here:{listing}")
+        found = cls(folder, batch_name, run)
+        found._take()
+        return found
+
+    def _take(self) -> None:
+        if not self.lock.acquire():
+            info = self.info
+            raise ResumeError(
+                f"{self.folder}: run {self.run} is being rendered now, by process {info.get('pid')} on"
+                f" {info.get('host')}. Wait for it, or stop it first."
+            )
+        for folder in (self.folder, self.names.partials, self.names.state):
+            atomic_file.clean_temporaries(folder)
+        self.update_info(pid=os.getpid(), host=socket.gethostname())
+
+    def close(self) -> None:
+        self.lock.release()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What the run is: run.json
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What `update_info` stored: status, n_batches, seed ...; empty at first. Raises ResumeError."""
+        path = self.names.state / "run.json"
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ResumeError(f"{path}: cannot be read ({error}). Start a new run; pictures stay.") from error
+
+    def update_info(self, **values: Any) -> None:
+        """Add to run.json, or change, values that JSON knows. `n_batches` is what listings show."""
+        info = self.info | values | {"run": self.run, "updated": _now()}
+        atomic_file.replace(self.names.state / "run.json", json.dumps(info, indent=1).encode())
+
+    def mark(self, status: Status) -> None:
+        self.update_info(status=status)
+
+    # What is there
+
+    def finished_pictures(self) -> set[int]:
+        """Indices of the finished pictures. A torn file moves to retained/: its picture is rendered anew."""
+        whole = set()
+        for picture, path in self.names.pictures_there().items():
+            try:
+                check_png(path)
+            except InputError:
+                self._retire(path)
+            else:
+                whole.add(picture)
+        return whole
+
+    def missing(self, n: int) -> list[int]:
+        """Which of the pictures 0 .. n-1 are still to be rendered."""
+        return sorted(set(range(n)) - self.finished_pictures())
+
+    def retain(self, from_index: int) -> list[Path]:
+        """Move pictures `from_index` and later, with their partials and checkpoints, out of the way.
+
+        Returns where they are now, in retained/; no name there is taken twice.
+        """
+        moved = [self._retire(path) for path in self.names.from_picture(from_index)]
+        checkpoint = self.checkpoints.load()
+        if checkpoint is not None and max(checkpoint.pictures) >= from_index:
+            self.checkpoints.clear()
+        return moved
+
+    # What is written
+
+    def save_settings(self, text: str) -> Path:
+        """Write the run's settings, before its first picture."""
+        return self._write_new(self.names.settings, text.encode())
+
+    def save_picture(self, picture: int, png: bytes) -> Path:
+        """Write a finished picture, safely on disk when this returns. Raises RunError if it exists."""
+        return self._write_new(self.names.picture(picture), png)
+
+    def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
+        """Write a partial; one saved before an interruption is the same picture and stays."""
+        path = self.names.partial(picture, label, in_subfolder=in_subfolder)
+        with atomic_file.disk_errors(path.parent):
+            path.parent.mkdir(exist_ok=True)
+        return path if path.exists() else self._write_new(path, png)
+
+    def save_grid(self, png: bytes) -> Path:
+        """Write the contact sheet; one from before the run was extended moves to retained/."""
+        if self.names.grid.exists():
+            self._retire(self.names.grid)
+        return self._write_new(self.names.grid, png)
+
+    def write_progress(self, png: bytes) -> Path:
+        """Refresh the progress picture."""
+        atomic_file.replace(self.names.progress, png, durable=False)
+        return self.names.progress
+
+    def write_status(self, status: Mapping[str, Any]) -> Path:
+        """Refresh status.json: picture, of, step, steps, seconds_left, losses; run and time are added."""
+        text = json.dumps(_finite({**status, "run": self.run, "updated": _now()}), indent=1)
+        atomic_file.replace(self.names.status, text.encode(), durable=False)
+        return self.names.status
+
+    def _write_new(self, path: Path, data: bytes) -> Path:
+        try:
+            atomic_file.write_new(path, data)
+        except FileExistsError:
+            advice = "nothing is overwritten. Move it away and run again with --resume"
+            raise RunError(f"{path}: exists already, and {advice}.") from None
+        return path
+
+    def _retire(self, path: Path) -> Path:
+        return atomic_file.move_aside(path, self.names.retained)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as null, since other JSON readers refuse them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
