@@ -62,12 +62,13 @@ def steps_at(timesteps: Sequence[int], diffusion_steps: int, skip_steps: int = 0
     timesteps: rising, 0 <= t < diffusion_steps.
     Raises ValueError if skip_steps leaves nothing.
     """
-    if not 0 <= skip_steps < len(timesteps):
-        raise ValueError(f"skip_steps is {skip_steps}: it must be from 0 to {len(timesteps) - 1}")
+    count = len(timesteps)
+    if not 0 <= skip_steps < count:
+        raise ValueError(f"skip_steps is {skip_steps}: with {count} steps it must be from 0 to {count - 1}")
     bar = [1.0, *alphas_bar(diffusion_steps)[list(timesteps)].tolist()]
     # The networks have always been given this product rounded to float32, and schedules are read at its int.
     rescale = np.float32(1000 / diffusion_steps)
-    n = len(timesteps) - skip_steps
+    n = count - skip_steps
     return [
         Step(
             i=n - 1 - spaced,
