@@ -176,67 +176,87 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     columns: int | None = None,
     *,
-    row_labels: Sequence[str] | None = None,
-    column_labels: Sequence[str] | None = None,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
 ) -> Pixels:
     """One picture [H, W, 3] uint8 of all, row by row, each in the middle of a cell as large as the largest.
 
     labels: one text below each; row_labels and column_labels: texts at the left of rows and above columns.
     columns: default as many as column_labels, else nearest to a square. Raises ValueError without pictures.
-    The sheet is shrunk when a side would be over 8192 pixels.
+    The sheet is shrunk when its pictures side by side would be over 8192 pixels.
     """
     if not pictures:
         raise ValueError("a contact sheet needs at least one picture")
-    columns = columns or (len(column_labels) if column_labels else math.ceil(math.sqrt(len(pictures))))
+    columns = columns or len(column_labels) or math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     cell_w = max(picture.shape[1] for picture in pictures)
     cell_h = max(picture.shape[0] for picture in pictures)
     shrink = min(1.0, _MAX_SHEET / (cell_w * columns), _MAX_SHEET / (cell_h * rows))
     cell_w, cell_h = max(1, int(cell_w * shrink)), max(1, int(cell_h * shrink))
-    pen = _Pen(size=min(24, max(11, cell_w // 16)))
-    gap = max(2, cell_w // 64)
-    left = pen.width(row_labels) + gap if row_labels else 0
-    top = pen.height + gap if column_labels else 0
-    below = pen.height if labels else 0
-    sheet = Image.new(
-        "RGB", (left + columns * (cell_w + gap) - gap, top + rows * (cell_h + below + gap) - gap), "white"
-    )
+    pen, gap = _Pen(cell_w), max(2, cell_w // 64)
+    left, top, below = pen.width(row_labels), pen.height(column_labels), pen.height(labels or ())
+    width, height = left + columns * (cell_w + gap) - gap, top + rows * (cell_h + below + gap) - gap
+    sheet = Image.new("RGB", (width, height), "white")
+    for column, text in enumerate(column_labels):
+        pen.write(sheet, text, left + column * (cell_w + gap), 0, cell_w)
+    for row, text in enumerate(row_labels):
+        middle = top + row * (cell_h + below + gap) + (cell_h - pen.height([text])) // 2
+        pen.write(sheet, text, 0, middle, left)
     for k, pixels in enumerate(pictures):
         x, y = left + k % columns * (cell_w + gap), top + k // columns * (cell_h + below + gap)
         picture = _shrunk(Image.fromarray(pixels), shrink)
         sheet.paste(picture, (x + (cell_w - picture.width) // 2, y + (cell_h - picture.height) // 2))
         if labels:
             pen.write(sheet, labels[k], x, y + cell_h, cell_w)
-    for column, text in enumerate(column_labels or ()):
-        pen.write(sheet, text, left + column * (cell_w + gap), 0, cell_w)
-    for row, text in enumerate(row_labels or ()):
-        pen.write(sheet, text, 0, top + row * (cell_h + below + gap) + (cell_h - pen.height) // 2, left - gap)
     return np.asarray(sheet)
 
 
 def _shrunk(picture: Image.Image, factor: float) -> Image.Image:
     if factor >= 1:
         return picture
-    return resize_lanczos(
-        picture, (max(1, int(picture.width * factor)), max(1, int(picture.height * factor)))
-    )
+    width, height = (max(1, int(side * factor)) for side in picture.size)
+    return resize_lanczos(picture, (width, height))
 
 
 class _Pen:
-    """PIL's own font, so that a sheet looks the same everywhere."""
+    """Writes labels in PIL's own font, which looks the same everywhere, wrapped to the width of a cell."""
 
-    def __init__(self, size: int) -> None:
-        self.font = ImageFont.load_default(size)
-        self.height = size + size // 2
+    most_lines = 3
+
+    def __init__(self, cell_w: int) -> None:
+        self.cell_w = cell_w
+        self.size = min(24, max(11, cell_w // 16))
+        self.font = ImageFont.load_default(self.size)
+        self.line = self.size * 5 // 4
 
     def width(self, texts: Sequence[str]) -> int:
-        return math.ceil(max(self.font.getlength(text) for text in texts)) + 8
+        """Room for row labels, at most a cell's; 0 for none."""
+        lines = [line for text in texts for line in self._wrap(text)]
+        return math.ceil(max(map(self.font.getlength, lines))) + self.size if lines else 0
+
+    def height(self, texts: Sequence[str]) -> int:
+        """Room for the label with the most lines; 0 for none."""
+        return max((len(self._wrap(text)) for text in texts), default=0) * self.line + (4 if texts else 0)
 
     def write(self, sheet: Image.Image, text: str, x: int, y: int, width: int) -> None:
-        """Write in the middle of `width`, cut off with dots where it is too long."""
-        whole = text
-        while text and self.font.getlength(text) > width:
-            text = text[:-2] + "…" if len(text) > 2 else ""
-        text = text or whole[:1]
-        at = (x + (width - self.font.getlength(text)) / 2, y + self.height // 8)
-        ImageDraw.Draw(sheet).text(at, text, fill="black", font=self.font)
+        draw = ImageDraw.Draw(sheet)
+        for n, line in enumerate(self._wrap(text)):
+            at = (x + (width - self.font.getlength(line)) / 2, y + n * self.line)
+            draw.text(at, line, fill="black", font=self.font)
+
+    def _wrap(self, text: str) -> list[str]:
+        """At most `most_lines` lines, cut with dots where a line is too long or lines are left over."""
+        lines: list[str] = []
+        for word in text.split():
+            if lines and self.font.getlength(f"{lines[-1]} {word}") <= self.cell_w:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+        if len(lines) > self.most_lines:
+            lines = [*lines[: self.most_lines - 1], " ".join(lines[self.most_lines - 1 :])]
+        return [self._cut(line) for line in lines]
+
+    def _cut(self, line: str) -> str:
+        while len(line) > 1 and self.font.getlength(line) > self.cell_w:
+            line = line[:-2] + "…"
+        return line
