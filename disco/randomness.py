@@ -206,9 +206,12 @@ class StreamRandom:
         return states
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Raises ValueError without a `cpu` state. CUDA devices that are not here are passed over."""
+        """Raises ValueError without a whole `cpu` state. CUDA devices that are not here are passed over."""
         if "cpu" not in state:
             raise ValueError("no random state of the CPU: compat dd57 needs one to go on")
+        size, expected = state["cpu"].numel(), torch.get_rng_state().numel()
+        if size != expected:
+            raise ValueError(f"the random state is damaged: {size} bytes, not {expected}")
         torch.set_rng_state(state["cpu"].cpu())
         for name, value in state.items():
             if name.startswith("cuda:") and int(name[5:]) < torch.cuda.device_count():
