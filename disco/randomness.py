@@ -156,13 +156,6 @@ class StreamRandom:
     def __init__(self, seed: int) -> None:
         torch.manual_seed(seed)
 
-    @classmethod
-    def from_snapshot(cls, text: str) -> StreamRandom:
-        """Goes on from a snapshot(). Raises ValueError for a text that is none."""
-        stream = cls(0)
-        stream.restore({name: _tensor(data) for name, data in _pairs(text)})
-        return stream
-
     def start_noise(self, shape: Sequence[int]) -> Tensor:
         return torch.randn(tuple(shape))
 
@@ -224,9 +217,10 @@ class StreamRandom:
             for name, value in self.state().items()
         )
 
-
-def _pairs(text: str) -> list[tuple[str, str]]:
-    return [(name, data) for name, _, data in (part.partition("=") for part in text.split())]
+    def restore_snapshot(self, text: str) -> None:
+        """Goes on from a snapshot(). Raises ValueError for a text that is none."""
+        parts = (part.partition("=") for part in text.split())
+        self.restore({name: _tensor(data) for name, _, data in parts})
 
 
 def _tensor(data: str) -> Tensor:

@@ -117,17 +117,19 @@ def _guess(x_t: Tensor, step: Step, guided: Guided, clip: bool) -> tuple[Tensor,
 
 
 def make_symmetry(
-    horizontal: bool, vertical: bool, percents: Sequence[float], compat: str = "fixed"
+    n: int, horizontal: bool, vertical: bool, percents: Sequence[float], compat: str = "fixed"
 ) -> BeforeStep:
     """Makes the before_step that mirrors x_t when a share of the run is done.
 
-    horizontal: the left half is mirrored onto the right; vertical: the top half onto the bottom, after it.
-    percents: shares of the run, 0..1; 0 is before the first step, but never in compat "dd57" (quirk Q13).
+    n: steps of the whole run (Step.n), also when it is resumed. horizontal: mirrors the left half onto the
+    right; vertical: the top half onto the bottom, after it. percents: shares of the run, 0..1; 0 is before
+    the first step, but never in compat "dd57" (quirk Q13).
     """
+    last = n if compat == "dd57" else n - 1
+    moments = {min(int(n * (1 - share)), last) for share in percents}
 
     def before_step(x_t: Tensor, step: Step) -> Tensor:
-        last = step.n if compat == "dd57" else step.n - 1
-        if step.spaced not in {min(int(step.n * (1 - share)), last) for share in percents}:
+        if step.spaced not in moments:
             return x_t
         if horizontal:
             x_t = _mirror(x_t, -1)

@@ -6,6 +6,7 @@ Fakes are plain classes: `from tests.conftest import GaussianDenoiser`.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.diffusion import alphas_bar
+from disco.diffusion import Step, alphas_bar, predict_x0
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -56,6 +57,32 @@ class EightNumberClip:
         """Each text -> the embedding of the first colour it names, [P, 8]; without one, of white."""
         named = [next((c for c in self.COLOURS if c in text), "white") for text in texts]
         return torch.tensor([self.COLOURS[c] for c in named], dtype=torch.float32) @ self.MATRIX
+
+
+def toy_eps(x: Tensor, t: float) -> Tensor:
+    """The closed-form network of golden/README.md."""
+    columns = torch.arange(x.shape[-1])
+    return (
+        x * math.sin(t / 1000 * math.pi / 2)
+        + 0.1 * torch.tanh(x.roll(1, -1))
+        + 0.05 * torch.cos(t / 100 + columns)
+    )
+
+
+def toy_guided(x: Tensor, step: Step) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Its guidance."""
+    pull = -0.02 * (x - 0.3 * torch.sin(torch.arange(x.shape[-1]) / 3))
+    return toy_eps(x, step.t), pull * (1 + step.t / 1000), {}
+
+
+def guided_through_the_guess(x: Tensor, step: Step) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One pass that serves both: the gradient of -sum(0.01 (pred_x0 - 0.5)^2) through the network."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        eps = toy_eps(x, step.t)
+        loss = (0.01 * (predict_x0(x, eps, step) - 0.5) ** 2).sum((1, 2, 3))
+        (grad,) = torch.autograd.grad(-loss.sum(), x)
+    return eps.detach(), grad, {"toward": loss.detach()}
 
 
 def relative(ours: Tensor | np.ndarray, golden: np.ndarray) -> float:

@@ -151,7 +151,7 @@ def test_stream_goes_on_from_its_state(own_stream, through_text):
     expected = some_draws(stream)
     torch.manual_seed(0)
     if through_text:
-        stream = StreamRandom.from_snapshot(text)
+        stream.restore_snapshot(text)
     else:
         stream.restore(state)
     assert all(torch.equal(a, b) for a, b in zip(some_draws(stream), expected, strict=True))
@@ -172,4 +172,4 @@ def test_a_snapshot_fits_a_text_chunk(own_stream):
 )
 def test_a_damaged_snapshot(own_stream, text, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        StreamRandom.from_snapshot(text)
+        StreamRandom(0).restore_snapshot(text)

@@ -7,41 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.diffusion import make_steps, predict_x0, steps_at
+from disco.diffusion import make_steps, steps_at
 from disco.sampling import ddim, identity, make_symmetry, plms, start
-from tests.conftest import GaussianDenoiser, relative
+from tests.conftest import GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
 
 SHAPE = (1, 3, 8, 12)
 SKIP = 10
 
 
-def toy_eps(x, t):
-    """The closed-form network of golden/README.md."""
-    columns = torch.arange(x.shape[-1])
-    return (
-        x * math.sin(t / 1000 * math.pi / 2)
-        + 0.1 * torch.tanh(x.roll(1, -1))
-        + 0.05 * torch.cos(t / 100 + columns)
-    )
-
-
-def toy_guided(x, step):
-    pull = -0.02 * (x - 0.3 * torch.sin(torch.arange(x.shape[-1]) / 3))
-    return toy_eps(x, step.t), pull * (1 + step.t / 1000), {}
-
-
 def unguided(x, step):
     return toy_eps(x, step.t), None, {}
-
-
-def guided_through_the_guess(x, step):
-    """One pass that serves both: the gradient of -sum(0.01 (pred_x0 - 0.5)^2) through the network."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        eps = toy_eps(x, step.t)
-        loss = (0.01 * (predict_x0(x, eps, step) - 0.5) ** 2).sum((1, 2, 3))
-        (grad,) = torch.autograd.grad(-loss.sum(), x)
-    return eps.detach(), grad, {"toward": loss.detach()}
 
 
 def run_ddim(steps, noise, *, eta=0.8, guided=toy_guided, x0=None, skip=0, **options):
@@ -87,8 +62,8 @@ def init(golden_recipe):
         ("ddim25_eta0.8_clip_denoised", {"clip_denoised": True}),
         ("ddim25_eta0.8_nocond", {"guided": unguided}),
         ("ddim25_eta0.8_condgrad", {"guided": guided_through_the_guess}),
-        ("ddim25_eta0.8_symH", {"before_step": make_symmetry(True, False, [0.09], "dd57")}),
-        ("ddim25_eta0.8_symV", {"before_step": make_symmetry(False, True, [0.09, 0.5], "dd57")}),
+        ("ddim25_eta0.8_symH", {"before_step": make_symmetry(25, True, False, [0.09], "dd57")}),
+        ("ddim25_eta0.8_symV", {"before_step": make_symmetry(25, False, True, [0.09, 0.5], "dd57")}),
     ],
 )
 def test_ddim_goes_as_the_original(arrays, noise, case, options):
@@ -236,7 +211,7 @@ def test_gradients_stay_as_the_caller_has_them():
 @given(st.integers(2, 12), st.data())
 def test_ddim_goes_on_exactly_after_any_step(count, data):
     steps = make_steps(count, data.draw(st.integers(0, count - 2)))
-    noise, mirror = normals(count + 1, SHAPE), make_symmetry(True, False, [0.5])
+    noise, mirror = normals(count + 1, SHAPE), make_symmetry(len(steps), True, False, [0.5])
     whole = run_ddim(steps, noise, before_step=mirror)
     k = data.draw(st.integers(0, len(steps) - 1))
     draw = lambda step: noise[1 + step.i]  # noqa: E731
@@ -300,7 +275,7 @@ def test_starts():
 def test_symmetry_fires_once(steps, skip, percent, dd57, fixed):
     run, x = make_steps(steps, skip), torch.randn(SHAPE)
     for compat, moment in (("dd57", dd57), ("fixed", fixed)):
-        mirror = make_symmetry(True, False, [percent], compat)
+        mirror = make_symmetry(len(run), True, False, [percent], compat)
         fired = [step.i for step in run if mirror(x, step) is not x]
         assert fired == ([] if moment is None else [moment])
 
@@ -309,16 +284,16 @@ def test_symmetry_fires_once(steps, skip, percent, dd57, fixed):
 def test_symmetry_copies_left_to_right_then_top_to_bottom(width):
     x = torch.arange(6.0 * width).reshape(1, 1, 6, width)
     step = make_steps(2)[0]
-    across = make_symmetry(True, False, [0.0])(x, step)
+    across = make_symmetry(2, True, False, [0.0])(x, step)
     left = (width + 1) // 2  # a middle column stays
     assert torch.equal(across, across.flip(-1)) and torch.equal(across[..., :left], x[..., :left])
-    down = make_symmetry(False, True, [0.0])(x, step)
+    down = make_symmetry(2, False, True, [0.0])(x, step)
     assert torch.equal(down, down.flip(-2)) and torch.equal(down[..., :3, :], x[..., :3, :])
-    both = make_symmetry(True, True, [0.0])(x, step)
+    both = make_symmetry(2, True, True, [0.0])(x, step)
     assert torch.equal(both, both.flip(-1)) and torch.equal(both, both.flip(-2)) and both.shape == x.shape
 
 
 def test_without_symmetry_nothing_happens():
     x, step = torch.randn(SHAPE), make_steps(2)[0]
-    assert torch.equal(make_symmetry(False, False, [0.0])(x, step), x)
+    assert torch.equal(make_symmetry(2, False, False, [0.0])(x, step), x)
     assert identity(x, step) is x
