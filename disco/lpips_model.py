@@ -1,0 +1,87 @@
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924): a picture's distance from the init in VGG16's features."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from disco.errors import WeightsError
+
+_SLICES = {1: range(0, 4), 2: range(4, 9), 3: range(9, 16), 4: range(16, 23), 5: range(23, 30)}
+
+
+def build_lpips() -> nn.Module:
+    """lpips.LPIPS with VGG16 on the meta device: no random numbers drawn, no weights downloaded."""
+    import lpips
+
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore", UserWarning)  # lpips still spells torchvision's arguments the old way
+        network: nn.Module = lpips.LPIPS(pretrained=False, net="vgg", pnet_rand=True, verbose=False)
+    return network
+
+
+def lpips_state(network: nn.Module, vgg: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's VGG16 (features.N.*) and the package's own linear heads under the names in `network`.
+
+    Classifier layers are left out. Raises WeightsError if the heads are missing in the installed package.
+    """
+    import lpips
+
+    state = {name: own for name, own in network.state_dict().items() if name.startswith("scaling_layer.")}
+    state |= {
+        f"net.slice{part}.{index}.{kind}": vgg[f"features.{index}.{kind}"]
+        for part, indices in _SLICES.items()
+        for index in indices
+        for kind in ("weight", "bias")
+        if f"features.{index}.{kind}" in vgg
+    }
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
+    if not path.is_file():
+        raise WeightsError(f"{path}: the lpips package lacks its own weights. Install it again")
+    heads = torch.load(path, map_location="cpu", weights_only=True)  # lin0.model.1.weight, ...
+    for name, tensor in heads.items():
+        state[name] = tensor.float()
+        state[name.replace("lin", "lins.", 1)] = state[name]
+    return state
+
+
+class PerceptualNet:
+    """LPIPS against a fixed picture, whose features are computed once."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """network: an lpips.LPIPS with its weights; frozen here."""
+        self.network: Any = network.requires_grad_(False).eval()
+
+    def _features(self, pictures: Tensor) -> list[Tensor]:
+        import lpips
+
+        layers = self.network.net(self.network.scaling_layer(pictures))
+        return [lpips.normalize_tensor(layer) for layer in layers]
+
+    def prepare(self, init: Tensor) -> Callable[[Tensor], Tensor]:
+        """init: [1 or B, 3, H, W] in [-1, 1], sides >= 32.
+
+        Returns distance(pictures [B, 3, H, W] in [-1, 1]) -> [B] float32, with gradient; it raises ValueError
+        for pictures of another size.
+        """
+        if min(init.shape[2:]) < 32:
+            raise ValueError(f"init is {init.shape[3]}x{init.shape[2]}; LPIPS needs sides of at least 32")
+        with torch.no_grad():
+            targets = self._features(init.float())
+
+        def distance(pictures: Tensor) -> Tensor:
+            if pictures.shape[1:] != init.shape[1:]:
+                raise ValueError(f"pictures {list(pictures.shape)} against an init {list(init.shape)}")
+            layers = self._features(pictures.float())
+            parts = [
+                head((layer - target) ** 2).mean(dim=(1, 2, 3))  # [B]
+                for head, layer, target in zip(self.network.lins, layers, targets, strict=True)
+            ]
+            return torch.stack(parts).sum(dim=0)
+
+        return distance

@@ -1,0 +1,99 @@
+"""What a state dict seems to be: a UNet's architecture read off its tensors, compared with the known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from disco.unet import channel_mult, numbers
+
+Facts = dict[str, Any]
+_KINDS = (  # first words of a tensor's name -> what has such
+    ("model.diffusion_model.", "a Stable Diffusion checkpoint, which Disco cannot use"),
+    ("visual.", "a CLIP network"),
+    ("timestep_embed.", "a secondary network"),
+    ("features.", "a VGG network"),
+)
+
+
+def facts_of(architecture: Mapping[str, Any]) -> Facts:
+    """The part of an architecture that its tensors show (heads and the image size leave no trace)."""
+    side = int(architecture["image_size"])
+    multiples = channel_mult(architecture)
+    resolutions = numbers(architecture.get("attention_resolutions", "16"))
+    reductions = {side // int(resolution) for resolution in resolutions}
+    return {
+        "num_channels": int(architecture["num_channels"]),
+        "channel_mult": multiples,
+        "num_res_blocks": int(architecture["num_res_blocks"]),
+        "attention at": tuple(2**i for i in range(len(multiples)) if 2**i in reductions),
+        "learn_sigma": bool(architecture.get("learn_sigma", False)),
+        "resblock_updown": bool(architecture.get("resblock_updown", False)),
+        "use_scale_shift_norm": bool(architecture.get("use_scale_shift_norm", False)),
+        "class_cond": bool(architecture.get("class_cond", False)),
+        "patch": int(architecture.get("patch", 1)),
+    }
+
+
+def guess_unet(state: Mapping[str, Tensor]) -> Facts | None:
+    """The same facts from a guided-diffusion UNet's tensors; None if it is no such UNet."""
+    try:
+        return _guess(state)
+    except (KeyError, ZeroDivisionError, IndexError):
+        return None
+
+
+def _guess(state: Mapping[str, Tensor]) -> Facts:
+    blocks = 1 + max((int(n.split(".")[1]) for n in state if n.startswith("output_blocks.")), default=-1)
+    # What follows the ResBlock and perhaps the attention of a level's last output block doubles the grid.
+    upper = [i for i in range(blocks) for j in (1, 2) if f"output_blocks.{i}.{j}.conv.weight" in state]
+    updown = [
+        i for i in range(blocks) for j in (1, 2) if f"output_blocks.{i}.{j}.in_layers.0.weight" in state
+    ]
+    levels = 1 + len(upper or updown)
+    per_level = blocks // levels
+    channels = state["time_embed.0.weight"].shape[1]
+    firsts = [1 + level * per_level for level in range(levels)]
+    widths = [state[f"input_blocks.{i}.0.out_layers.3.weight"].shape[0] for i in firsts]
+    picture = state["input_blocks.0.0.weight"].shape[1]
+    return {
+        "num_channels": channels,
+        "channel_mult": tuple(width / channels for width in widths),
+        "num_res_blocks": per_level - 1,
+        "attention at": tuple(
+            2**level for level, i in enumerate(firsts) if f"input_blocks.{i}.1.qkv.weight" in state
+        ),
+        "learn_sigma": state["out.2.weight"].shape[0] == 2 * picture,
+        "resblock_updown": bool(updown),
+        "use_scale_shift_norm": state["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0],
+        "class_cond": "label_emb.weight" in state,
+        "patch": round((picture / 3) ** 0.5),
+    }
+
+
+def _spelled(facts: Facts) -> str:
+    def text(value: Any) -> str:
+        if isinstance(value, tuple):
+            return ",".join(f"{part:g}" for part in value) or "none"
+        return str(value).lower()
+
+    return ", ".join(f"{key} {text(value)}" for key, value in facts.items() if key != "attention at") + (
+        f", attention where the grid is reduced {text(facts['attention at'])} times"
+    )
+
+
+def looks_like(state: Mapping[str, Tensor], known: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """One sentence about what `state` holds. known: (name, architecture) of diffusion networks."""
+    facts = guess_unet(state)
+    if facts is None:
+        for start, kind in _KINDS:
+            if any(name.startswith(start) for name in state):
+                return f"The file looks like {kind}"
+        return ""
+    names = [name for name, architecture in known if facts_of(architecture) == facts]
+    if not names:
+        return f"The file looks like a UNet of no known kind: {_spelled(facts)}"
+    others = f" (and {len(names) - 1} more of that shape)" if len(names) > 1 else ""
+    return f"The file looks like the network {names[0]}{others}: {_spelled(facts)}"

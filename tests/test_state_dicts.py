@@ -1,0 +1,156 @@
+"""disco.state_dicts: every format in, every kind of damage named."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from disco.errors import WeightsError
+from disco.state_dicts import load_strict, read_state_dict
+
+DAMAGED = "damaged or cut short. Delete the file and run again"
+
+
+class Pair(nn.Module):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, width)
+        self.second = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return Pair().state_dict()
+
+
+def assert_same(read: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    assert list(read) == list(state)
+    for name, tensor in state.items():
+        assert torch.equal(read[name], tensor)
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(WeightsError) as error:
+        read_state_dict(path, **options)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def test_all_formats_give_the_same_tensors(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, tmp_path / "zip.pt")
+    torch.save(state, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "wrapped.pt")
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "parallel.pt")
+    torch.save(state, tmp_path / "renamed.safetensors")  # a hub's other format under the name asked for
+    for path in tmp_path.iterdir():
+        assert_same(read_state_dict(path), state)
+    save_file(state, tmp_path / "weights.safetensors")
+    read = read_state_dict(tmp_path / "weights.safetensors")
+    assert_same({name: read[name] for name in state}, state)
+
+
+def test_small_floats_become_float32(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    kinds = [torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float32]
+    small = {name: state[name].to(kind) for name, kind in zip(state, kinds, strict=True)}
+    save_file(small | {"count": torch.tensor(7)}, tmp_path / "small.safetensors")
+    read = read_state_dict(tmp_path / "small.safetensors")
+    assert read["count"].dtype == torch.int64
+    for name in state:
+        assert read[name].dtype == torch.float32
+        assert torch.equal(read[name], small[name].float())
+
+
+def test_torchscript_only_where_it_is_expected(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "jit.pt"
+    network = Pair()
+    network.load_state_dict(state)
+    torch.jit.save(torch.jit.trace(network, torch.zeros(1, 2)), path)
+    assert refusal(path) == "a TorchScript program, not plain weights"
+    assert_same(read_state_dict(path, torchscript=True), state)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_with_code_are_refused_and_nothing_runs(
+    tmp_path: Path, state: dict[str, Tensor], zipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"state_dict": state, "extra": Evil()}, path, _use_new_zipfile_serialization=zipped)
+    assert refusal(path) == (
+        "holds Python objects beside the weights, which could run code when loaded. "
+        "Disco does not load it; use a .safetensors file or a plain state dict"
+    )
+    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+    assert "could run code" in refusal(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_damage_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, tmp_path / "a.pt")
+    torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "a.safetensors")
+    for whole in ("a.pt", "legacy.pt", "a.safetensors"):
+        data = (tmp_path / whole).read_bytes()
+        for share in (0.1, 0.5, 0.97):
+            path = tmp_path / f"cut_{whole}"
+            path.write_bytes(data[: int(len(data) * share)])
+            assert refusal(path, torchscript=True) == DAMAGED
+    for content in (b"", b"P", b"PK\x03\x04 not a zip", b"<html>404</html>", b"\x00" * 64, b"\x80\x02x"):
+        (tmp_path / "bad.pt").write_bytes(content)
+        assert refusal(tmp_path / "bad.pt") == DAMAGED
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    for content in ({}, [1, 2], torch.zeros(3), {"state_dict": {}}):
+        torch.save(content, path)
+        assert refusal(path) == "holds no state dict (names with tensors)"
+    torch.save({"weights": {"a": torch.zeros(1)}, "step": 1}, path)
+    assert refusal(path) == "holds no state dict: 'weights' is not a tensor"
+
+
+def test_missing_and_unreadable_files(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.pt") == "no such file"
+    assert refusal(tmp_path) == "no such file"
+
+
+def test_loading_is_strict_and_says_the_first_of_each_kind(state: dict[str, Tensor]) -> None:
+    wrong = dict(state)
+    wrong["first.weight"] = torch.zeros(8, 2)
+    wrong["first.bias"] = torch.zeros(8)
+    wrong["third.weight"] = wrong.pop("second.weight")
+    with pytest.raises(WeightsError) as error:
+        load_strict(Pair(), wrong, Path("models/pair.pt"), looks_like=lambda s: f"It has {len(s)} tensors")
+    assert str(error.value) == (
+        "models/pair.pt: does not fit the network: first.weight has shape [8, 2], expected [4, 2]; "
+        "second.weight [1, 4] is missing; third.weight [1, 4] is not expected; 1 more. It has 4 tensors"
+    )
+    del wrong["third.weight"], wrong["first.bias"], wrong["first.weight"]
+    with pytest.raises(WeightsError) as error:
+        load_strict(Pair(), wrong, Path("a.pt"))
+    assert str(error.value) == (
+        "a.pt: does not fit the network: first.weight [4, 2] is missing; first.bias [4] is missing; "
+        "second.weight [1, 4] is missing"
+    )
+
+
+def test_a_network_without_memory_is_filled(state: dict[str, Tensor]) -> None:
+    with torch.device("meta"):
+        network = Pair()
+    load_strict(network, state, Path("a.pt"))
+    assert_same(network.state_dict(), state)
+    assert network(torch.ones(1, 2)).isfinite().all()
