@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from disco.errors import SettingsError
@@ -13,12 +15,11 @@ def pick_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` -> a device that is there. Raises SettingsError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError([f"device: {name!r}: allowed are auto, cpu, cuda, cuda:N, mps"]) from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise SettingsError([f"device: {name!r}: allowed are auto, cpu, cuda, cuda:N, mps"])
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError([f"device: {name}: this machine has {torch.cuda.device_count()} CUDA GPUs"])
+        raise SettingsError([f"device: {name}: the number of CUDA GPUs here is {torch.cuda.device_count()}"])
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingsError(["device: mps: this machine has no Apple GPU that torch can use"])
     return device

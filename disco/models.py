@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Networks:
-    """All networks of a run.
+    """All networks of a run, on one device.
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
     every file that was read. notices: sentences for the user.
@@ -51,6 +51,7 @@ class Networks:
     lpips: PerceptualNet | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def custom_architecture(config: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -135,14 +136,15 @@ class _Loader:
         compat: Compat,
         base_dirs: Sequence[Path],
         progress: Progress | None,
+        notice: Callable[[str], None] | None,
     ) -> None:
         self.settings, self.device, self.compat = settings, device, compat
-        self.base_dirs, self.progress = base_dirs, progress
+        self.base_dirs, self.progress, self.notice = base_dirs, progress, notice
         self.hashes: dict[str, str] = {}
         self.notices: list[str] = []
 
     def fetched(self, entry: Entry) -> list[Path]:
-        paths = fetch(entry, self.progress)
+        paths = fetch(entry, self.progress, self.notice)
         for file in entry.files:
             self.hashes[f"{entry.name}/{file.name}"] = file.sha256 or sha256_of(paths[file.name])
         return [paths[file.name] for file in entry.files]
@@ -244,6 +246,7 @@ def load_networks(
     *,
     device: torch.device | str,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
     need_lpips: bool = False,
     compat: Compat = "fixed",
     base_dirs: Sequence[Path] = (),
@@ -251,12 +254,13 @@ def load_networks(
     """Fetch, load and freeze all that `settings` name, on `device`.
 
     CLIPs come in the given order; with compat dd57 in the original's order of loading, which is the order of
-    its random draws. base_dirs: where relative paths are looked up after the current directory.
+    its random draws. base_dirs: where relative paths are looked up after the current directory. progress and
+    notice: told of downloads, as by weights.fetch.
     Raises SettingsError (precision, custom_config) before anything is fetched, InputError and WeightsError.
     """
     device = torch.device(device)
     unet_dtype(settings.precision, device)
-    loader = _Loader(settings, device, compat, base_dirs, progress)
+    loader = _Loader(settings, device, compat, base_dirs, progress, notice)
     path, architecture = loader.diffusion()
     denoiser = load_denoiser(
         path,
@@ -265,7 +269,7 @@ def load_networks(
         dtype=unet_dtype(settings.precision, device, half=bool(architecture.get("use_fp16", True))),
         use_checkpoint=settings.use_checkpoint and not settings.use_secondary_model,
     )
-    networks = Networks(denoiser, hashes=loader.hashes)
+    networks = Networks(denoiser, hashes=loader.hashes, device=device)
     if settings.use_secondary_model:
         networks.secondary = loader.secondary(architecture["secondary"])
     names = [choice.name for choice in settings.clip_models]

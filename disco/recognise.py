@@ -74,13 +74,12 @@ def _guess(state: Mapping[str, Tensor]) -> Facts:
 
 
 def _spelled(facts: Facts) -> str:
-    def text(value: Any) -> str:
-        if isinstance(value, tuple):
-            return ",".join(f"{part:g}" for part in value) or "none"
-        return str(value).lower()
-
-    return ", ".join(f"{key} {text(value)}" for key, value in facts.items() if key != "attention at") + (
-        f", attention where the grid is reduced {text(facts['attention at'])} times"
+    multiples = ",".join(f"{multiple:g}" for multiple in facts["channel_mult"])
+    words = [f"{key} {str(value).lower()}" for key, value in facts.items() if not isinstance(value, tuple)]
+    words.insert(1, f"channel_mult {multiples}")
+    sizes = ", ".join(f"1/{reduction}" for reduction in facts["attention at"])
+    return ", ".join(words) + (
+        f", attention at {sizes} of the size" if sizes else ", attention in the middle"
     )
 
 
