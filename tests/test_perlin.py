@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
 
 from disco.perlin import FINE_WEIGHTS, MODES, gradient_noise, octave_noise, perlin_init, perlin_picture
 from tests.conftest import relative
@@ -86,6 +88,16 @@ def test_reading_few_points_gives_what_the_whole_grid_gives():
     rows, columns = torch.tensor([0, 5, 15]), torch.arange(3, 9)
     some = octave_noise(seeded(), rows, columns, 2, [0.5, 0.3, 0.2])
     assert torch.equal(some, noise_of(seeded(), 2, [0.5, 0.3, 0.2])[rows][:, 3:9])
+
+
+@pytest.mark.parametrize("width, height", [(130, 70), (96, 64), (100, 36), (33, 7)])
+def test_a_picture_is_the_whole_grid_resized(width, height):
+    weights = FINE_WEIGHTS[:4]
+    whole = F.interpolate(noise_of(seeded(), 2, weights)[None, None], (height, width), mode="bilinear")
+    levels = (whole[0, 0].clamp(0, 1) * 255).byte().numpy()
+    stretched = np.array(ImageOps.autocontrast(Image.fromarray(levels)))
+    ours = perlin_picture(seeded(), width, height, 2, weights, gray=True)
+    assert np.array_equal(ours[0], stretched)
 
 
 def test_a_picture_larger_than_the_grid():
