@@ -98,17 +98,30 @@ def cut(image: Tensor, overview: Tensor, boxes: Tensor, plan: CutPlan) -> Tensor
     image: [B, 3, H, W] in [0, 1]. overview: its overview_cut, [B, 3, S, S]. boxes: [B, batches, inner, 3] as
     draw_boxes gives them. Returns [B, batches, n, 3, S, S] on the same scale.
     """
-    n_batches, cut_size = boxes.shape[1], overview.shape[-1]
     parts = []
     if plan.overview:
         whole = _variants(overview, plan.overview_variants)  # [B, overview, 3, S, S]
-        parts.append(whole[:, None].expand(-1, n_batches, -1, -1, -1, -1))
-    if plan.grey:
-        inner = _inner_cuts(grey_of(image), boxes[:, :, : plan.grey], cut_size)
-        parts.append(inner.expand(-1, -1, -1, 3, -1, -1))
-    if plan.inner > plan.grey:
-        parts.append(_inner_cuts(image, boxes[:, :, plan.grey :], cut_size))
+        parts.append(whole[:, None].expand(-1, boxes.shape[1], -1, -1, -1, -1))
+    if plan.inner:
+        parts.append(_inner(image, boxes, plan.grey, overview.shape[-1]))
     return torch.cat(parts, dim=2)
+
+
+def cut_once(image: Tensor, overview: Tensor, boxes: Tensor, plan: CutPlan) -> tuple[Tensor, Tensor]:
+    """The same without repetitions, for cutouts that no augmentation will make different.
+
+    Returns them, [B, M, 3, S, S], and how often each stands in cut(), [M] on the CPU.
+    """
+    n_batches = boxes.shape[1]
+    parts, counts = [], []
+    if plan.overview:
+        distinct = sorted(set(plan.overview_variants))
+        parts.append(_variants(overview, distinct))
+        counts += [n_batches * plan.overview_variants.count(k) for k in distinct]
+    if plan.inner:
+        parts.append(_inner(image, boxes, plan.grey, overview.shape[-1]).flatten(1, 2))
+        counts += [1] * (n_batches * plan.inner)
+    return torch.cat(parts, dim=1), torch.tensor(counts, dtype=torch.float32)
 
 
 def _variants(overview: Tensor, which: Sequence[int]) -> Tensor:
@@ -121,6 +134,17 @@ def _variants(overview: Tensor, which: Sequence[int]) -> Tensor:
     if 3 in which:
         made[3] = made[1].flip(-1)
     return torch.stack([made[k] for k in which], dim=1)
+
+
+def _inner(image: Tensor, boxes: Tensor, grey: int, cut_size: int) -> Tensor:
+    """The inner cuts, the first `grey` of each batch resized on one channel. [B, batches, inner, 3, S, S]."""
+    parts = []
+    if grey:
+        cuts = _inner_cuts(grey_of(image), boxes[:, :, :grey], cut_size)
+        parts.append(cuts.expand(-1, -1, -1, 3, -1, -1))
+    if boxes.shape[2] > grey:
+        parts.append(_inner_cuts(image, boxes[:, :, grey:], cut_size))
+    return torch.cat(parts, dim=2)
 
 
 def _inner_cuts(image: Tensor, boxes: Tensor, cut_size: int) -> Tensor:

@@ -1,0 +1,212 @@
+"""The distance of a picture's cutouts from the prompts, in the eyes of every CLIP, and its gradient.
+
+Each network sees all its cutouts in one batch, or in parts when memory is short, and is walked back through
+at once, down to the cutouts; the overview is resized once for all networks of one input side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from disco.augment import augment, augment_dd57, draw_uniform, make_params, move
+from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
+from disco.diffusion import Step
+from disco.losses import spherical_dist
+from disco.targets import Target
+
+if TYPE_CHECKING:
+    from disco.randomness import Randomness
+    from disco.schedules import Schedule
+
+
+class CutoutOptions(Protocol):
+    """The settings that decide what CLIP looks at."""
+
+    @property
+    def cutn_batches(self) -> Schedule: ...
+    @property
+    def cut_overview(self) -> Schedule: ...
+    @property
+    def cut_innercut(self) -> Schedule: ...
+    @property
+    def cut_ic_pow(self) -> Schedule: ...
+    @property
+    def cut_icgray_p(self) -> Schedule: ...
+    @property
+    def skip_augs(self) -> Schedule: ...
+    @property
+    def clip_batch(self) -> int | Literal["auto"]: ...
+
+
+@dataclass
+class ClipLoss:
+    """See Guidance for the fields."""
+
+    targets: Sequence[Target]
+    settings: CutoutOptions
+    random: Randomness
+    compat: str = "fixed"
+
+    def __post_init__(self) -> None:
+        at_once = self.settings.clip_batch
+        self._at_once = None if at_once == "auto" else int(at_once)
+
+    def sees(self, index: int) -> bool:
+        """Does any network look at any cutout at this schedule index?"""
+        cuts = self.settings.cut_overview.at(index) + self.settings.cut_innercut.at(index)
+        return cuts > 0 and any(target.clip_weight.at(index) for target in self.targets)
+
+    def gradient(self, x_in: Tensor, step: Step, scale: float, losses: dict[str, Tensor]) -> Tensor:
+        """scale * the gradient at x_in, [B, 3, H, W], summed over the networks (quirk Q8).
+
+        Notes each network's mean distance, [B], under its name.
+        """
+        image = ((x_in + 1) / 2).requires_grad_()  # [0, 1]
+        total = torch.zeros_like(image)
+        views: dict[int, _View] = {}
+        for place, target in enumerate(self.targets):
+            weight, side = target.clip_weight.at(step.index), target.clip.image_size
+            if side not in views:
+                views[side] = _View(image, side)
+            if not weight:
+                self._draw_one_in_vain(x_in, step, place)
+                continue
+            with torch.enable_grad():
+                cutouts, shares = self._cutouts(image, views[side].seen, step, place)
+            # Half precision should meet the original's numbers: those of one batch of cuts, averaged after.
+            n_batches = int(self.settings.cutn_batches.at(step.index))
+            gradient, distances = self._look(target, cutouts, shares * (scale * n_batches), step.index)
+            losses[target.clip.name] = distances @ shares
+            ends = torch.autograd.grad(
+                cutouts, [image, views[side].seen], gradient * (weight / n_batches), allow_unused=True
+            )
+            total += 0.0 if ends[0] is None else ends[0]
+            views[side].gradient += 0.0 if ends[1] is None else ends[1]
+        for view in views.values():
+            total += view.at_image(image)
+        return total / 2
+
+    def draw_in_vain(self, image: Tensor, step: Step) -> None:
+        """dd57's one stream moves on by what the cutouts of this step draw, needed or not."""
+        for place in range(len(self.targets)):
+            self._draw_one_in_vain(image, step, place)
+
+    @torch.no_grad()
+    def _draw_one_in_vain(self, image: Tensor, step: Step, place: int) -> None:
+        if self.compat == "dd57" and self._plan(step.index).n:
+            view = overview_cut(image, self.targets[place].clip.image_size)
+            self._cutouts(image, view, step, place)
+
+    def _cutouts(self, image: Tensor, view: Tensor, step: Step, place: int) -> tuple[Tensor, Tensor]:
+        """What a network sees: [B, M, 3, S, S], and each cutout's share of the mean, [M]."""
+        plan, skip = self._plan(step.index), bool(self.settings.skip_augs.at(step.index))
+        n_batches = int(self.settings.cutn_batches.at(step.index))
+        if self.compat == "dd57" and not skip:
+            # One batch at a time: its boxes, then its augmentations, all drawn from one stream.
+            batches = [
+                augment_dd57(cut(image, view, self._boxes(image, view, plan, step, place, [b]), plan)[0, 0])
+                for b in range(n_batches)
+            ]
+            cutouts = torch.cat(batches)[None]
+        else:
+            boxes = self._boxes(image, view, plan, step, place, range(n_batches))
+            if skip:
+                cutouts, counts = cut_once(image, view, boxes, plan)
+                return cutouts, move(counts / counts.sum(), image.device)
+            cutouts = cut(image, view, boxes, plan)
+            cutouts = self._augmented(cutouts, step, place)
+        n = cutouts.shape[1]
+        return cutouts, torch.full((n,), 1 / n, device=image.device)
+
+    def _plan(self, index: int) -> CutPlan:
+        settings = self.settings
+        return make_plan(
+            int(settings.cut_overview.at(index)),
+            int(settings.cut_innercut.at(index)),
+            settings.cut_ic_pow.at(index),
+            settings.cut_icgray_p.at(index),
+            self.compat,
+        )
+
+    def _boxes(
+        self, image: Tensor, view: Tensor, plan: CutPlan, step: Step, place: int, batches: Sequence[int]
+    ) -> Tensor:
+        """The inner cuts of these batches, drawn on the host: [B, len(batches), inner, 3]."""
+        n_pictures, size = len(image), (image.shape[2], image.shape[3])
+        drawn = [
+            [draw_boxes(g, plan.inner, size, view.shape[-1], plan.power) for g in generators]
+            for generators in (self.random.crops(step, place, b) for b in batches)
+        ]
+        assert all(len(pictures) == n_pictures for pictures in drawn), (n_pictures, len(drawn[0]))
+        table = torch.tensor(drawn, dtype=torch.long).reshape(len(batches), n_pictures, plan.inner, 3)
+        return move(table.transpose(0, 1).contiguous(), image.device)
+
+    def _augmented(self, cutouts: Tensor, step: Step, place: int) -> Tensor:
+        """[B, batches, n, 3, S, S] -> [B, batches * n, 3, S, S], each by its own parameters."""
+        n_pictures, n_batches, n, _, side, _ = cutouts.shape
+        uniform = torch.stack(
+            [
+                torch.stack([draw_uniform(g, n) for g in self.random.augments(step, place, b)])
+                for b in range(n_batches)
+            ],
+            dim=1,
+        )  # [B, batches, n, 13]
+        params = make_params(uniform.flatten(0, 2), side).to(cutouts.device)
+        shape = (n_batches * n, 3, side, side)
+
+        def noise(layer: int) -> Tensor:
+            draw = self.random.pixel_noise
+            device = cutouts.device
+            return torch.cat([draw(step, place, 0, shape, device, k, layer) for k in range(n_pictures)])
+
+        return augment(cutouts.flatten(0, 2), params, noise).reshape(n_pictures, *shape)
+
+    def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """The gradient at the cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M].
+
+        With clip_batch "auto", half as many at once are tried when memory runs out.
+        """
+        flat, factors = cutouts.detach().flatten(0, 1), factors.repeat(len(cutouts))
+        while True:
+            size = min(self._at_once or len(flat), len(flat))
+            try:
+                parts = [
+                    _look_at(target, part.detach(), share, index)
+                    for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
+                ]
+            except torch.cuda.OutOfMemoryError:
+                if self.settings.clip_batch != "auto" or size == 1:
+                    raise
+                self._at_once = (size + 1) // 2
+            else:
+                gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
+                return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
+
+
+def _look_at(target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    """cutouts: [N, 3, S, S]; factors: [N]. The gradient at the cutouts and the distances, [N]."""
+    with torch.enable_grad():
+        cutouts = cutouts.requires_grad_()
+        image_embeds = target.clip.encode_image(cutouts)  # [N, D]
+        distances = spherical_dist(image_embeds[:, None], target.text_embeds[None]) @ target.weights(index)
+        (gradient,) = torch.autograd.grad((distances * factors).sum(), cutouts)
+    return gradient, distances.detach()
+
+
+class _View:
+    """The overview at one input side, shared by networks; their gradients at it are collected here."""
+
+    def __init__(self, image: Tensor, side: int) -> None:
+        with torch.enable_grad():
+            self.resized = overview_cut(image, side)
+        self.seen = self.resized.detach().requires_grad_()
+        self.gradient = torch.zeros_like(self.resized)
+
+    def at_image(self, image: Tensor) -> Tensor:
+        """The collected gradient, at the picture it was made of."""
+        return torch.autograd.grad(self.resized, image, self.gradient)[0]

@@ -1,0 +1,171 @@
+"""Guidance: losses seen through cutouts and CLIP -> one gradient of log p(prompt | x_t).
+
+x_t -> a clean guess (secondary network, or the UNet itself) -> x_in, the guess mixed with x_t -> cutouts ->
+CLIP -> distance from the prompts. The sum of all gradients at x_in goes back to x_t in one pass.
+Source: the cond_fn of Disco Diffusion 5.7, after Crowson's CLIP-guided diffusion notebook, 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from disco.clip_loss import ClipLoss, CutoutOptions
+from disco.diffusion import Step, predict_x0
+from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
+from disco.targets import ClipNetwork, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from disco.randomness import Randomness
+    from disco.schedules import Schedule
+    from disco.secondary_model import SecondaryModel
+
+__all__ = ["ClipNetwork", "Guidance", "Target", "make_guidance"]
+
+
+class Denoiser(Protocol):
+    """The big network."""
+
+    def __call__(self, x_t: Tensor, t: float, /) -> Tensor:
+        """[B, 3, H, W], 0..1000 -> eps [B, 3, H, W] float32."""
+        ...
+
+
+class Perceptual(Protocol):
+    """A perceptual distance from a fixed picture."""
+
+    def prepare(self, init: Tensor) -> Callable[[Tensor], Tensor]:
+        """init: [1 or B, 3, H, W]. Returns distance([B, 3, H, W]) -> [B]."""
+        ...
+
+
+class GuidanceOptions(CutoutOptions, Protocol):
+    """The settings that guidance may look at."""
+
+    @property
+    def clip_guidance_scale(self) -> Schedule: ...
+    @property
+    def tv_scale(self) -> Schedule: ...
+    @property
+    def range_scale(self) -> Schedule: ...
+    @property
+    def sat_scale(self) -> Schedule: ...
+    @property
+    def init_scale(self) -> Schedule: ...
+    @property
+    def clamp_grad(self) -> bool: ...
+    @property
+    def clamp_max(self) -> Schedule: ...
+
+
+@dataclass
+class Guidance:
+    """guided(x_t, step) -> eps, the gradient of log p or None, losses. It joins denoiser and guidance.
+
+    denoiser: gives eps for the sampler and, without `secondary`, the guess that the guidance looks at.
+    init, lpips: the picture of the init loss, [1 or B, 3, H, W] in [-1, 1], and its distance; or None.
+    compat: "fixed" or "dd57" (quirks Q1, Q3, Q4, Q17).
+
+    losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
+    range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
+    is not guided at this step.
+    """
+
+    denoiser: Denoiser
+    secondary: SecondaryModel | None
+    targets: Sequence[Target]
+    settings: GuidanceOptions
+    random: Randomness
+    init: Tensor | None = None
+    lpips: Perceptual | None = None
+    compat: str = "fixed"
+    _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
+    _clip_loss: ClipLoss = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._clip_loss = ClipLoss(self.targets, self.settings, self.random, self.compat)
+        if self.init is not None and self.lpips is not None and max(self.settings.init_scale.values) > 0:
+            self._init_distance = self.lpips.prepare(self.init)
+
+    def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        scales = self._scales(step.index)
+        if not scales["clip"]:
+            self._clip_loss.draw_in_vain(x_t, step)
+        if not any(scales.values()):
+            with torch.no_grad():
+                return self.denoiser(x_t, step.t), None, {}
+        with torch.enable_grad():
+            x_t = x_t.detach().requires_grad_()
+            eps, pred_x0 = self._guess(x_t, step)
+            sigma = step.guidance_level.sigma
+            x_in = pred_x0 * sigma + x_t * (1 - sigma)
+        losses: dict[str, Tensor] = {}
+        outputs, gradients = [x_in], [self._at_x_in(x_in.detach(), step, scales, losses)]
+        if scales["range"]:
+            outputs.append(pred_x0)
+            gradients.append(_gradient(range_loss, pred_x0, scales["range"], losses, "range"))
+        (grad,) = torch.autograd.grad(outputs, x_t, gradients)
+        return eps.detach(), self._finish(-grad, step.index, losses), losses
+
+    def _scales(self, index: int) -> dict[str, float]:
+        """The factor of each loss at this step; 0 where it has nothing to look at."""
+        settings = self.settings
+        return {
+            "clip": settings.clip_guidance_scale.at(index) if self._clip_loss.sees(index) else 0.0,
+            "tv": settings.tv_scale.at(index),
+            "range": 0.0 if self.compat == "dd57" else settings.range_scale.at(index),
+            "sat": settings.sat_scale.at(index),
+            "init": settings.init_scale.at(index) if self._init_distance else 0.0,
+        }
+
+    def _guess(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """eps for the sampler and, with a graph to x_t, the clean picture that the guidance looks at."""
+        level = step.guidance_level
+        if self.secondary is None and level is step:
+            eps = self.denoiser(x_t, step.t)
+            return eps, predict_x0(x_t, eps, step)
+        with torch.no_grad():
+            eps = self.denoiser(x_t, step.t)
+        if self.secondary is None:
+            return eps, predict_x0(x_t, self.denoiser(x_t, level.t), level)
+        t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
+        return eps, self.secondary(x_t, t).pred_x0
+
+    def _at_x_in(
+        self, x_in: Tensor, step: Step, scales: dict[str, float], losses: dict[str, Tensor]
+    ) -> Tensor:
+        """The gradient of all losses that look at x_in, there."""
+        total = torch.zeros_like(x_in)
+        if scales["clip"]:
+            total += self._clip_loss.gradient(x_in, step, scales["clip"], losses)
+        for name, loss in (("tv", tv_loss), ("sat", sat_loss), ("init", self._init_distance)):
+            if scales[name] and loss is not None:
+                total += _gradient(loss, x_in, scales[name], losses, name)
+        return total
+
+    def _finish(self, grad: Tensor, index: int, losses: dict[str, Tensor]) -> Tensor:
+        """No guidance for a picture with NaN (quirk Q16); then the clamp. Nothing waits for the device."""
+        finite = grad.isfinite().flatten(1).all(1)  # [B]
+        losses["nan"] = (~finite).float()
+        grad = torch.where(finite[:, None, None, None], grad, 0.0)
+        return clamp_grad(grad, self.settings.clamp_max.at(index)) if self.settings.clamp_grad else grad
+
+
+make_guidance = Guidance
+
+
+def _gradient(
+    loss: Callable[[Tensor], Tensor], at: Tensor, scale: float, losses: dict[str, Tensor], name: str
+) -> Tensor:
+    """scale * d loss / d at; notes the loss of each picture under its name."""
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        values = loss(at)  # [B]
+    losses[name] = values.detach()
+    return torch.autograd.grad(values.sum() * scale, at)[0]
