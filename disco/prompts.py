@@ -108,6 +108,15 @@ def unused_frames(prompts: Mapping[int, Any]) -> list[int]:
     return sorted(key for key in prompts if key != used)
 
 
+def prompt_path(value: Any, frame: int, index: int) -> tuple[Any, ...]:
+    """The keys that lead to a prompt inside what the user wrote, for the line of a message."""
+    path: tuple[Any, ...] = ()
+    if isinstance(value, Mapping) and not any(_is_entry_key(key) for key in value):
+        path = tuple(key for key in value if key_number(key) == frame)
+        value = value[path[0]] if path else None
+    return (*path, index) if isinstance(value, (list, tuple)) else path
+
+
 def dump_prompts(prompts: Mapping[int, Sequence[Prompt | ImagePrompt]]) -> dict[int, list[Any]]:
     """Plain values that YAML can hold and parse_prompts / parse_image_prompts read back to equal prompts."""
     return {frame: [_dump(prompt) for prompt in group] for frame, group in prompts.items()}

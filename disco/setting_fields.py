@@ -1,7 +1,7 @@
 """How one setting is read: kinds of values, their ranges, and the sentence that says what is allowed.
 
 Each field of settings.py carries its facts in `json_schema_extra`:
-kind, ge, le, choices, unit, schedulable, pixels (does it change them), section, no_effect (why, if it has none).
+kind, ge, le, choices, unit, schedulable, pixels (changed by it?), section, no_effect (why, if it has none).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOTHING = ("", "none", "null")
 
 @dataclass(frozen=True)
 class ClipChoice:
-    """One CLIP network by its registry name; weight: its share in the guidance over the noise levels, >= 0."""
+    """One CLIP network by its registry name; weight: its share in the guidance, over the noise levels."""
 
     name: str
     weight: Schedule = Schedule.parse(1)  # noqa: RUF009 - a schedule is immutable

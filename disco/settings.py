@@ -1,7 +1,7 @@
 """Every setting: its name, default, range, unit and description, in the words of Disco Diffusion.
 
 The defaults here are those of Disco Diffusion 5.7. A network's own defaults stand in its registry entry and
-are laid over these by settings_load.py; use `disco.run_from_mapping` to get both. A function takes the section
+are laid over these by settings_load.py; `disco.run_from_mapping` gives both. A function takes the section
 that it may touch: `def make_guidance(..., settings: GuidanceSettings)`.
 """
 

@@ -1,0 +1,201 @@
+"""What no single setting can tell: combinations that cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from disco.prompts import ImagePrompt, Prompt, prompts_at
+from disco.registry import Entry
+from disco.schedules import LENGTH, Schedule
+from disco.setting_fields import ClipChoice
+from disco.settings import Settings
+from disco.settings_layers import Layer
+from disco.settings_networks import CUSTOM, size_multiple
+from disco.yaml_file import KeyPath
+
+SMALLEST_SUM = 1e-3  # prompt weights are divided by the absolute value of their sum
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of settings to check.
+
+    layer: what stands behind them. written: the keys that a user wrote. entry: the diffusion network, None
+    for custom. unreadable: the keys whose values are placeholders for wrong ones, to be left alone.
+    """
+
+    settings: Settings
+    layer: Layer
+    written: frozenset[str]
+    entry: Entry | None
+    unreadable: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A message about a key; path: the way to the part of its value that is meant."""
+
+    key: str
+    text: str
+    path: KeyPath = ()
+
+
+Check = Callable[[Case], Iterator[Finding]]
+
+
+def needs(*keys: str) -> Callable[[Check], Check]:
+    """A check that is left out when one of its keys has a value that could not be read."""
+
+    def wrap(function: Check) -> Check:
+        def checked(case: Case) -> Iterator[Finding]:
+            if not case.unreadable & set(keys):
+                yield from function(case)
+
+        return checked
+
+    return wrap
+
+
+def problems(case: Case) -> Iterator[Finding]:
+    """What cannot work, in the order of the checks below."""
+    for function in _CHECKS:
+        yield from function(case)
+
+
+@needs("steps", "skip_steps")
+def _skip_steps(case: Case) -> Iterator[Finding]:
+    steps, skip = case.settings.steps, case.settings.skip_steps
+    if skip >= steps:
+        yield Finding("skip_steps", f"{skip} of {steps} steps leaves none: write at most {steps - 1}")
+
+
+@needs("steps", "skip_steps", "intermediate_saves")
+def _saves(case: Case) -> Iterator[Finding]:
+    saves, last = case.settings.intermediate_saves, case.settings.steps - case.settings.skip_steps - 1
+    if isinstance(saves, int) or last < 1:
+        return
+    for index, number in enumerate(saves):
+        if not 1 <= number <= last:
+            text = f"there is no step {number}: write steps from 1 to {last}"
+            yield Finding("intermediate_saves", text, (index,))
+
+
+@needs("width_height", "diffusion_model", "custom_config")
+def _sides(case: Case) -> Iterator[Finding]:
+    step = size_multiple(case.settings, case.entry)
+    for index, side in enumerate(case.settings.width_height):
+        if side % step:
+            below, above = side // step * step, side // step * step + step
+            near = f"{below} or {above}" if below else f"{above}"
+            network = case.settings.diffusion_model
+            text = f"{side} is no multiple of {step}, which {network} needs: write {near}"
+            yield Finding("width_height", text, (index,))
+
+
+@needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
+def _symmetry(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    if settings.diffusion_sampling_mode != "plms" or settings.compat == "dd57":
+        return
+    for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
+        if getattr(settings, key):
+            yield Finding(key, "plms knows no symmetry: write diffusion_sampling_mode: ddim")
+
+
+@needs("compat", "batch_size")
+def _compat_batch(case: Case) -> Iterator[Finding]:
+    if case.settings.compat == "dd57" and case.settings.batch_size > 1:
+        yield Finding("batch_size", "compat: dd57 renders one picture at a time: write 1, or compat: fixed")
+
+
+@needs("diffusion_model", "custom_path")
+def _custom(case: Case) -> Iterator[Finding]:
+    if case.settings.diffusion_model == CUSTOM and case.settings.custom_path is None:
+        yield Finding("custom_path", "diffusion_model: custom needs the path of its weights here")
+
+
+@needs("cut_overview", "cut_innercut", "clip_guidance_scale")
+def _no_cuts(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    bad = [
+        index
+        for index in range(LENGTH)
+        if settings.clip_guidance_scale.at(index) and not _cuts(settings, index)
+    ]
+    if bad:
+        yield Finding("cut_overview", f"no cutouts at all {_span(bad)}: cut_innercut is 0 there too")
+
+
+def _cuts(settings: Settings, index: int) -> float:
+    return settings.cut_overview.at(index) + settings.cut_innercut.at(index)
+
+
+def _span(indices: list[int]) -> str:
+    """The first run of indices, in words."""
+    last = indices[0]
+    while last + 1 in indices:
+        last += 1
+    if (indices[0], last) == (0, LENGTH - 1):
+        return "anywhere"
+    return f"at index {last}" if indices[0] == last else f"at indices {indices[0]} to {last}"
+
+
+@needs("text_prompts", "image_prompts", "clip_models", "clip_guidance_scale")
+def _weights(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    prompts: list[Prompt | ImagePrompt] = [*prompts_at(settings.text_prompts, 0)]
+    prompts += prompts_at(settings.image_prompts, 0)
+    if settings.clip_guidance_scale.max() == 0:
+        return
+    if not prompts:
+        yield Finding("text_prompts", "no prompt: write one, or clip_guidance_scale: 0 to go unguided")
+        return
+    if not settings.clip_models:
+        yield Finding("clip_models", "no CLIP: name at least one, or write clip_guidance_scale: 0")
+    seen: set[tuple[Any, ...]] = set()
+    for choice in settings.clip_models:
+        mine = [prompt for prompt in prompts if not prompt.clip_models or choice.name in prompt.clip_models]
+        if not mine:
+            text = f"no prompt is meant for {choice.name}: it would be loaded for nothing"
+            yield Finding("clip_models", text)
+            continue
+        text = _zero_sum([prompt.weight for prompt in mine], choice, settings)
+        if text and (text,) not in seen:
+            seen.add((text,))
+            only = f" for {choice.name}" if len(mine) < len(prompts) else ""
+            yield Finding("text_prompts", f"the prompt weights{only} {text}")
+
+
+def _zero_sum(weights: list[Schedule], choice: ClipChoice, settings: Settings) -> str:
+    """What is wrong with the sum of the weights at the indices where this CLIP guides, or ""."""
+    scale = settings.clip_guidance_scale
+    schedules = [*weights, choice.weight, scale]
+    indices = [0] if all(schedule.constant for schedule in schedules) else range(LENGTH)
+    bad = [
+        index
+        for index in indices
+        if scale.at(index) and choice.weight.at(index) and abs(_sum(weights, index)) < SMALLEST_SUM
+    ]
+    if not bad:
+        return ""
+    terms = " + ".join(f"{weight.at(bad[0]):g}" for weight in weights).replace("+ -", "- ")
+    place = "" if len(indices) == 1 else f" {_span(bad)}"
+    return f"sum to 0{place} ({terms}): change one, they are divided by their sum"
+
+
+def _sum(weights: list[Schedule], index: int) -> float:
+    return sum(weight.at(index) for weight in weights)
+
+
+_CHECKS: tuple[Check, ...] = (
+    _skip_steps,
+    _saves,
+    _sides,
+    _symmetry,
+    _compat_batch,
+    _custom,
+    _no_cuts,
+    _weights,
+)

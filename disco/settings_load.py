@@ -1,0 +1,264 @@
+"""Settings files -> runs: layers, queues, sweeps, --set; all problems of all files at once, with lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from disco.errors import SettingsError
+from disco.prompts import prompt_path
+from disco.registry import Entry
+from disco.setting_fields import read_value
+from disco.settings import KEYS, SECTIONS, Settings, facts_of, plain_values
+from disco.settings_checks import Case, Finding, problems
+from disco.settings_layers import (
+    Given,
+    Layer,
+    Report,
+    Where,
+    file_layers,
+    find_file,
+    mapping_document,
+    missing_file,
+    override_layers,
+    place_of,
+)
+from disco.settings_names import translate
+from disco.settings_networks import (
+    CUSTOM,
+    diffusion_entry,
+    forced_cuts,
+    resolve_clips,
+    resolve_flags,
+    resolve_prompt_clips,
+    resolve_size,
+    with_defaults,
+)
+from disco.settings_notices import notices
+from disco.settings_sweep import SweepPoint, sweep_points
+from disco.values import show
+from disco.yaml_file import Document, dump, read_documents
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: checked settings and where they come from.
+
+    origins: for every key "default", the network's name, "settings/base.yaml:3", "--set" or "--prompt".
+    notices: what the user should know, one line each. raw: every key as YAML can hold it (see plain_values).
+    name: the settings file as given; its documents beyond the first are "file [2]". base_dirs: where paths
+    are looked for, in order. sweep: this run's place in a sweep, or None.
+    """
+
+    settings: Settings
+    origins: dict[str, str]
+    notices: tuple[str, ...]
+    raw: dict[str, Any]
+    name: str
+    base_dirs: tuple[Path, ...]
+    sweep: SweepPoint | None = None
+
+    def with_values(self, values: Mapping[str, Any], origin: str = "this run") -> Run:
+        """The same run with other values, like the seed that was drawn; not checked against each other.
+
+        Raises pydantic's ValidationError (a ValueError) for values that a setting cannot have.
+        """
+        settings = Settings(**{**self.raw, **values})
+        origins = {**self.origins, **dict.fromkeys(values, origin)}
+        return replace(self, settings=settings, origins=origins, raw=plain_values(settings))
+
+
+def load_runs(
+    files: Sequence[str | Path], *, overrides: Sequence[str] = (), prompt: str | None = None
+) -> list[Run]:
+    """The runs of all documents of all files in order, sweeps spread out; without a file, the defaults.
+
+    overrides: "key=value" as --set takes them, over every document. prompt: replaces text_prompts.
+    Raises SettingsError with all problems of all files, each as one line `where: key: what`.
+    """
+    report = Report()
+    documents: list[tuple[str, Document]] = []
+    for file in files:
+        try:
+            found = read_documents(file)
+        except SettingsError as error:
+            report.error(error)
+            continue
+        documents += [(str(file) + (f" [{n}]" if n > 1 else ""), part) for n, part in enumerate(found, 1)]
+    if not files:
+        documents = [("defaults", mapping_document({}, "defaults"))]
+    command = (overrides, prompt)
+    runs = [run for name, document in documents for run in _runs(name, document, command, report)]
+    if not documents:
+        override_layers(overrides, prompt, report)
+    if report.problems:
+        raise SettingsError(report.by_line())
+    return runs
+
+
+def run_from_mapping(
+    data: Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    name: str = "settings",
+    base_dirs: Sequence[str | Path] = (),
+) -> Run:
+    """One run from a mapping of settings: Python's, or those inside a picture.
+
+    name: stands where errors name the file. base_dirs: where files are looked for after the current folder.
+    Raises SettingsError.
+    """
+    report = Report()
+    document = mapping_document(data, name)
+    runs = _runs(name, document, (overrides, None), report, tuple(Path(path) for path in base_dirs))
+    if len(runs) > 1:
+        report.problems.append(f"{name}: sweep: gives {len(runs)} runs where one is wanted")
+    if report.problems:
+        raise SettingsError(report.by_line())
+    return runs[0]
+
+
+def dump_yaml(run: Run) -> str:
+    """Every setting of the run as YAML, in sections; loading it gives equal settings, without other files."""
+    parts = []
+    for section in SECTIONS:
+        values = {key: run.raw[key] for key in section.model_fields if _worth_saving(key, run.raw[key])}
+        parts.append(f"# {section.title}\n{dump(values)}")
+    return "\n".join(parts)
+
+
+def _worth_saving(key: str, value: Any) -> bool:
+    """Settings without effect are left out, unless they differ from the default."""
+    field = Settings.model_fields[key]
+    return "no_effect" not in facts_of(key) or value != field.default
+
+
+# ---- one document ----
+
+
+def _runs(
+    name: str,
+    document: Document,
+    command: tuple[Sequence[str], str | None],
+    report: Report,
+    folders: tuple[Path, ...] = (),
+) -> list[Run]:
+    overrides, prompt = command
+    mine = Report(report.problems)
+    here = place_of(document, folders)
+    layers = file_layers(here, mine) + override_layers(overrides, prompt, mine, here.folders)
+    layers = [translate(layer, mine) for layer in layers]
+    return [_run(name, here, parts, point, mine) for parts, point in sweep_points(layers, mine)]
+
+
+def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, above: Report) -> Run:
+    report = Report(above.problems, list(above.notices))
+    written: Layer = {}
+    for layer in layers:
+        written |= layer
+    entry = diffusion_entry(written, report)
+    layer = with_defaults(written, entry)
+    resolve_size(layers, layer, entry, report)
+    resolve_flags(layers, layer, entry, report)
+    _check_diffusion_steps(layer, report)
+    settings, unreadable = _read(layer, report)
+    if entry is None and settings.diffusion_model != CUSTOM:
+        unreadable.add("diffusion_model")
+    settings = _resolve(settings, layer, entry, report, (here, unreadable))
+    case = Case(settings, layer, frozenset(written), entry, frozenset(unreadable))
+    for finding in problems(case):
+        report.problem(_where(finding, layer, here), finding.key, finding.text, finding.path)
+    for finding in notices(case):
+        report.notice(_where(finding, layer, here), finding.key, finding.text, finding.path)
+    origins = {key: layer[key].where.origin if key in layer else "default" for key in KEYS}
+    base_dirs = tuple(dict.fromkeys([Path.cwd(), *(folder.resolve() for folder in here.folders)]))
+    return Run(settings, origins, tuple(report.notices), plain_values(settings), name, base_dirs, point)
+
+
+def _where(finding: Finding, layer: Layer, here: Where) -> Where:
+    """The place of the key; if nobody wrote it, the document."""
+    given = layer.get(finding.key)
+    return here if given is None or not _by_user(given) else given.where
+
+
+def _by_user(given: Given) -> bool:
+    return given.where.document is not None or given.where.shown.startswith("--")
+
+
+def _read(layer: Layer, report: Report) -> tuple[Settings, set[str]]:
+    """The settings, with defaults in place of values that cannot be read; their keys are returned too."""
+    good: dict[str, Any] = {}
+    unreadable: set[str] = set()
+    for key, given in layer.items():
+        if key not in KEYS:
+            continue
+        try:
+            good[key] = read_value(given.value, facts_of(key))
+        except ValueError as error:
+            report.faults(given.where, key, error)
+            unreadable.add(key)
+    return Settings(**good), unreadable
+
+
+def _resolve(
+    settings: Settings, layer: Layer, entry: Entry | None, report: Report, rest: tuple[Where, set[str]]
+) -> Settings:
+    """Names and paths as what they stand for."""
+    here, unreadable = rest
+    if "clip_models" not in unreadable:
+        given = layer.get("clip_models")
+        settings = resolve_clips(settings, given.where if given else here, report)
+        for key in {"text_prompts", "image_prompts"} & set(layer) - unreadable:
+            settings = resolve_prompt_clips(settings, key, layer[key], report)
+    settings = forced_cuts(settings, layer, entry, report)
+    return _find_files(settings, layer, report)
+
+
+def _check_diffusion_steps(layer: Layer, report: Report) -> None:
+    """Accepted as the original derives it, so that its settings files can be read."""
+    given, steps = layer.pop("diffusion_steps", None), layer.get("steps")
+    if given is None:
+        return
+    count = steps.value if steps and isinstance(steps.value, int) and steps.value > 0 else 250
+    derived = 1000 // count * count if count < 1000 else count
+    if isinstance(given.value, bool) or given.value not in (1000, derived):
+        text = f"{show(given.value)} is not allowed: it follows from steps; leave it out or write {derived}"
+        report.problem(given.where, "diffusion_steps", text)
+    else:
+        report.notice(given.where, "diffusion_steps", "has no effect: it follows from steps")
+
+
+# ---- paths ----
+
+
+def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
+    """Paths become what opens them from the current directory; a file that is missing is reported."""
+    found: dict[str, Any] = {}
+    for key in ("init_image", "custom_path"):
+        path, given = getattr(settings, key), layer.get(key)
+        if path is not None and given is not None:
+            found[key] = _file(path, key, given, (), report)
+    given = layer.get("image_prompts")
+    if given is not None:
+        found["image_prompts"] = {
+            frame: tuple(
+                replace(prompt, source=_file(prompt.source, "image_prompts", given, path, report))
+                for prompt, path in (
+                    (prompt, prompt_path(given.value, frame, index)) for index, prompt in enumerate(group)
+                )
+            )
+            for frame, group in settings.image_prompts.items()
+        }
+    return settings.model_copy(update=found)
+
+
+def _file(name: str, key: str, given: Given, path: tuple[Any, ...], report: Report) -> str:
+    if name.startswith(("http://", "https://")):
+        return name
+    file = find_file(name, given.where.folders)
+    if file is None:
+        report.problem(given.where, key, f"no such file: {missing_file(name, given.where.folders)}", path)
+        return name
+    return name if file == Path(name) else str(file)

@@ -1,0 +1,253 @@
+"""Safe YAML that remembers the line of every key.
+
+Scalars as in YAML 1.2's core schema: 1e-3 is a float; `no`, `on`, 0o17 and 1:30 are texts. Tags, duplicate
+keys and anything beyond plain data are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from disco.errors import SettingsError
+from disco.values import show
+
+_MOST_NODES = 200_000  # a file of a few lines can spell out millions of values through aliases
+_INT = re.compile(r"[-+]?[0-9]{1,300}")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
+_WORDS |= {word: True for word in ("true", "True", "TRUE")}
+_WORDS |= {word: False for word in ("false", "False", "FALSE")}
+_INFINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+_STR = "tag:yaml.org,2002:str"
+KeyPath = tuple[Any, ...]  # keys and list positions that lead from a document to a value
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a file: its data, and the line (from 1) of every key and list entry by its path.
+
+    data: a dict with text keys. lines: {("text_prompts", 0, 1): 7, ...}; () is the document itself.
+    """
+
+    file: str
+    data: dict[str, Any]
+    lines: dict[tuple[Any, ...], int] = field(default_factory=dict)
+
+    def line(self, path: KeyPath) -> int:
+        """The line of a path, or of the nearest thing that holds it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """Scans and composes only; what a plain scalar means is decided in _scalar."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - the name and form that PyYAML expects
+
+
+_Loader.add_implicit_resolver("!plain", re.compile(".*", re.S), None)
+
+
+class _Builder:
+    """Turns the nodes of one document into plain data and notes their lines."""
+
+    def __init__(self, file: str) -> None:
+        self.file, self.problems, self.count = file, list[str](), 0
+        self.lines: dict[tuple[Any, ...], int] = {}
+
+    def problem(self, node: yaml.Node, text: str) -> None:
+        line = f"{self.file}:{_line(node)}: {text}"
+        if line not in self.problems:
+            self.problems.append(line)
+
+    def build(self, node: yaml.Node, path: KeyPath, above: tuple[int, ...] = ()) -> Any:
+        self.lines.setdefault(path, _line(node))
+        self.count += 1
+        if self.count > _MOST_NODES or id(node) in above or len(above) > 50:
+            raise SettingsError([f"{self.file}:{_line(node)}: the file nests or repeats too much"])
+        inside = (*above, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            self.check_tag(node, "seq")
+            return [self.build(entry, (*path, index), inside) for index, entry in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            self.check_tag(node, "map")
+            return self.mapping(node, path, inside)
+        assert isinstance(node, yaml.ScalarNode)
+        return self.scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath, above: tuple[int, ...]) -> dict[Any, Any]:
+        data: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problem(key_node, "a list or map cannot be a key")
+                continue
+            key = self.scalar(key_node)
+            if not isinstance(key, (str, int)) or isinstance(key, bool):
+                key = key_node.value
+            if key in data:
+                first = self.lines[(*path, key)]
+                self.problem(key_node, f"{key}: written twice (first on line {first})")
+                continue
+            self.lines[(*path, key)] = _line(key_node)
+            data[key] = self.build(value_node, (*path, key), above)
+        return data
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag == "!plain":
+            return read_scalar(node.value)
+        self.check_tag(node, "str")
+        return node.value
+
+    def check_tag(self, node: yaml.Node, kind: str) -> None:
+        if node.tag != f"tag:yaml.org,2002:{kind}":
+            self.problem(node, f"{node.tag}: tags are not allowed in settings")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def read_scalar(text: str) -> Any:
+    """What an unquoted scalar means: None, bool, int, float or the text itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return _INFINITE.get(text.lower(), text)
+
+
+def read_documents(path: str | Path) -> list[Document]:
+    """All documents of a file, paths shown as given. Raises SettingsError for whatever is wrong with it."""
+    name = str(path)
+    return parse_documents(_read_text(name), name)
+
+
+def parse_documents(text: str, name: str) -> list[Document]:
+    """As read_documents, for text that is already here; `name` stands where errors name the file."""
+    documents: list[Document] = []
+    problems: list[str] = []
+    for node in _nodes(text, lambda line, what: SettingsError([f"{name}:{line}: {what}"])):
+        builder = _Builder(name)
+        data = builder.build(node, ())
+        problems += builder.problems
+        if data is None:
+            continue
+        if not isinstance(data, dict):
+            problems.append(f"{name}:{_line(node)}: {show(data)} is no setting: write lines like steps: 100")
+            continue
+        numbers = [key for key in data if not isinstance(key, str)]
+        problems += [f"{name}:{builder.lines[(key,)]}: {key}: no such setting" for key in numbers]
+        documents.append(Document(name, data, builder.lines))
+    if problems:
+        raise SettingsError(problems)
+    if not documents:
+        raise SettingsError(
+            [f"{name}: the file is empty: write at least one setting, like text_prompts: a cat"]
+        )
+    return documents
+
+
+def parse_value(text: str, where: str) -> Any:
+    """One value written in YAML, for --set. Raises SettingsError that begins with `where`."""
+    nodes = _nodes(text, lambda _line, what: SettingsError([f"{where}: {what}"]))
+    if not nodes:
+        return None
+    builder = _Builder(where)
+    value = builder.build(nodes[0], ())
+    if builder.problems or len(nodes) > 1:
+        what = builder.problems[0].removeprefix(f"{where}:1: ") if builder.problems else "more than one value"
+        raise SettingsError([f"{where}: {what}"])
+    return value
+
+
+def dump(data: Any) -> str:
+    """Plain data as YAML that reads back equal, in the given order, lines up to 110 characters."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that either YAML 1.1 or read_scalar would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _write_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if not isinstance(read_scalar(text), str) else None
+    return dumper.represent_scalar(_STR, text, style=style)
+
+
+_Dumper.add_representer(str, _write_str)
+
+
+# ---- reading the bytes, and what the parser says ----
+
+
+def _read_text(name: str) -> str:
+    path = Path(name)
+    if path.is_dir():
+        raise SettingsError([f"{name}: a folder; name a settings file in it"])
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise SettingsError([f"{name}: no such file{_looked_for(path)}"]) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            [f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"]
+        ) from None
+    try:
+        return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        byte = raw[error.start : error.start + 1].hex()
+        raise SettingsError(
+            [f"{name}:{line}: the file is not UTF-8 text (byte 0x{byte}); save it as UTF-8"]
+        ) from None
+
+
+def _looked_for(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f": the folder {folder} does not exist (looked from {Path.cwd()})"
+    siblings = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
+    close = difflib.get_close_matches(path.name, siblings, n=1) or [
+        name for name in siblings if Path(name).stem == path.name
+    ]
+    hint = f". Did you mean {path.with_name(close[0])}?" if close else ""
+    return f" (looked in {folder.resolve()}){hint}"
+
+
+def _nodes(text: str, fail: Callable[[int, str], SettingsError]) -> list[yaml.Node]:
+    try:
+        return list(yaml.compose_all(text, Loader=_Loader))
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise fail(line, f"the character U+{ord(text[error.position]):04X} is not allowed here") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise fail(mark.line + 1 if mark else 1, _explain(error, text)) from None
+    except RecursionError:
+        raise fail(1, "the file nests too deeply") from None
+
+
+def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
+    problem = error.problem or "not readable"
+    lines = text.splitlines()
+    mark = error.problem_mark
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if "\\t" in problem or "\t" in line[: len(line) - len(line.lstrip())]:
+        return "a tab where spaces should be: YAML is indented with spaces"
+    if "mapping values are not allowed" in problem:
+        return 'a second ": " in the line: put a text that holds ": " in quotes'
+    return f"not readable as YAML: {problem}"
