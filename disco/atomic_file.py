@@ -17,7 +17,9 @@ from disco.errors import RunError
 
 _counter = itertools.count()
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:24] or "host"
-_TEMPORARY = re.compile(r"\.disco-([A-Za-z0-9]+)-(\d+)-\d+\.tmp")
+# In a container each start has the same name and process number: only this tells ours from those of the dead.
+_TOKEN = os.urandom(6).hex()
+_TEMPORARY = re.compile(r"\.disco-([A-Za-z0-9]+)-(\d+)-([0-9a-f]+)-\d+\.tmp")
 _STALE = 24 * 3600  # seconds: a temporary file of another machine is left alone until then
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
 _ADVICE = {
@@ -30,6 +32,7 @@ _ADVICE = {
     errno.EEXIST: "a file stands where a folder is needed. Move it away, or choose another --out",
     errno.ENAMETOOLONG: "the name is too long. Choose a shorter batch_name",
     errno.ENOENT: "the folder is gone. Do not move or delete it during a run",
+    errno.EFBIG: "larger than the disk or `ulimit -f` allows. Raise the limit, or choose another --out",
     errno.EIO: "the disk reports an error. Check it, and choose another --out",
 }
 
@@ -120,8 +123,8 @@ def clean_temporaries(folder: Path) -> None:
             if match is None:
                 continue
             with suppress(FileNotFoundError):
-                is_ours = match[1] == _HOST and not _is_alive(int(match[2]))
-                if is_ours or time.time() - entry.stat().st_mtime > _STALE:
+                is_dead = match[1] == _HOST and not _is_alive(int(match[2]), match[3])
+                if is_dead or time.time() - entry.stat().st_mtime > _STALE:
                     os.unlink(entry.path)
 
 
@@ -138,7 +141,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _write_temporary(folder: Path, data: bytes, *, durable: bool = True) -> Path:
-    path = folder / f".disco-{_HOST}-{os.getpid()}-{next(_counter)}.tmp"
+    path = folder / f".disco-{_HOST}-{os.getpid()}-{_TOKEN}-{next(_counter)}.tmp"
     try:
         with open(path, "xb") as file:
             file.write(data)
@@ -152,8 +155,10 @@ def _write_temporary(folder: Path, data: bytes, *, durable: bool = True) -> Path
     return path
 
 
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid() or sys.platform == "win32":  # there os.kill(pid, 0) would stop it
+def _is_alive(pid: int, token: str) -> bool:
+    if pid == os.getpid():
+        return token == _TOKEN
+    if sys.platform == "win32":  # there os.kill(pid, 0) would stop it
         return True
     try:
         os.kill(pid, 0)

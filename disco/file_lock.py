@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -20,15 +21,15 @@ class FileLock:
 
     def acquire(self, wait: float = 1.0) -> bool:
         """Take the lock; False if another holder keeps it for `wait` seconds. A disk without locks: True."""
-        with disk_errors(self.path):
-            file = open(self.path, "ab")
         until = time.monotonic() + wait
-        while not _try_lock(file):
-            if time.monotonic() >= until:
-                file.close()
-                return False
-            time.sleep(0.05)
-        self._file = file
+        with disk_errors(self.path), ExitStack() as unless_taken:
+            file = unless_taken.enter_context(open(self.path, "ab"))
+            while not _try_lock(file):
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(0.05)
+            unless_taken.pop_all()  # the lock lasts as long as the file is open
+            self._file = file
         return True
 
     def release(self) -> None:

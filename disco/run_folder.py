@@ -1,7 +1,7 @@
 """One run's folder: its number, atomic writes, settings, pictures, checkpoints. The only room of paths.
 
 <out>/<batch_name>/<batch_name>(<run>)_0000.png        finished pictures, never overwritten
-                  /<batch_name>(<run>)_settings.yaml, _grid.png, _progress.png, _status.json
+                  /<batch_name>(<run>)_settings.yaml, _grid.png, _sweep.png, _progress.png, _status.json
                   /partials/<batch_name>(<run>)_0000-34%.png
                   /retained/                           what a resume or a repair moved out of the way
                   /.state/<run>/                       run.json, lock, checkpoints
@@ -212,9 +212,11 @@ class RunFolder:
 
     def save_grid(self, png: bytes) -> Path:
         """Write the contact sheet; one from before the run was extended moves to retained/."""
-        if self.names.grid.exists():
-            self._retire(self.names.grid)
-        return self._write_new(self.names.grid, png)
+        return self._write_latest(self.names.grid, png)
+
+    def save_sweep(self, png: bytes) -> Path:
+        """Write the labelled sheet of a sweep, beside the pictures of its first run; as `save_grid`."""
+        return self._write_latest(self.names.sweep, png)
 
     def write_progress(self, png: bytes) -> Path:
         """Refresh the progress picture."""
@@ -234,6 +236,11 @@ class RunFolder:
             advice = "nothing is overwritten. Move it away and run again with --resume"
             raise RunError(f"{path}: exists already, and {advice}.") from None
         return path
+
+    def _write_latest(self, path: Path, data: bytes) -> Path:
+        if path.exists():
+            self._retire(path)
+        return self._write_new(path, data)
 
     def _retire(self, path: Path) -> Path:
         return atomic_file.move_aside(path, self.names.retained)

@@ -20,6 +20,7 @@ class RunNames:
         self.prefix = f"{batch_name}({run})"
         self.settings = folder / f"{self.prefix}_settings.yaml"
         self.grid = folder / f"{self.prefix}_grid.png"
+        self.sweep = folder / f"{self.prefix}_sweep.png"  # of several runs, beside the first
         self.progress = folder / f"{self.prefix}_progress.png"
         self.status = folder / f"{self.prefix}_status.json"
         self.partials = folder / "partials"

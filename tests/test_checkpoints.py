@@ -1,0 +1,168 @@
+"""A checkpoint returns bit for bit, or not at all and then the one before it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from disco import checkpoints as checkpoints_module
+from disco.checkpoints import Checkpoint, Checkpoints
+from disco.errors import ResumeError, RunError
+
+
+def checkpoint(step: int) -> Checkpoint:
+    generator = torch.Generator().manual_seed(step)
+    x_t = torch.randn(2, 3, 8, 8, generator=generator)
+    return Checkpoint(
+        pictures=(4, 5),
+        step=step,
+        x_t=x_t,
+        pred_x0=x_t[:, :, ::2].permute(0, 1, 3, 2),  # not contiguous, shares memory
+        history=tuple(torch.randn(2, 3, 8, 8, generator=generator) for _ in range(12)),
+        random_state={"cpu": generator.get_state(), "empty": torch.zeros(0), "half": x_t.bfloat16()},
+        start_state={"cpu": torch.get_rng_state()},
+        losses={"clip": [1.5, float("inf")], "tv": [0.0, 0.1 + 0.2]},
+        extra={"seconds": 12.5, "prompt": "ü"},
+    )
+
+
+def assert_equal(a: Checkpoint, b: Checkpoint) -> None:
+    assert (a.pictures, a.step, a.losses, a.extra) == (b.pictures, b.step, b.losses, b.extra)
+    assert a.pred_x0 is not None
+    assert b.pred_x0 is not None
+    assert a.random_state.keys() == b.random_state.keys()
+    assert a.start_state.keys() == b.start_state.keys()
+    assert len(a.history) == len(b.history)
+    pairs = [(a.x_t, b.x_t), (a.pred_x0, b.pred_x0), *zip(a.history, b.history, strict=True)]
+    pairs += [(a.random_state[name], b.random_state[name]) for name in a.random_state]
+    pairs += [(a.start_state[name], b.start_state[name]) for name in a.start_state]
+    for one, other in pairs:
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+def test_all_returns_bit_for_bit(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(checkpoint(7))
+    loaded = Checkpoints(tmp_path).load()
+    assert loaded is not None
+    assert_equal(loaded, checkpoint(7))
+
+
+def test_the_optional_parts_may_be_left_out(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    store.save(Checkpoint((0,), 3, torch.zeros(1, 3, 4, 4)))
+    loaded = store.load()
+    assert loaded is not None
+    assert (loaded.pred_x0, loaded.history, dict(loaded.random_state), loaded.extra) == (None, (), {}, {})
+
+
+def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    assert store.load() is None
+    for step in (30, 20, 10):  # a later picture begins at lower steps: not the step decides
+        store.save(checkpoint(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-000002.disco",
+        "checkpoint-000003.disco",
+    ]
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded.step == 10
+    store.clear()
+    assert store.load() is None
+    assert list(tmp_path.iterdir()) == []
+    store.clear()
+
+
+def test_numbers_go_on_beyond_six_digits(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    store.save(checkpoint(1)).rename(tmp_path / "checkpoint-999999.disco")
+    store.save(checkpoint(2))
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded.step == 2
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.01, 0.3, 0.7, 0.999])
+def test_a_cut_off_newest_gives_way_to_the_one_before(tmp_path: Path, part: float) -> None:
+    store = Checkpoints(tmp_path)
+    store.save(checkpoint(1))
+    newest = store.save(checkpoint(2))
+    data = newest.read_bytes()
+    newest.write_bytes(data[: int(len(data) * part)])
+    loaded = store.load()
+    assert loaded is not None
+    assert_equal(loaded, checkpoint(1))
+    assert store.damaged == (tmp_path / "damaged" / newest.name,)
+    assert store.damaged[0].read_bytes() == data[: int(len(data) * part)]
+    store.save(checkpoint(3))
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded.step == 3
+    assert store.damaged == ()
+
+
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    path = store.save(Checkpoint((0,), 1, torch.ones(1, 3, 2, 2)))
+    data = path.read_bytes()
+    for at in range(0, len(data), len(data) // 25):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert store.load() is None
+    path.write_bytes(data)
+    assert store.load() is not None
+
+
+def test_nothing_whole_means_none(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    for step in (1, 2):
+        store.save(checkpoint(step)).write_bytes(b"")
+    assert store.load() is None
+    assert len(store.damaged) == 2
+
+
+def test_another_format_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Checkpoints(tmp_path)
+    monkeypatch.setattr(checkpoints_module, "_FORMAT", 9)
+    path = store.save(checkpoint(1))
+    monkeypatch.undo()
+    with pytest.raises(ResumeError) as caught:
+        store.load()
+    assert str(caught.value) == (
+        f"{path}: written by another version of Disco (format 9, not 1)."
+        " Resume with that version, or move the file away to start its picture anew."
+    )
+
+
+def test_the_file_is_a_digest_and_plain_safetensors(tmp_path: Path) -> None:
+    data = Checkpoints(tmp_path).save(checkpoint(1)).read_bytes()
+    assert hashlib.sha256(data[32:]).digest() == data[:32]
+    assert set(safetensors.torch.load(data[32:])) >= {"x_t", "pred_x0", "history.0000", "random.cpu"}
+
+
+def test_a_full_disk_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Checkpoints(tmp_path)
+    store.save(checkpoint(1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match="the disk is full"):
+        patch.setattr("os.fsync", full)
+        store.save(checkpoint(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001.disco"]
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded.step == 1
+
+
+def test_extra_must_be_json(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        Checkpoints(tmp_path).save(Checkpoint((0,), 0, torch.zeros(1), extra={"path": tmp_path}))
+    assert list(tmp_path.iterdir()) == []
+    json.dumps(checkpoint(0).extra)
