@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from disco.errors import InputError
+from disco.yaml_file import read_documents
 
 Kind = Literal["diffusion", "secondary", "clip", "lpips"]
 Compat = Literal["fixed", "dd57"]
@@ -173,9 +173,8 @@ def registry() -> Registry:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert isinstance(data, dict)
-    return data
+    (document,) = read_documents(path)
+    return document.data
 
 
 def _entries(kind: Kind, data: Mapping[str, Any]) -> dict[str, Entry]:

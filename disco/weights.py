@@ -1,0 +1,241 @@
+"""Registry entry -> verified local files: looked for where they usually lie, else fetched, always checked.
+
+Where files are looked for, in this order: $DISCO_MODELS, ./models, ~/.cache/disco/models, the Hugging Face
+cache, ~/.cache/clip, torch's hub/checkpoints. Downloads go to the first of the first three that is in use
+(hub files to the Hugging Face cache). weights_part.py and weights_hub.py do the fetching.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from disco.errors import InputError, WeightsError
+from disco.file_lock import FileLock
+from disco.registry import Entry, HubFile, Kind, WeightFile, registry
+from disco.weights_http import MirrorFailed, read_url, readable_size
+from disco.weights_hub import hub_download
+from disco.weights_part import Expected, Report, disk_errors, download
+from disco.weights_places import POCKET, candidates, locate, models_dir, show, sources
+from disco.weights_record import hash_file, read_errors, remember, sha256_of
+
+__all__ = [
+    "ModelRow",
+    "Notice",
+    "Progress",
+    "Verification",
+    "describe_models",
+    "fetch",
+    "fetch_url",
+    "locate",
+    "models_dir",
+    "readable_size",
+    "sha256_of",
+    "to_fetch",
+    "verify",
+]
+
+_PICTURE = 256 << 20  # bytes; the most that fetch_url takes
+_YES = {"1", "ON", "YES", "TRUE"}
+
+Notice = Callable[[str], None]
+
+
+class Progress(Protocol):
+    """Told now and then how far a download is; total is None while nobody says."""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One checked file. ok: None where there is nothing to compare, or no file. text: a line for the user."""
+
+    name: str
+    path: Path | None
+    sha256: str | None
+    ok: bool | None
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of `models list`. bytes: of its files, None if unknown, rough unless is_exact."""
+
+    name: str
+    kind: Kind
+    title: str
+    bytes: int | None
+    is_exact: bool
+    is_here: bool
+    licence: str
+    notes: str
+
+
+def to_fetch(entry: Entry) -> tuple[WeightFile, ...]:
+    """Those of its files that are not on this machine. No network."""
+    return tuple(file for file in entry.files if locate(file) is None)
+
+
+def fetch(entry: Entry, progress: Progress | None = None, notice: Notice | None = None) -> dict[str, Path]:
+    """All files of an entry, checked, downloaded if need be: file name -> path, in the entry's order.
+
+    notice: called with a sentence on what is about to be fetched, or has no published hash.
+    Raises WeightsError: a damaged file, no source left, offline, no room on the disk.
+    """
+    return {file.name: _fetch(file, entry, progress, notice or (lambda text: None)) for file in entry.files}
+
+
+def verify(entry: Entry) -> list[Verification]:
+    """Read every file of an entry afresh and compare it with what is published. Downloads nothing."""
+    return [_verify(file) for file in entry.files]
+
+
+def describe_models() -> list[ModelRow]:
+    """Every network of the registry, in its order. No network, no hashing."""
+    return [
+        ModelRow(
+            entry.name,
+            entry.kind,
+            entry.title,
+            *entry.size(),
+            not to_fetch(entry),
+            entry.licence,
+            entry.notes,
+        )
+        for entry in registry().entries()
+    ]
+
+
+def fetch_url(url: str) -> bytes:
+    """The bytes of a picture on the web, at most 256 MiB. Raises InputError."""
+    try:
+        return read_url(url, _PICTURE)
+    except MirrorFailed as error:
+        raise InputError(f"{url}: cannot be fetched: {error}.") from error
+
+
+def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: Notice) -> Path:
+    path = _good(file)
+    if path is not None:
+        return path
+    if file.bundled:
+        raise WeightsError(
+            f"{show(POCKET / file.bundled)}: comes with Disco and is missing. Install Disco again."
+        )
+    size = _size_text(file, entry)
+    target = models_dir() / file.name
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
+        raise WeightsError(
+            f"{file.name}: not on this machine, and HF_HUB_OFFLINE forbids to fetch it ({size}). "
+            f"{_by_hand(target)}"
+        )
+    return _from_sources(file, target, size, progress, notice)
+
+
+def _from_sources(
+    file: WeightFile, target: Path, size: str, progress: Progress | None, notice: Notice
+) -> Path:
+    def report(done: int, total: int | None) -> None:
+        if progress is not None:
+            progress(file.name, done, total)
+
+    reasons = []
+    for source in sources(file):
+        where = source.repo if isinstance(source, HubFile) else urlsplit(source).hostname
+        notice(f"{file.name}: fetching {size} from {where}")
+        try:
+            if isinstance(source, HubFile):
+                path, digest = hub_download(source, _expected(file), report, sha256_of)
+            else:
+                path, digest = _from_mirror(source, target, file, report, notice)
+        except MirrorFailed as error:
+            address = f"huggingface.co/{source.repo}" if isinstance(source, HubFile) else source
+            reasons.append(f"  {address}: {error}")
+            continue
+        if not _expected(file).sha256:
+            notice(f"{file.name}: no hash is published to compare with; SHA-256 computed: {digest}")
+        return path
+    raise WeightsError("\n".join([f"{file.name}: no source gave it ({size}):", *reasons, _by_hand(target)]))
+
+
+def _from_mirror(
+    url: str, target: Path, file: WeightFile, report: Report, notice: Notice
+) -> tuple[Path, str]:
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.path.touch()
+    if not lock.acquire(0):
+        notice(f"{file.name}: another process is fetching it; waiting for that")
+        while not lock.acquire(3600):
+            pass
+    try:
+        path = _good(file)  # the other process may have brought it
+        if path is not None:
+            return path, sha256_of(path)
+        digest = download(url, target, _expected(file), report)
+        remember(target, digest)
+        return target, digest
+    finally:
+        lock.release()
+
+
+def _good(file: WeightFile) -> Path | None:
+    """A local file that is what it should be. Raises WeightsError for a damaged one in a models folder."""
+    for path, is_own in candidates(file):
+        fault = None if file.bundled else _fault(file, path)
+        if fault is None:
+            return path
+        if is_own:
+            raise WeightsError(_damaged(path, fault))
+    return None
+
+
+def _fault(file: WeightFile, path: Path) -> str | None:
+    expected = _expected(file)
+    with read_errors(path):
+        size = path.stat().st_size
+    if expected.sha256 is None or (expected.size is not None and size != expected.size):
+        return expected.fault(size, "")
+    return expected.fault(size, sha256_of(path))
+
+
+def _verify(file: WeightFile) -> Verification:
+    path = locate(file)
+    if path is None:
+        return Verification(file.name, None, None, None, f"{file.name}: not on this machine")
+    with read_errors(path):
+        digest, size = hash_file(path), path.stat().st_size
+    expected = _expected(file)
+    fault = expected.fault(size, digest)
+    if fault is not None:
+        return Verification(file.name, path, digest, False, _damaged(path, fault))
+    remember(path, digest)
+    if expected.sha256 is None:
+        text = f"{show(path)}: no hash is published to compare with; SHA-256 computed: {digest}"
+        return Verification(file.name, path, digest, None, text)
+    return Verification(file.name, path, digest, True, f"{show(path)}: SHA-256 is {digest}, as published")
+
+
+def _damaged(path: Path, fault: str) -> str:
+    return f"{show(path)}: {fault}: a damaged download. Delete the file and run again."
+
+
+def _by_hand(target: Path) -> str:
+    return f"Put it at {show(target)} by hand, or set DISCO_MODELS to the folder that holds it."
+
+
+def _expected(file: WeightFile) -> Expected:
+    return Expected(file.bytes, file.sha256 or file.sha256_prefix)
+
+
+def _size_text(file: WeightFile, entry: Entry) -> str:
+    if file.bytes is not None:
+        return readable_size(file.bytes)
+    size, _ = entry.size()
+    return f"about {readable_size(size)}" if size and len(entry.files) == 1 else "size unknown"

@@ -1,0 +1,690 @@
+"""disco/weights*.py against a web server on the loopback. Nothing here leaves this machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from disco import weights, weights_http, weights_hub, weights_part, weights_places, weights_record
+from disco.errors import InputError, WeightsError
+from disco.registry import Entry, HubFile, WeightFile, registry
+from tests.http_server import Page, Server, serve
+
+DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
+SHA = hashlib.sha256(DATA).hexdigest()
+WRONG = b"x" * len(DATA)
+WRONG_SHA = hashlib.sha256(WRONG).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty home, an empty current directory, no proxy, no waiting between attempts."""
+    for name in ("DISCO_MODELS", "HF_HUB_OFFLINE", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(weights_http, "PAUSES", (0.0,))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    yield
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "models folder"
+    folder.mkdir()
+    monkeypatch.setenv("DISCO_MODELS", str(folder))
+    return folder
+
+
+def entry(*mirrors: str, sha256: str | None = SHA, size: int | None = None, **facts: Any) -> Entry:
+    file = WeightFile(name="net.pth", bytes=size, sha256=sha256, mirrors=mirrors, **facts)
+    return Entry(name="net", kind="secondary", title="A network", files=(file,), architecture={})
+
+
+def fetched(one: Entry) -> bytes:
+    return weights.fetch(one)["net.pth"].read_bytes()
+
+
+def refusal(one: Entry) -> str:
+    with pytest.raises(WeightsError) as caught:
+        weights.fetch(one)
+    return str(caught.value)
+
+
+def leftovers(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def failed(models: Path, server: Server, reason: str, size: str = "size unknown") -> str:
+    return (
+        f"net.pth: no source gave it ({size}):\n  {server.url}/a: {reason}\n"
+        f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
+    )
+
+
+def test_a_plain_download(models: Path) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    said: list[str] = []
+    with serve(a=Page(DATA)) as server:
+        one = entry(f"{server.url}/a", size=len(DATA))
+        paths = weights.fetch(one, lambda *news: seen.append(news), said.append)
+        assert weights.fetch(one) == paths
+        assert len(server.requests) == 1
+    assert paths == {"net.pth": models / "net.pth"}
+    assert paths["net.pth"].read_bytes() == DATA
+    assert seen[0] == ("net.pth", 0, len(DATA))
+    assert seen[-1] == ("net.pth", len(DATA), len(DATA))
+    assert said == ["net.pth: fetching 1.0 MB from 127.0.0.1"]
+    assert leftovers(models) == {"net.pth"}
+
+
+def test_a_cut_connection_is_resumed(models: Path) -> None:
+    with serve(a=Page(DATA, cuts=[300_000, 5])) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert server.requests == [("/a", None), ("/a", "bytes=300000-"), ("/a", "bytes=300005-")]
+    assert leftovers(models) == {"net.pth"}
+
+
+def test_the_part_of_an_earlier_run_is_continued(models: Path) -> None:
+    (models / "net.pth.part").write_bytes(DATA[:123])
+    with serve(a=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert server.requests == [("/a", "bytes=123-")]
+
+
+def test_a_part_that_is_already_whole(models: Path) -> None:
+    (models / "net.pth.part").write_bytes(DATA)
+    with serve(a=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert server.requests == [("/a", f"bytes={len(DATA)}-")]
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(models: Path) -> None:
+    (models / "net.pth.part").write_bytes(DATA + b"more")
+    with serve(a=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert [header for _, header in server.requests] == [f"bytes={len(DATA) + 4}-", None]
+
+
+def test_a_server_without_range_starts_again(models: Path) -> None:
+    with serve(a=Page(DATA, has_range=False, cuts=[1000])) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert server.requests == [("/a", None), ("/a", "bytes=1000-")]
+
+
+def test_a_server_that_answers_with_another_part(models: Path) -> None:
+    with serve(a=Page(DATA, wrong_start=True, cuts=[1000])) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert [header for _, header in server.requests] == [None, "bytes=1000-", None]
+
+
+def test_a_file_that_changed_in_between_starts_again(models: Path) -> None:
+    """Without a hash only If-Range tells: the old part must not be glued to the new file."""
+    new = bytes(reversed(DATA))
+    with serve(a=Page(DATA, cuts=[1000] * 9, statuses=[200])) as server:
+        page = server.pages["/a"]
+        page.cuts = [1000, *[0] * 9]
+        assert "connection cut after 1000 of 1024000 bytes" in refusal(entry(f"{server.url}/a", sha256=None))
+        page.cuts, page.data, page.etag = [], new, '"two"'
+        assert fetched(entry(f"{server.url}/a", sha256=None)) == new
+
+
+def test_a_wrong_part_does_not_spoil_a_good_mirror(models: Path) -> None:
+    (models / "net.pth.part").write_bytes(b"nonsense")
+    with serve(a=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert [header for _, header in server.requests] == ["bytes=8-", None]
+
+
+def test_wrong_bytes_are_refused_and_the_next_mirror_is_asked(models: Path) -> None:
+    with serve(a=Page(WRONG), b=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a", f"{server.url}/b")) == DATA
+        assert [path for path, _ in server.requests] == ["/a", "/b"]
+
+
+def test_wrong_bytes_everywhere(models: Path) -> None:
+    with serve(a=Page(WRONG)) as server:
+        reason = f"SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: refused and removed"
+        assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
+    assert leftovers(models) == set()
+
+
+def test_a_hash_of_which_only_the_first_digits_are_known(models: Path) -> None:
+    with serve(a=Page(WRONG), b=Page(DATA)) as server:
+        mirrors = (f"{server.url}/a", f"{server.url}/b")
+        assert fetched(entry(*mirrors, sha256=None, sha256_prefix=SHA[:8])) == DATA
+
+
+def test_a_size_other_than_published_is_refused_unread(models: Path) -> None:
+    with serve(a=Page(DATA)) as server:
+        reason = "the server says 1024000 bytes, expected 1024001"
+        assert refusal(entry(f"{server.url}/a", size=1_024_001)) == failed(models, server, reason, "1.0 MB")
+
+
+def test_a_server_that_promises_more_than_it_has(models: Path) -> None:
+    with serve(a=Page(DATA, claimed=len(DATA) + 10), b=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA  # the hash says that all is there
+        (models / "net.pth").unlink()
+        server.pages["/a"].has_range = False
+        assert fetched(entry(f"{server.url}/a", f"{server.url}/b")) == DATA
+
+
+def test_a_server_that_promises_less_than_it_has(models: Path) -> None:
+    with serve(a=Page(DATA, claimed=1000)) as server:
+        short = hashlib.sha256(DATA[:1000]).hexdigest()
+        reason = f"SHA-256 is {short[:12]}..., expected {SHA[:12]}...: refused and removed"
+        assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
+
+
+def test_a_server_that_sends_more_than_the_published_size(models: Path) -> None:
+    with serve(a=Page(DATA + b"tail", has_length=False)) as server:
+        reason = "the server sends more than 1024000 bytes"
+        assert refusal(entry(f"{server.url}/a", size=len(DATA))) == failed(models, server, reason, "1.0 MB")
+
+
+def test_a_server_that_does_not_say_the_size(models: Path) -> None:
+    with serve(a=Page(DATA, has_length=False)) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+
+
+def test_a_connection_that_never_brings_anything(models: Path) -> None:
+    with serve(a=Page(DATA, cuts=[0] * 20)) as server:
+        reason = "connection cut after 0 of 1024000 bytes"
+        assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
+        assert len(server.requests) == weights_http.PATIENCE
+
+
+def test_missing_then_the_next_mirror(models: Path) -> None:
+    with serve(b=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a", f"{server.url}/b")) == DATA
+        assert [path for path, _ in server.requests] == ["/a", "/b"]
+
+
+def test_every_mirror_is_listed_with_its_reason(models: Path) -> None:
+    with serve(b=Page(status=503), c=Page(b"<html>", content_type="text/html; charset=utf-8")) as server:
+        mirrors = [f"{server.url}/{name}" for name in "abc"] + ["ftp://127.0.0.1/d"]
+        assert refusal(entry(*mirrors)) == (
+            "net.pth: no source gave it (size unknown):\n"
+            f"  {server.url}/a: the server answers 404 Not Found\n"
+            f"  {server.url}/b: the server answers 503 Service Unavailable\n"
+            f"  {server.url}/c: the server answers with a web page instead of the file\n"
+            "  ftp://127.0.0.1/d: only http and https addresses can be fetched\n"
+            f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
+        )
+        assert [path for path, _ in server.requests] == ["/a", *["/b"] * 4, "/c"]
+
+
+def test_a_busy_server_is_asked_again(models: Path) -> None:
+    with serve(a=Page(DATA, statuses=[503, 429])) as server:
+        assert fetched(entry(f"{server.url}/a")) == DATA
+
+
+def test_no_server_at_all(models: Path) -> None:
+    with serve() as server:
+        pass
+    reason = os.strerror(errno.ECONNREFUSED)
+    assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_followed_and_keep_the_range(models: Path, status: int) -> None:
+    (models / "net.pth.part").write_bytes(DATA[:10])
+    with serve(a=Page(status=status), b=Page(DATA)) as server:
+        server.pages["/a"].location = f"{server.url}/b"
+        assert fetched(entry(f"{server.url}/a")) == DATA
+        assert server.requests == [("/a", "bytes=10-"), ("/b", "bytes=10-")]
+
+
+def test_no_redirect_from_https_to_http() -> None:
+    request = weights_http.urllib.request.Request("https://127.0.0.1/a")
+    with pytest.raises(weights_http.MirrorFailed) as caught:
+        weights_http._Redirects().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/b")
+    assert str(caught.value) == "it redirects to an unprotected address, http://127.0.0.1/b"
+
+
+def test_a_file_without_a_published_hash_is_taken_and_said(models: Path) -> None:
+    said: list[str] = []
+    with serve(a=Page(DATA)) as server:
+        weights.fetch(entry(f"{server.url}/a", sha256=None), None, said.append)
+    assert said == [
+        "net.pth: fetching size unknown from 127.0.0.1",
+        f"net.pth: no hash is published to compare with; SHA-256 computed: {SHA}",
+    ]
+
+
+def test_too_little_room(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(models)._replace(free=10_000_000)
+    monkeypatch.setattr(weights_part.shutil, "disk_usage", lambda folder: usage)
+    with serve(a=Page(DATA), b=Page(DATA)) as server:
+        assert refusal(entry(f"{server.url}/a", f"{server.url}/b")) == (
+            f"{models}: 1.0 MB are needed and 10 MB are free. "
+            "Free some space, or set DISCO_MODELS to a folder on another disk, and run again."
+        )
+        assert [path for path, _ in server.requests] == ["/a"]
+
+
+def test_the_disk_fills_up_and_nothing_is_lost(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = weights_part._Part.append
+
+    def full(part: Any, chunk: bytes) -> None:
+        append(part, chunk[:5000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with serve(a=Page(DATA), b=Page(DATA)) as server:
+        one = entry(f"{server.url}/a", f"{server.url}/b")
+        with monkeypatch.context() as patch:
+            patch.setattr(weights_part._Part, "append", full)
+            assert refusal(one) == (
+                f"{models / 'net.pth'}: cannot be written: the disk is full. "
+                "What has arrived is kept: free some space and run again to go on."
+            )
+        assert fetched(one) == DATA
+        assert server.requests == [("/a", None), ("/a", "bytes=5000-")]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(models: Path) -> None:
+    models.chmod(0o500)
+    try:
+        assert refusal(entry("http://127.0.0.1:1/a")) == (
+            f"{models / 'net.pth'}: cannot be written: no permission to write there. "
+            "Set DISCO_MODELS to a folder that can be written."
+        )
+    finally:
+        models.chmod(0o700)
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("DISCO_MODELS", str(tmp_path / "file"))
+    assert refusal(entry("http://127.0.0.1:1/a")) == (
+        f"{tmp_path / 'file' / 'net.pth'}: cannot be written: a file stands where a folder is needed. "
+        "Set DISCO_MODELS to a folder that can be written."
+    )
+
+
+def test_two_processes_fetch_once(models: Path) -> None:
+    gate = threading.Event()
+    code = (
+        "import sys; from disco import weights; from disco.registry import Entry, WeightFile\n"
+        "file = WeightFile(name='net.pth', sha256=sys.argv[1], mirrors=(sys.argv[2],))\n"
+        "one = Entry(name='net', kind='secondary', title='', files=(file,), architecture={})\n"
+        "print(weights.fetch(one, None, lambda text: print(text, flush=True))['net.pth'])\n"
+    )
+    with serve(a=Page(DATA, gate=gate)) as server:
+        command = [sys.executable, "-c", code, SHA, f"{server.url}/a"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert first.stdout is not None
+        assert first.stdout.readline() == "net.pth: fetching size unknown from 127.0.0.1\n"
+        while not server.requests:
+            threading.Event().wait(0.01)
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert second.stdout is not None
+        assert second.stdout.readline() == "net.pth: fetching size unknown from 127.0.0.1\n"
+        assert second.stdout.readline() == "net.pth: another process is fetching it; waiting for that\n"
+        gate.set()
+        outputs = [process.communicate(timeout=30)[0].strip() for process in (first, second)]
+        assert outputs == [str(models / "net.pth")] * 2
+        assert server.requests == [("/a", None)]
+
+
+# Where files are found
+
+
+def test_the_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    assert weights.models_dir() == home / ".cache" / "disco" / "models"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert weights.models_dir() == tmp_path / "xdg" / "disco" / "models"
+    (tmp_path / "work" / "models").mkdir()
+    assert weights.models_dir() == tmp_path / "work" / "models"
+    monkeypatch.setenv("DISCO_MODELS", "~/weights")
+    assert weights.models_dir() == home / "weights"
+
+
+def test_all_places_are_looked_through_in_order(tmp_path: Path, models: Path) -> None:
+    file = entry("http://127.0.0.1:1/published_name.pt").files[0]
+    home = tmp_path / "home"
+    places = [
+        home / ".cache/torch/hub/checkpoints/net.pth",
+        home / ".cache/clip/net.pth",
+        home / ".cache/disco/models/net.pth",
+        tmp_path / "work/models/net.pth",
+        models / "published_name.pt",
+        models / "net.pth",
+    ]
+    assert weights.locate(file) is None
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(DATA)
+        assert weights.locate(file) == place
+        assert weights.fetch(entry("http://127.0.0.1:1/published_name.pt")) == {"net.pth": place}
+
+
+def test_other_tools_caches_need_a_hash_and_the_right_size(tmp_path: Path) -> None:
+    place = tmp_path / "home/.cache/clip/net.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(DATA)
+    assert weights.locate(entry("http://127.0.0.1:1/a", sha256=None).files[0]) is None
+    assert weights.locate(entry("http://127.0.0.1:1/a", size=5).files[0]) is None
+    assert weights.locate(entry("http://127.0.0.1:1/a", size=len(DATA)).files[0]) == place
+
+
+def test_a_broken_file_of_another_tool_is_passed_over(tmp_path: Path, models: Path) -> None:
+    place = tmp_path / "home/.cache/clip/net.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(WRONG)
+    with serve(a=Page(DATA)) as server:
+        assert weights.fetch(entry(f"{server.url}/a")) == {"net.pth": models / "net.pth"}
+    assert place.read_bytes() == WRONG
+
+
+def test_a_broken_file_of_the_users_is_named_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "work/models").mkdir()
+    place = tmp_path / "work/models/net.pth"
+    place.write_bytes(WRONG)
+    assert refusal(entry("http://127.0.0.1:1/a")) == (
+        f"{Path('models/net.pth')}: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: "
+        "a damaged download. Delete the file and run again."
+    )
+    assert place.read_bytes() == WRONG
+    place.write_bytes(DATA[:7])
+    assert refusal(entry("http://127.0.0.1:1/a", size=len(DATA))) == (
+        f"{Path('models/net.pth')}: it has 7 bytes, expected 1024000: a damaged download. "
+        "Delete the file and run again."
+    )
+
+
+def test_offline_with_and_without_the_file(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    one = entry("http://127.0.0.1:1/a", size=len(DATA))
+    assert refusal(one) == (
+        "net.pth: not on this machine, and HF_HUB_OFFLINE forbids to fetch it (1.0 MB). "
+        f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
+    )
+    (models / "net.pth").write_bytes(DATA)
+    assert fetched(one) == DATA
+
+
+def test_bundled_files_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_places, "POCKET", tmp_path / "pocket")
+    monkeypatch.setattr(weights, "POCKET", tmp_path / "pocket")
+    one = entry(bundled="net.pth", sha256=None)
+    assert refusal(one) == (
+        f"{tmp_path / 'pocket' / 'net.pth'}: comes with Disco and is missing. Install Disco again."
+    )
+    (tmp_path / "pocket").mkdir()
+    (tmp_path / "pocket" / "net.pth").write_bytes(DATA)
+    assert fetched(one) == DATA
+    assert not (tmp_path / "home" / ".cache").exists()
+
+
+def test_what_is_to_be_fetched(models: Path) -> None:
+    one = entry("http://127.0.0.1:1/a")
+    assert weights.to_fetch(one) == one.files
+    (models / "net.pth").write_bytes(b"")
+    assert weights.to_fetch(one) == ()
+
+
+# The hub
+
+
+def in_cache(root: Path, data: bytes, blob: str, filename: str = "w/net.pth") -> Path:
+    repo = root / "models--someone--net"
+    snapshot = repo / "snapshots" / "c0ffee" / filename
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    (repo / "refs").mkdir(exist_ok=True)
+    (repo / "refs" / "main").write_text("c0ffee")
+    (repo / "blobs").mkdir(exist_ok=True)
+    (repo / "blobs" / blob).write_bytes(data)
+    snapshot.unlink(missing_ok=True)
+    snapshot.symlink_to(repo / "blobs" / blob)
+    return snapshot
+
+
+HUB = HubFile(repo="someone/net", filename="w/net.pth", also=("net.bin",))
+
+
+def test_addresses_on_the_hub_go_through_its_library() -> None:
+    url = "https://huggingface.co/someone/net/resolve/main/w/net.pth"
+    assert weights_hub.hub_file_of(url) == HubFile(repo="someone/net", filename="w/net.pth")
+    space = weights_hub.hub_file_of("https://huggingface.co/spaces/a/b/resolve/main/c.pth")
+    assert space == HubFile(repo="a/b", filename="c.pth", repo_type="space")
+    assert weights_hub.hub_file_of("https://example.org/a/b/resolve/main/c.pth") is None
+
+
+def test_the_hubs_cache_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    place = in_cache(tmp_path / "home" / "hub", DATA, SHA)
+    assert weights.fetch(entry(hub=HUB)) == {"net.pth": place}
+    place.unlink()
+    other = in_cache(tmp_path / "home" / "hub", DATA, SHA, "net.bin")
+    assert weights.fetch(entry(hub=HUB)) == {"net.pth": other}
+
+
+def hub_library(monkeypatch: pytest.MonkeyPatch, root: Path, *answers: Any) -> list[tuple[str, str]]:
+    """Stands for huggingface_hub: each call takes the next answer, bytes or an error to raise."""
+    asked = []
+    queue = list(answers)
+
+    def hf_hub_download(repo: str, filename: str, *, repo_type: str, tqdm_class: Any) -> str:
+        asked.append((repo, filename))
+        answer = queue.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        with tqdm_class(total=len(answer), initial=0, unit="B", desc=filename) as bar:
+            bar.update(len(answer))
+            bar.set_postfix_str("fast")
+        return str(in_cache(root, answer, hashlib.sha256(DATA).hexdigest(), filename))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    return asked
+
+
+def missing() -> Exception:
+    from huggingface_hub.errors import EntryNotFoundError
+
+    return EntryNotFoundError("no such file")
+
+
+def test_a_download_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub_library(monkeypatch, tmp_path / "hub", missing(), DATA)
+    seen: list[tuple[str, int, int | None]] = []
+    paths = weights.fetch(entry(hub=HUB), lambda *news: seen.append(news))
+    assert paths["net.pth"].name == "net.bin"
+    assert asked == [("someone/net", "w/net.pth"), ("someone/net", "net.bin")]
+    assert seen == [("net.pth", 0, len(DATA)), ("net.pth", len(DATA), len(DATA))]
+
+
+def test_a_wrong_file_from_the_hub_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_library(monkeypatch, tmp_path / "hub", WRONG, WRONG)
+    assert refusal(entry(hub=HUB)) == (
+        "net.pth: no source gave it (size unknown):\n"
+        f"  huggingface.co/someone/net: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: "
+        "refused and removed\n"
+        f"Put it at {tmp_path / 'home/.cache/disco/models/net.pth'} by hand, "
+        "or set DISCO_MODELS to the folder that holds it."
+    )
+    assert not list((tmp_path / "hub").rglob("*.pth"))
+    assert not list((tmp_path / "hub" / "models--someone--net" / "blobs").iterdir())
+
+
+def test_the_hubs_own_hash_serves_where_none_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_library(monkeypatch, tmp_path / "hub", WRONG, DATA)
+    assert fetched(entry(hub=HUB, sha256=None)) == DATA
+
+
+def test_the_hub_fails_and_a_mirror_helps(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_library(
+        monkeypatch, tmp_path / "hub", missing(), missing(), RuntimeError("xet is upset\nsecond line")
+    )
+    with serve(b=Page(DATA)) as server:
+        one = entry("https://huggingface.co/who/else/resolve/main/net.pth", f"{server.url}/b", hub=HUB)
+        assert weights.fetch(one) == {"net.pth": models / "net.pth"}
+    hub_library(
+        monkeypatch, tmp_path / "hub", missing(), missing(), RuntimeError("xet is upset\nsecond line")
+    )
+    (models / "net.pth").unlink()
+    assert refusal(entry(*one.files[0].mirrors[:1], hub=HUB)) == (
+        "net.pth: no source gave it (size unknown):\n"
+        "  huggingface.co/someone/net: someone/net holds no w/net.pth\n"
+        "  huggingface.co/who/else: xet is upset\n"
+        f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
+    )
+
+
+def test_the_hubs_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub_library(monkeypatch, tmp_path / "hub", OSError(errno.ENOSPC, "No space left on device"))
+    assert refusal(entry(hub=HUB)) == (
+        "w/net.pth: the disk of the Hugging Face cache is full. Free some space, or set HF_HOME to a "
+        "folder on another disk, and run again."
+    )
+
+
+def test_the_hubs_library_without_a_connection(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real library, sent to a port where nobody listens."""
+    with serve() as server:
+        pass
+    for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
+        value = server.url + ("/{repo_id}/resolve/{revision}/{filename}" if "TEMPLATE" in name else "")
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    text = refusal(entry(hub=HUB))
+    assert text.startswith("net.pth: no source gave it (size unknown):\n  huggingface.co/someone/net: ")
+    assert "efused" in text
+
+
+# Hashes that are remembered
+
+
+def test_large_files_are_hashed_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    path = models / "net.pth"
+    path.write_bytes(DATA)
+    hashed = []
+    real = weights_record.hash_file
+    monkeypatch.setattr(weights_record, "hash_file", lambda path: hashed.append(path) or real(path))
+    for _ in range(3):
+        assert fetched(entry("http://127.0.0.1:1/a")) == DATA
+        assert weights.sha256_of(path) == SHA
+    assert len(hashed) == 1
+    path.write_bytes(WRONG)
+    os.utime(path, ns=(1, 1))
+    assert weights.sha256_of(path) == WRONG_SHA
+    assert json.loads((models / ".verified.json").read_text()) == {str(path): [len(WRONG), 1, WRONG_SHA]}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"x": 3}', "\x00"])
+def test_a_damaged_record_only_costs_time(models: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    (models / "net.pth").write_bytes(DATA)
+    (models / ".verified.json").write_text(text)
+    assert weights.sha256_of(models / "net.pth") == SHA
+    assert weights.sha256_of(models / "net.pth") == SHA
+
+
+def test_a_record_that_cannot_be_written_only_costs_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    (tmp_path / "file").write_bytes(DATA)
+    monkeypatch.setenv("DISCO_MODELS", str(tmp_path / "file"))
+    assert weights.sha256_of(tmp_path / "file") == SHA
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        weights.sha256_of(tmp_path / "none.pth")
+    assert str(caught.value) == (f"{tmp_path / 'none.pth'}: cannot be read: {os.strerror(errno.ENOENT)}.")
+
+
+# For the command line
+
+
+def test_verify(models: Path) -> None:
+    one = entry("http://127.0.0.1:1/a")
+    assert [check.text for check in weights.verify(one)] == ["net.pth: not on this machine"]
+    (models / "net.pth").write_bytes(DATA)
+    (check,) = weights.verify(one)
+    assert (check.ok, check.sha256, check.path) == (True, SHA, models / "net.pth")
+    assert check.text == f"{models / 'net.pth'}: SHA-256 is {SHA}, as published"
+    (check,) = weights.verify(entry("http://127.0.0.1:1/a", sha256=None))
+    assert check.ok is None
+    assert check.text == (
+        f"{models / 'net.pth'}: no hash is published to compare with; SHA-256 computed: {SHA}"
+    )
+    (models / "net.pth").write_bytes(WRONG)
+    (check,) = weights.verify(one)
+    assert check.ok is False
+    assert check.text == (
+        f"{models / 'net.pth'}: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: a damaged download. "
+        "Delete the file and run again."
+    )
+
+
+def test_the_list_of_models(models: Path) -> None:
+    rows = {(row.kind, row.name): row for row in weights.describe_models()}
+    assert len(rows) == len(registry().entries())
+    big = rows["diffusion", "256x256_diffusion_uncond"]
+    assert (big.bytes, big.is_exact, big.is_here) == (2_211_383_297, True, False)
+    assert big.licence == "MIT (OpenAI guided-diffusion)"
+    (models / "256x256_diffusion_uncond.pt").write_bytes(b"")
+    rows = {(row.kind, row.name): row for row in weights.describe_models()}
+    assert rows["diffusion", "256x256_diffusion_uncond"].is_here
+
+
+def test_sizes_as_people_read_them() -> None:
+    assert [weights.readable_size(size) for size in (7, 2500, 353_976_522, 2_211_383_297)] == [
+        "7 bytes",
+        "2.5 kB",
+        "354 MB",
+        "2.2 GB",
+    ]
+
+
+def test_pictures_from_the_web() -> None:
+    with serve(a=Page(b"picture"), b=Page(b"cut off", claimed=99)) as server:
+        assert weights.fetch_url(f"{server.url}/a") == b"picture"
+        for name, reason in {
+            "b": "connection cut after 7 of 99 bytes",
+            "c": "the server answers 404 Not Found",
+        }.items():
+            with pytest.raises(InputError) as caught:
+                weights.fetch_url(f"{server.url}/{name}")
+            assert str(caught.value) == f"{server.url}/{name}: cannot be fetched: {reason}."
+
+
+def test_a_picture_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_PICTURE", 1_000_000)
+    with serve(a=Page(DATA)) as server, pytest.raises(InputError) as caught:
+        weights.fetch_url(f"{server.url}/a")
+    assert str(caught.value) == (
+        f"{server.url}/a: cannot be fetched: it has more than the 1.0 MB that are allowed here."
+    )
+
+
+def test_it_brings_neither_torch_nor_the_hub() -> None:
+    code = "import sys, disco.weights; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode
+        == 0
+    )
