@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ WEIGHTS_FILES = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")  # in OpenAI's archives
 _TEXT_PARTS = (
     "text",
     "transformer",
@@ -150,7 +151,7 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tens
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    fitted = {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
+    fitted = {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
     fitted = convert_state_dict(network, fitted)
     if "positional_embedding" in fitted and not hasattr(network, "positional_embedding"):
         fitted = convert_to_custom_text_state_dict(fitted)
@@ -219,6 +220,7 @@ class ClipModel:
         self.network: Any = network.requires_grad_(False).eval().to(device)
         self.dtype = dtype
         self.mean, self.std = config.mean, config.std
+        self._known: dict[str, Tensor] = {}
         self.embed_dim = int(config.model_cfg["embed_dim"])
         self.tokenizer = tokenizer_of(config)
         visual: Any = self.network.visual
@@ -233,17 +235,29 @@ class ClipModel:
         embeds: Tensor = self.network.visual(normalised.to(self.dtype))
         return embeds.float()
 
-    @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Returns [P, D] float32, of any length; what is over the tokenizer's length is cut (token_report).
 
-        Raises RunError after free_text_tower.
+        Raises RunError after free_text_tower, except for texts encoded or remembered before.
         """
-        if not any(hasattr(self.network, part) for part in _TEXT_PARTS):
-            raise RunError(f"{self.name}: its text tower was freed; load the network again for new prompts")
-        tokens = self.tokenizer(list(texts)).to(self._mean.device)  # [P, context_length]
-        embeds: Tensor = self.network.encode_text(tokens)
-        return embeds.float()
+        self.remember(texts)
+        return torch.cat([self._known[text] for text in texts])
+
+    @torch.no_grad()
+    def remember(self, texts: Iterable[str]) -> None:
+        """Encode texts that will be asked for after free_text_tower. Raises RunError if it is too late.
+
+        Each alone: its last bits must not depend on the company that it is encoded in.
+        """
+        for text in texts:
+            if text in self._known:
+                continue
+            if not any(hasattr(self.network, part) for part in _TEXT_PARTS):
+                raise RunError(
+                    f"{self.name}: its text tower was freed; load the network again for new prompts"
+                )
+            tokens = self.tokenizer([text]).to(self._mean.device)  # [1, context_length]
+            self._known[text] = self.network.encode_text(tokens).float()  # [1, D]
 
     def token_report(self, text: str) -> TokenReport:
         """Tokens of `text`, room for them, and what is cut."""

@@ -30,7 +30,7 @@ from disco.registry import Compat, Entry, HubFile, WeightFile, registry
 from disco.secondary_model import SecondaryModel
 from disco.state_dicts import load_strict, read_state_dict
 from disco.unet import Denoiser, build_unet, convert
-from disco.weights import fetch, sha256_of
+from disco.weights import fetch, locate, sha256_of
 
 if TYPE_CHECKING:
     from disco.settings import ModelSettings
@@ -225,6 +225,16 @@ def with_open_clip_files(entry: Entry) -> Entry:
         raise WeightsError(f"{entry.name}: open_clip names no file for these weights")
     file = WeightFile(name=f"{model}-{pretrained}.weights", hub=hub, mirrors=mirrors)
     return entry.model_copy(update={"files": (file,)})
+
+
+def read_architecture(entry: Entry) -> dict[str, Any]:
+    """The architecture of a diffusion entry; what the training wrote beside its weights wins, if it is here."""
+    architecture = dict(entry.architecture)
+    for file in entry.files:
+        path = locate(file) if file.name.endswith(".json") else None
+        if path is not None:
+            architecture.update(json.loads(path.read_text(encoding="utf-8")))
+    return architecture
 
 
 def original_order(names: Sequence[str]) -> list[str]:
