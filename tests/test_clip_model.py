@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import warnings
 import weakref
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from open_clip.model import CLIP
@@ -30,11 +33,20 @@ from disco.clip_model import (
 )
 from disco.errors import RunError, WeightsError
 
+GOLDEN = Path(__file__).parent / "golden"
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
 RESNET = {"layers": [1, 1, 1, 1], "width": 16, "head_width": 32, "image_size": 32}
 TIMM = {"timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+def load_recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("golden_recipe", GOLDEN / "golden_recipe.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def config_of(vision: dict[str, Any] | None = None, **extra: Any) -> ClipConfig:
@@ -251,6 +263,27 @@ def test_openai_names_load_into_either_kind(clip: ClipModel, cutouts: Tensor) ->
         other = ClipModel("other", network, config_of(**extra))
         torch.testing.assert_close(other.encode_image(cutouts), clip.encode_image(cutouts))
         torch.testing.assert_close(other.encode_text(["a cat"]), clip.encode_text(["a cat"]))
+
+
+@pytest.mark.parametrize(("k", "tag", "embed_dim", "side"), [(0, "clipA/", 32, 16), (1, "clipB/", 48, 24)])
+def test_text_embeddings_agree_with_the_original(k: int, tag: str, embed_dim: int, side: int) -> None:
+    recipe = load_recipe()
+    config = ClipConfig(
+        {
+            "embed_dim": embed_dim,
+            "quick_gelu": True,
+            "vision_cfg": {"layers": 2, "width": 64, "head_width": 64, "patch_size": 8, "image_size": side},
+            "text_cfg": TEXT | {"width": 64, "heads": 1, "layers": 2},
+        },
+        MEAN,
+        STD,
+        "golden",
+    )
+    clip = ClipModel("golden", recipe.fill(build_clip(config), tag=tag), config)
+    with np.load(GOLDEN / "d_guidance.npz") as arrays:
+        golden = torch.from_numpy(arrays[f"target{k}"])
+    embeds = clip.encode_text(["a lighthouse:2", "yellow:-1"])
+    assert (embeds - golden).abs().max() / golden.abs().max() < 1e-5
 
 
 def test_a_directory_says_how_its_network_is_built(tmp_path: Path) -> None:
