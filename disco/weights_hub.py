@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from disco.errors import WeightsError
 from disco.registry import HubFile
-from disco.weights_http import MirrorFailed
+from disco.weights_http import Cut, MirrorFailed, Unreachable, request
 from disco.weights_part import Expected, Report, check_free
 
 Digest = Callable[[Path], str]
@@ -86,12 +86,24 @@ def _download_any(hub: HubFile, expected: Expected, report: Report) -> Path:
 def _download(hub: HubFile, filename: str, expected: Expected, report: Report) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
+    _reach(constants.ENDPOINT)
     if expected.size is not None:
         check_free(_existing(Path(constants.HF_HUB_CACHE)), expected.size)
     options: dict[str, Any] = {"repo_type": hub.repo_type}
     if "tqdm_class" in inspect.signature(hf_hub_download).parameters:  # not in the older releases
         options["tqdm_class"] = type("Bar", (_Bar,), {"report": staticmethod(report)})
     return Path(hf_hub_download(hub.repo, filename, **options))
+
+
+def _reach(endpoint: str) -> None:
+    """Raise MirrorFailed at once if there is no way to the hub; its library would try for half a minute."""
+    try:
+        with request(endpoint, {}):
+            pass
+    except Unreachable as error:
+        raise MirrorFailed(str(error)) from error
+    except (MirrorFailed, Cut):
+        pass  # an answer of any kind will do
 
 
 class _Bar:
@@ -149,6 +161,8 @@ def _existing(folder: Path) -> Path:
 
 def _reason(error: BaseException) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the server answers {status}: no such repository, or one that needs `hf auth login`"
     if status:
         return f"the server answers {status}"
     lines = str(error).strip().splitlines()

@@ -26,11 +26,12 @@ class Page:
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)  # the first requests get these
     gate: threading.Event | None = None  # the body waits for it
+    headers: dict[str, str] = field(default_factory=dict)  # further ones
 
 
 @dataclass
 class Server:
-    """pages: path -> Page. requests: (path, Range header or None) of every request, in order."""
+    """pages: path -> Page. requests: (path, Range header or None) of every GET, in order."""
 
     url: str
     pages: dict[str, Page]
@@ -49,6 +50,8 @@ def _answer(handler: BaseHTTPRequestHandler, page: Page) -> None:
     handler.send_header("Content-Type", page.content_type)
     if page.etag:
         handler.send_header("ETag", page.etag)
+    for name, value in page.headers.items():
+        handler.send_header(name, value)
     if page.location:
         handler.send_header("Location", page.location)
     if status == 416:
@@ -61,7 +64,8 @@ def _answer(handler: BaseHTTPRequestHandler, page: Page) -> None:
     handler.end_headers()
     if page.gate is not None:
         page.gate.wait(20)
-    handler.wfile.write(body[: page.cuts.pop(0)] if page.cuts else body)
+    if handler.command == "GET":
+        handler.wfile.write(body[: page.cuts.pop(0)] if page.cuts else body)
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -70,9 +74,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            server.requests.append((path, self.headers.get("Range")))
+            if self.command == "GET":
+                server.requests.append((path, self.headers.get("Range")))
             with contextlib.suppress(ConnectionError):
                 _answer(self, server.pages.get(path, Page(status=404)))
+
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
@@ -81,9 +88,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @contextlib.contextmanager
-def serve(**pages: Page) -> Iterator[Server]:
+def serve(_more: dict[str, Page] | None = None, **pages: Page) -> Iterator[Server]:
     """A server with these pages: serve(a=Page(b"...")) answers http://127.0.0.1:PORT/a."""
-    server = Server("", {f"/{name}": page for name, page in pages.items()}, [])
+    server = Server("", {f"/{name}": page for name, page in {**(_more or {}), **pages}.items()}, [])
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
     httpd.daemon_threads = True
     server.url = f"http://127.0.0.1:{httpd.server_address[1]}"

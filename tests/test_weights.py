@@ -494,6 +494,7 @@ def hub_library(monkeypatch: pytest.MonkeyPatch, root: Path, *answers: Any) -> l
         return str(in_cache(root, answer, hashlib.sha256(DATA).hexdigest(), filename))
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    monkeypatch.setattr(weights_hub, "_reach", lambda endpoint: None)
     return asked
 
 
@@ -561,16 +562,49 @@ def test_the_hubs_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def at_this_hub(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 def test_the_hubs_library_without_a_connection(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real library, sent to a port where nobody listens."""
     with serve() as server:
-        pass
-    for name in ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE"):
-        value = server.url + ("/{repo_id}/resolve/{revision}/{filename}" if "TEMPLATE" in name else "")
-        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
-    text = refusal(entry(hub=HUB))
-    assert text.startswith("net.pth: no source gave it (size unknown):\n  huggingface.co/someone/net: ")
-    assert "efused" in text
+        at_this_hub(monkeypatch, server)
+    text = failed(models, server, os.strerror(errno.ECONNREFUSED))
+    assert refusal(entry(hub=HUB)) == text.replace(f"{server.url}/a", "huggingface.co/someone/net")
+
+
+def test_a_repository_that_is_gone(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Page(status=401, headers={"X-Error-Code": "RepoNotFound"})
+    with serve({"someone/net/resolve/main/w/net.pth": gone}) as server:
+        at_this_hub(monkeypatch, server)
+        text = failed(
+            models, server, "the server answers 401: no such repository, or one that needs `hf auth login`"
+        )
+        assert refusal(entry(hub=HUB)) == text.replace(f"{server.url}/a", "huggingface.co/someone/net")
+
+
+@pytest.mark.parametrize("data", [DATA, WRONG])
+def test_the_hubs_own_library(models: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """The real library against a server that answers as the hub does; WRONG lies about its hash."""
+    page = Page(data, etag=f'"{SHA}"', headers={"X-Repo-Commit": "c" * 40})
+    seen: list[tuple[str, int, int | None]] = []
+    none = Page(status=404, headers={"X-Error-Code": "EntryNotFound"})
+    folder = "someone/net/resolve/main"
+    with serve({f"{folder}/w/net.pth": none, f"{folder}/net.bin": page}) as server:
+        at_this_hub(monkeypatch, server)
+        if data is WRONG:
+            reason = f"SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: refused and removed"
+            text = failed(models, server, reason)
+            assert refusal(entry(hub=HUB)) == text.replace(f"{server.url}/a", "huggingface.co/someone/net")
+            return
+        paths = weights.fetch(entry(hub=HUB, sha256=None), lambda *news: seen.append(news))
+    assert paths["net.pth"].read_bytes() == DATA
+    assert paths["net.pth"].name == "net.bin"
+    assert seen[-1] == ("net.pth", len(DATA), len(DATA))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert weights.fetch(entry(hub=HUB)) == paths
 
 
 # Hashes that are remembered
