@@ -1,0 +1,25 @@
+"""The sample files of other tools in tests/importers, and a way to change one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from disco.importers import Imported, import_settings
+from disco.importers.reading import read_old
+
+SAMPLES = Path(__file__).parent / "importers"
+DISCO = SAMPLES / "evening(3)_settings.txt"
+OLD_DISCO = SAMPLES / "first_steps-0_settings.txt"
+DISCOART = SAMPLES / "discoart.yml"
+PROGROCK = SAMPLES / "progrock.json"
+ALL = sorted(path for path in SAMPLES.iterdir() if path.is_file())
+
+
+def edited(tmp_path: Path, path: Path, **changes: Any) -> Imported:
+    """The sample with some keys changed; None removes a key."""
+    old = {**read_old(path)[0], **changes}
+    copy = tmp_path / path.name
+    copy.write_text(json.dumps({key: value for key, value in old.items() if value is not None}))
+    return import_settings(copy)
