@@ -1,0 +1,44 @@
+"""A finished picture rendered once more, from what its PNG carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from disco.metadata import check_metadata
+from disco.png_file import read_metadata
+from disco.settings import KEYS
+from disco.settings_load import Run, run_from_mapping
+
+
+@dataclass(frozen=True)
+class Again:
+    """A finished picture that is to be rendered once more, as its PNG says."""
+
+    run: Run
+    picture: int
+    batch: tuple[int, ...]
+    starts: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    changed: frozenset[str]
+
+
+def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
+    """What a PNG of ours says about itself, with `--set` overrides laid over it.
+
+    Raises InputError for a picture without settings, SettingsError for wrong overrides.
+    """
+    metadata = read_metadata(path)
+    check_metadata(metadata, str(path))
+    values = dict(metadata["settings"])
+    run = run_from_mapping(values, overrides=overrides, name=str(path))
+    original = run_from_mapping(values, name=str(path)).settings
+    changed = frozenset(key for key in KEYS if getattr(run.settings, key) != getattr(original, key))
+    picture, batch = int(metadata["picture"]), tuple(metadata["batch"])
+    starts = {str(picture): metadata["stream"]} if "stream" in metadata else {}
+    if run.settings.compat == "dd57" and changed & {"set_seed", "compat"}:
+        picture, batch, starts = 0, (0,), {}  # another stream: it has a first picture and no other yet
+    run = replace(run, notices=())  # they were said when the picture was made
+    return Again(run, picture, batch, starts, metadata, changed)

@@ -1,0 +1,158 @@
+"""The command line: argv, verbs, exit codes. Settings are read first, torch is imported after."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disco import cli_verbs
+from disco.errors import DiscoError, InputError
+from disco.interrupts import Interrupted, StopFlag
+from disco.settings_load import Run, load_runs
+
+if TYPE_CHECKING:
+    from disco.jobs import Again
+
+USAGE = """python run.py SETTINGS... [options]      render the pictures of settings files, in order
+       python run.py PICTURE.png [options]      render a finished picture again, pixel for pixel
+       python run.py --prompt "one sentence"    render it with the default recipe
+       python run.py show PICTURE.png           print the settings a picture carries
+       python run.py import OLD -o NEW.yaml     translate a file of Disco, DiscoArt or progrockdiffusion
+       python run.py models list | fetch NAME | verify [NAME]"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0; 1 failed run; 2 bad input; 130 / 143 after SIGINT / SIGTERM."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except DiscoError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except (Interrupted, KeyboardInterrupt) as signal:
+        print("stopped before the first step or between two pictures", file=sys.stderr)
+        return signal.exit_code if isinstance(signal, Interrupted) else 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    if not words:
+        return _help()
+    if words[0] in cli_verbs.VERBS:
+        return cli_verbs.VERBS[words[0]](words[1:])
+    return _render(_parser().parse_args(_bare_resume(words)))
+
+
+def _bare_resume(words: list[str]) -> list[str]:
+    """`--resume settings/a.yaml` must not take the file for a run's number: only `--resume=3` has a value."""
+    return ["--resume=latest" if word == "--resume" else word for word in words]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", usage=USAGE)
+    add = parser.add_argument
+    add("settings", nargs="*", metavar="SETTINGS", help="YAML files, or one PNG that Disco made")
+    add("--prompt", help="what to paint; alone: the default recipe with this sentence")
+    add(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
+    )
+    add("--out", type=Path, default=Path("images_out"), metavar="DIR", help="in place of images_out")
+    add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where to compute")
+    add("--images", metavar="0,2-4", type=_images, help="only these pictures of each run")
+    add("--plan", action="store_true", help="say what would be done, load and write nothing")
+    add(
+        "--resume",
+        metavar="RUN",
+        type=_run_number,
+        help="go on with the newest unfinished run, or --resume=3",
+    )
+    add("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _images(text: str) -> list[int]:
+    """ "0,2-4" -> [0, 2, 3, 4]; argparse shows the error's sentence."""
+    pictures: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise argparse.ArgumentTypeError(f"{part!r}: write picture numbers like 0,2-4")
+        if match[2] and int(match[2]) - int(match[1]) > 1_000_000:
+            raise argparse.ArgumentTypeError(f"{part!r}: more than a million pictures")
+        pictures |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return sorted(pictures)
+
+
+def _run_number(text: str) -> int | str:
+    if text == "latest" or text.isdecimal():
+        return "latest" if text == "latest" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: write --resume or --resume=NUMBER of a run")
+
+
+def _help() -> int:
+    print(f"usage: {USAGE}\n\nRecipes:")
+    for path in sorted(Path("settings").glob("*.yaml")):
+        if path.name != "default.yaml":
+            print(f"  {path!s:28} {_first_comment(path)}")
+    print("\nsettings/default.yaml says every setting; `python run.py --help` every option.")
+    return 0
+
+
+def _first_comment(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#") and "$schema" not in line]
+    return comments[0] if comments else ""
+
+
+def _render(options: argparse.Namespace) -> int:
+    overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
+    runs, again = _what(options, overrides)
+    if options.plan:
+        from disco.plan import describe
+
+        print(describe(runs, options.out, images=options.images))
+        return 0
+    from disco.listeners import Bars, Lines, listen
+    from disco.rendering import render
+
+    flag = StopFlag()
+    with flag.catching():
+        events = render(
+            runs,
+            out=options.out,
+            images=options.images,
+            resume=options.resume,
+            again=again,
+            stop=flag.is_set,
+            working=flag.working,
+        )
+        listen(events, Lines() if options.quiet else Bars())
+    return flag.exit_code
+
+
+def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], Again | None]:
+    """The runs that the command line names. Raises SettingsError, InputError, ResumeError."""
+    pngs = [path for path in options.settings if path.lower().endswith(".png")]
+    if pngs:
+        if len(options.settings) > 1 or options.images or options.resume is not None or options.prompt:
+            raise InputError(
+                f"{pngs[0]}: one picture at a time, with --set, --out, --device, --plan or --quiet"
+            )
+        from disco.again import read_again
+
+        again = read_again(Path(pngs[0]), overrides)
+        return [again.run], again
+    if options.settings or options.prompt is not None:
+        return load_runs(options.settings, overrides=overrides, prompt=options.prompt), None
+    if options.resume is not None:
+        from disco.resuming import unfinished_run
+
+        return [unfinished_run(options.out, overrides, options.resume)], None
+    raise InputError("no settings file and no --prompt: `python run.py` alone lists the recipes")

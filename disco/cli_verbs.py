@@ -1,0 +1,126 @@
+"""The verbs of the command line that render nothing: show, import, models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from disco.errors import InputError
+
+
+def show(words: Sequence[str]) -> int:
+    """Print what a picture carries, as YAML that `run.py` renders again."""
+    parser = argparse.ArgumentParser(prog="run.py show", description=show.__doc__)
+    parser.add_argument("picture", type=Path, metavar="PICTURE.png")
+    options = parser.parse_args(words)
+    from disco.metadata import check_metadata
+    from disco.png_file import read_metadata
+    from disco.settings_load import dump_yaml, run_from_mapping
+
+    metadata = read_metadata(options.picture)
+    check_metadata(metadata, str(options.picture))
+    print(f"# {options.picture}: picture {metadata['picture']} of seed {metadata['seed']}")
+    for title in ("batch", "machine", "versions", "weights", "inputs", "partial"):
+        if title in metadata:
+            print(f"# {title}: {metadata[title]}")
+    print(dump_yaml(run_from_mapping(metadata["settings"], name=str(options.picture))), end="")
+    return 0
+
+
+def import_file(words: Sequence[str]) -> int:
+    """Translate a settings file of Disco Diffusion, DiscoArt or progrockdiffusion."""
+    parser = argparse.ArgumentParser(prog="run.py import", description=import_file.__doc__)
+    parser.add_argument("old", type=Path, metavar="OLD")
+    parser.add_argument("-o", "--output", type=Path, metavar="NEW.yaml", help="default: print it")
+    options = parser.parse_args(words)
+    from disco.atomic_file import write_new
+    from disco.importers import import_settings, to_yaml
+
+    imported = import_settings(options.old)
+    for title in ("mapped", "changed", "dropped"):
+        for line in getattr(imported, title):
+            print(f"{title:8} {line}", file=sys.stderr)
+    text = to_yaml(imported)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    try:
+        write_new(options.output, text.encode())
+    except FileExistsError:
+        raise InputError(f"{options.output}: exists already; give another name with -o") from None
+    print(options.output)
+    return 0
+
+
+def models(words: Sequence[str]) -> int:
+    """List, fetch or verify the published networks."""
+    parser = argparse.ArgumentParser(prog="run.py models", description=models.__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | fetch NAME | verify [NAME]")
+    verbs.add_parser("list", help="every network: name, size, whether it is here, licence")
+    for verb, help_text in (
+        ("fetch", "download networks now"),
+        ("verify", "read files again, compare hashes"),
+    ):
+        verbs.add_parser(verb, help=help_text).add_argument(
+            "names", nargs="+" if verb == "fetch" else "*", metavar="NAME"
+        )
+    options = parser.parse_args(words)
+    return {"list": _list, "fetch": _fetch, "verify": _verify}[options.verb](getattr(options, "names", []))
+
+
+def _list(names: Sequence[str]) -> int:
+    from disco.weights import describe_models, models_dir
+
+    print(f"downloads go to {models_dir()}")
+    kind = ""
+    for row in describe_models():
+        if row.kind != kind:
+            kind = row.kind
+            print(f"\n{kind}")
+        size = (
+            "size unknown" if row.bytes is None else f"{'' if row.is_exact else '~'}{row.bytes / 1e6:,.1f} MB"
+        )
+        here = "here" if row.is_here else "-"
+        print(f"  {row.name:44} {size:>14}  {here:4}  {row.licence}")
+    return 0
+
+
+def _fetch(names: Sequence[str]) -> int:
+    from tqdm import tqdm
+
+    from disco.registry import registry
+    from disco.weights import fetch
+
+    for entry in [registry().find(name) for name in names]:  # all names are looked up before the first byte
+        bars: dict[str, tqdm[None]] = {}
+
+        def progress(name: str, done: int, total: int | None, bars: dict[str, tqdm[None]] = bars) -> None:
+            if name not in bars:
+                bars[name] = tqdm(total=total, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
+            bars[name].update(done - bars[name].n)
+
+        for path in fetch(entry, progress, lambda text: print(text, file=sys.stderr)).values():
+            print(path)
+        for bar in bars.values():
+            bar.close()
+    return 0
+
+
+def _verify(names: Sequence[str]) -> int:
+    from disco.registry import registry
+    from disco.weights import locate, verify
+
+    chosen = [registry().find(name) for name in names]
+    if not names:
+        chosen = [entry for entry in registry().entries() if any(locate(file) for file in entry.files)]
+    good = True
+    for entry in chosen:
+        for result in verify(entry):
+            print(f"{entry.name}: {result.text}")
+            good = good and result.ok is not False
+    return 0 if good else 1
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "import": import_file, "models": models}

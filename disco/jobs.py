@@ -1,0 +1,88 @@
+"""Which pictures of which run are to be rendered, and in which folder: a new run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from disco.again import Again
+from disco.errors import InputError
+from disco.run_folder import RunFolder
+from disco.settings import plain_values
+from disco.settings_load import Run, dump_yaml
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run's work. groups: pictures rendered together, in order; wanted: those that are still to be saved.
+
+    starts: random states at the start of pictures (compat dd57); resumed: whether the folder was there.
+    """
+
+    run: Run
+    seed: int
+    folder: RunFolder
+    groups: tuple[tuple[int, ...], ...]
+    wanted: frozenset[int]
+    starts: Mapping[str, str]
+    resumed: bool = False
+    moved: tuple[Path, ...] = ()
+
+
+def new_job(
+    run: Run, out: Path, *, images: Sequence[int] | None = None, again: Again | None = None, **info: Any
+) -> Job:
+    """Take the next number in the batch's folder and save the settings there. Raises InputError, RunError."""
+    settings = run.settings
+    check_images(run, images)
+    seed = draw_seed(run)
+    run = run.with_values({"set_seed": seed})
+    if again is not None:
+        groups, wanted, starts = (again.batch,), frozenset({again.picture}), dict(again.starts)
+    else:
+        pictures = tuple(images) if images is not None else tuple(range(settings.n_batches))
+        groups, wanted, starts = chunks(pictures, settings.batch_size), frozenset(pictures), {}
+    folder = RunFolder.create(out, settings.batch_name)
+    try:
+        folder.update_info(
+            seed=seed,
+            n_batches=settings.n_batches,
+            groups=[list(group) for group in groups],
+            wanted=sorted(wanted),
+            starts=starts,
+            settings=plain_values(run.settings),
+            status="running",
+            **info,
+        )
+        folder.save_settings(dump_yaml(run))
+    except BaseException:
+        folder.close()
+        raise
+    return Job(run, seed, folder, groups, wanted, starts)
+
+
+def draw_seed(run: Run) -> int:
+    seed = run.settings.set_seed
+    return secrets.randbelow(2**32) if seed == "random_seed" else int(seed)
+
+
+def check_images(run: Run, images: Sequence[int] | None) -> None:
+    """Raises InputError for pictures that the run does not have, and for later ones alone in dd57."""
+    last = run.settings.n_batches - 1
+    wrong = [k for k in images or () if not 0 <= k <= last]
+    if wrong:
+        listed = ", ".join(map(str, wrong))
+        raise InputError(f"--images: {listed}: this run has pictures 0 to {last} (n_batches: {last + 1})")
+    if images and run.settings.compat == "dd57" and list(images) != [0]:
+        raise InputError(
+            "--images: with compat: dd57 only picture 0 can be rendered alone, since the others go on with "
+            "its random stream. Render all, or render a finished one again: python run.py PICTURE.png"
+        )
+
+
+def chunks(pictures: Sequence[int], size: int) -> tuple[tuple[int, ...], ...]:
+    """Pictures in batches of `size`, in order."""
+    return tuple(tuple(pictures[at : at + size]) for at in range(0, len(pictures), size))

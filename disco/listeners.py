@@ -1,0 +1,160 @@
+"""What a terminal shows of a run: bars for pictures and steps, or plain lines. Listens to render's events."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from tqdm import tqdm
+
+from disco.events import (
+    Download,
+    Event,
+    NetworksLoaded,
+    Notice,
+    PartialSaved,
+    PictureFinished,
+    PictureStarted,
+    RunFinished,
+    RunStarted,
+    StepDone,
+)
+
+LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
+
+
+class Listener(Protocol):
+    def hear(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def listen(events: Iterable[Event], listener: Listener) -> None:
+    """Hand every event to the listener, and close it whatever happens."""
+    try:
+        for event in events:
+            listener.hear(event)
+    finally:
+        listener.close()
+
+
+class Lines:
+    """--quiet: finished pictures on stdout, what must be read on stderr."""
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.say(event.text)
+        elif isinstance(event, RunStarted):
+            for notice in event.notices:
+                self.say(notice)
+        elif isinstance(event, PictureFinished):
+            self.result(str(event.path))
+        elif isinstance(event, RunFinished) and event.interrupted:
+            self.say("stopped after a whole step; --resume goes on from there")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def result(self, text: str) -> None:
+        print(text, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bars(Lines):
+    """tqdm bars on stderr: downloads, pictures, steps with the time left and the current losses."""
+
+    def __init__(self) -> None:
+        self.pictures: tqdm | None = None
+        self.steps: tqdm | None = None
+        self.download: tqdm | None = None
+        self.losses_at = 0.0
+
+    def hear(self, event: Event) -> None:
+        super().hear(event)
+        if isinstance(event, RunStarted):
+            verb = "going on with" if event.resumed else "starting"
+            self.say(f"{verb} run {event.run} in {event.folder} ({event.steps} steps a picture)")
+            self.pictures = tqdm(total=len(event.pictures), desc="pictures", unit="picture", file=sys.stderr)
+        elif isinstance(event, Download):
+            self._downloaded(event)
+        elif isinstance(event, NetworksLoaded):
+            self._end_download()
+            self.say(f"networks loaded in {event.seconds:.1f} s")
+        elif isinstance(event, PictureStarted):
+            self._end_steps()
+            self._start_steps(event)
+        elif isinstance(event, StepDone):
+            self._stepped(event)
+        elif isinstance(event, PartialSaved):
+            self.say(f"partial {event.path}")
+        elif isinstance(event, PictureFinished) and self.pictures is not None:
+            self.pictures.update(1)
+        elif isinstance(event, RunFinished):
+            self._end_run(event)
+
+    def say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+    def result(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+
+    def close(self) -> None:
+        self._end_download()
+        self._end_steps()
+        if self.pictures is not None:
+            self.pictures.close()
+            self.pictures = None
+
+    def _downloaded(self, event: Download) -> None:
+        if self.download is None or self.download.desc != event.name:
+            self._end_download()
+            self.download = tqdm(
+                total=event.total, desc=event.name, unit="B", unit_scale=True, unit_divisor=1024, leave=False
+            )
+        self.download.update(event.done - self.download.n)
+
+    def _start_steps(self, event: PictureStarted) -> None:
+        first, last = event.pictures[0], event.pictures[-1]
+        name = f"picture {first}" if first == last else f"pictures {first}-{last}"
+        self.steps = tqdm(
+            total=None, initial=event.step, desc=name, unit="step", leave=False, file=sys.stderr
+        )
+
+    def _stepped(self, event: StepDone) -> None:
+        if self.steps is None:
+            return
+        self.steps.total = event.n
+        if time.monotonic() - self.losses_at > LOSS_EVERY:
+            self.losses_at = time.monotonic()
+            left = "" if event.seconds_left is None else f"run {_clock(event.seconds_left)} left "
+            self.steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
+        self.steps.update(event.step + 1 - self.steps.n)
+
+    def _end_run(self, event: RunFinished) -> None:
+        self.close()
+        if event.grid is not None:
+            self.result(str(event.grid))
+
+    def _end_steps(self) -> None:
+        if self.steps is not None:
+            self.steps.close()
+            self.steps = None
+
+    def _end_download(self) -> None:
+        if self.download is not None:
+            self.download.close()
+            self.download = None
+
+
+def _losses(losses: Mapping[str, Sequence[float]]) -> str:
+    return " ".join(f"{name}={sum(values) / len(values):.3g}" for name, values in losses.items() if values)
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes:02}:{whole % 60:02}"

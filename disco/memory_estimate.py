@@ -1,0 +1,148 @@
+"""How much memory a run will need, before anything is loaded: networks on the meta device, counted.
+
+Weights are exact. Of the work, what lives longest is counted: the UNet's skip connections, and the tensors
+that autograd keeps of the secondary network and of the hungriest CLIP. Kernels' scratch space comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from disco.clip_model import ClipConfig, build_clip
+from disco.devices import clip_dtype, unet_dtype
+from disco.secondary_model import SecondaryModel
+from disco.unet import build_unet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCRATCH = 1.25  # the share of kernels, fragmentation and small tensors, on top of what is counted
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes. work: the larger of the UNet's pass and the guidance's, of one step."""
+
+    weights: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        return int((self.weights + self.work) * SCRATCH)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What decides about memory besides the networks. size: (W, H); cutouts: at once, of one CLIP."""
+
+    size: tuple[int, int]
+    batch_size: int
+    cutouts: int
+    precision: str
+    device: torch.device
+    use_checkpoint: bool = True
+    compat: str = "fixed"
+
+
+def estimate(
+    architecture: Mapping[str, Any],
+    secondary_channels: int | None,
+    clips: Mapping[str, ClipConfig],
+    work: Work,
+) -> MemoryEstimate:
+    """architecture: the UNet's; secondary_channels: None without one; clips: name -> configuration."""
+    dtype = unet_dtype(work.precision, work.device, half=bool(architecture.get("use_fp16", True)))
+    width, height = work.size
+    with torch.device("meta"):
+        unet = build_unet(architecture)
+    patch = int(architecture.get("patch", 1))
+    x_in = (work.batch_size, 3 * patch**2, height // patch, width // patch)
+    weights = _bytes_of(unet, dtype)
+    if secondary_channels is None:
+        shape_work = _kept_with_grad(unet, x_in, times=True) * dtype.itemsize // 4
+        forward = shape_work // 4 if work.use_checkpoint else shape_work
+    else:
+        forward = _kept_without_grad(unet, x_in) * dtype.itemsize // 4
+    guidance = 0
+    if secondary_channels is not None:
+        with torch.device("meta"):
+            secondary = SecondaryModel(secondary_channels)
+        weights += _bytes_of(secondary, torch.float32)
+        guidance += _kept_with_grad(secondary, (work.batch_size, 3, height, width), times=True)
+    seen = 0
+    for name, config in clips.items():
+        half = clip_dtype(work.precision, work.device, openai="openai" in name, compat=work.compat)
+        tower_bytes, kept, side = _clip(config)
+        weights += tower_bytes * half.itemsize // 4
+        seen = max(seen, work.cutouts * (kept * half.itemsize // 4 + 6 * 3 * side**2 * 4))
+    together = guidance + seen if secondary_channels is not None else forward + seen
+    return MemoryEstimate(weights, max(forward, together))
+
+
+def _clip(config: ClipConfig) -> tuple[int, int, int]:
+    """Bytes of the image tower in float32, bytes that one cutout keeps for the backward, side of a cutout."""
+    with torch.device("meta"):
+        network: Any = build_clip(config)
+    visual = network.visual
+    side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    return _bytes_of(visual, torch.float32), _kept_with_grad(visual, (1, 3, side, side)), side
+
+
+def _bytes_of(network: nn.Module, dtype: torch.dtype) -> int:
+    return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
+
+
+def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> int:
+    """Bytes that autograd keeps of one float32 pass with gradient to the input; weights do not count."""
+    kept = 0
+    own = {id(parameter) for parameter in network.parameters()}
+    seen: list[Tensor] = []  # kept alive, so that no id is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        if id(tensor) not in own and not any(tensor is other for other in seen[-8:]):
+            kept += tensor.numel() * tensor.element_size()
+        seen.append(tensor)
+        return tensor
+
+    network.requires_grad_(False).eval()
+    x = torch.zeros(shape, device="meta", requires_grad=True)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(x, torch.zeros(shape[0], device="meta")) if times else network(x)
+    return kept
+
+
+def _kept_without_grad(unet: nn.Module, shape: tuple[int, ...]) -> int:
+    """Bytes of a UNet's pass without gradient: all skip connections, and three of the largest tensors."""
+    sizes: list[int] = []
+    with torch.no_grad(), _watching(unet, sizes) as skips:
+        unet(torch.zeros(shape, device="meta"), torch.zeros(shape[0], device="meta"))
+    return sum(skips) + 3 * max(sizes)
+
+
+@contextmanager
+def _watching(unet: Any, sizes: list[int]) -> Iterator[list[int]]:
+    """Notes the bytes of every leaf's output in `sizes`, those of the input blocks in what it yields."""
+    skips: list[int] = []
+
+    def note(into: list[int]) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, result: Any) -> None:
+            if isinstance(result, Tensor):
+                into.append(result.numel() * result.element_size())
+
+        return hook
+
+    leaves = [module for module in unet.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note(sizes)) for module in leaves]
+    hooks += [block.register_forward_hook(note(skips)) for block in unet.input_blocks]
+    try:
+        yield skips
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,102 @@
+"""What every PNG carries: all that it takes to render that picture again, pixel for pixel."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from disco.errors import InputError
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "guided-diffusion-sdk",
+    "lpips",
+    "timm",
+    "numpy",
+    "pillow",
+)
+FORMAT = 1
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of Python and of the packages that shape the pixels; those not here are left out."""
+    import disco
+
+    found = {"disco": disco.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def picture_metadata(
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    picture: int,
+    batch: Sequence[int],
+    machine: Mapping[str, Any],
+    weights: Mapping[str, str],
+    inputs: Mapping[str, str],
+    stream: str | None = None,
+) -> dict[str, Any]:
+    """The mapping for the text chunk.
+
+    settings: flat keys that load again; picture: its index k; batch: the pictures rendered together with it
+    (bits depend on it); machine: device, threads, precision; weights, inputs: name -> SHA-256; stream: the
+    random states at the picture's start (compat dd57).
+    """
+    metadata: dict[str, Any] = {
+        "format": FORMAT,
+        "settings": dict(settings),
+        "seed": seed,
+        "picture": picture,
+        "batch": list(batch),
+        "machine": dict(machine),
+        "versions": versions(),
+        "weights": dict(weights),
+        "inputs": dict(inputs),
+    }
+    if stream is not None:
+        metadata["stream"] = stream
+    return metadata
+
+
+def check_metadata(metadata: Mapping[str, Any], path: str) -> None:
+    """Raises InputError unless `metadata` has what render-again needs, in a format known here."""
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: settings of format {metadata.get('format')!r}, known here is {FORMAT}. "
+            "Use the version of Disco that wrote it."
+        )
+    kinds = {"settings": dict, "seed": int, "picture": int, "batch": list}
+    for key, kind in kinds.items():
+        if not isinstance(metadata.get(key), kind):
+            raise InputError(
+                f"{path}: the settings in this picture lack {key!r}. It is not as Disco wrote it."
+            )
+
+
+def differences(
+    metadata: Mapping[str, Any], machine: Mapping[str, Any], weights: Mapping[str, str]
+) -> list[str]:
+    """What is not as it was when the picture was made and may change its bits, one sentence each."""
+    found = []
+    for name, was in metadata.get("versions", {}).items():
+        now = versions().get(name)
+        if name != "python" and now != was:
+            found.append(f"{name} was {was}, now {now or 'not installed'}")
+    for name, was in metadata.get("machine", {}).items():
+        if machine.get(name) != was:
+            found.append(f"{name} was {was}, now {machine.get(name)}")
+    for name, was in metadata.get("weights", {}).items():
+        if weights.get(name) != was:
+            now = weights.get(name, "none")
+            found.append(f"the weights {name} are other ones: SHA-256 was {was[:12]}, now {now[:12]}")
+    return found

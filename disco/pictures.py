@@ -1,0 +1,306 @@
+"""One batch of pictures rendered together, from noise to PNG, stoppable after any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from disco.checkpoints import Checkpoint
+from disco.diffusion import Step, make_steps
+from disco.events import Event, PartialSaved, PictureFinished, PictureStarted, StepDone
+from disco.guidance import make_guidance
+from disco.images import contact_sheet, png_bytes, to_uint8
+from disco.metadata import picture_metadata
+from disco.randomness import Randomness, StreamRandom
+from disco.run_folder import RunFolder
+from disco.run_names import partial_steps
+from disco.sampling import Guided, Sample, ddim, make_symmetry, plms, start
+from disco.studio import Studio, perlin_start
+
+Stop = Callable[[], bool]
+
+
+@dataclass
+class Tally:
+    """What the report counts."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    previews: int = 0
+    checkpoints: int = 0
+    partials: int = 0
+    nan_steps: Tensor | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures rendered together, those of them that are still to be saved, and where all goes.
+
+    start: in dd57 the random states at the picture's start, as text.
+    saved: settings as they go into the PNGs.
+    """
+
+    studio: Studio
+    folder: RunFolder
+    pictures: tuple[int, ...]
+    wanted: frozenset[int]
+    saved: Mapping[str, Any]
+    stop: Stop
+    tally: Tally
+    steps_after: int = 0  # executed steps of later batches, for the time left
+    start: str | None = None
+    steps: list[Step] = field(default_factory=list)
+
+
+def executed_steps(studio: Studio) -> list[Step]:
+    return make_steps(studio.settings.steps, studio.settings.skip_steps)
+
+
+def render_batch(batch: Batch) -> Iterator[Event]:
+    """Render, going on from the run's checkpoint if it is of these pictures; save what is wanted.
+
+    When `stop` asks for it, the step is finished, a checkpoint saved, `tally.stopped` set, and that is all.
+    An exception or a closed generator leaves a checkpoint of the last whole step too.
+    """
+    studio, folder, settings = batch.studio, batch.folder, batch.studio.settings
+    random = studio.randomness(batch.pictures)
+    found = folder.checkpoints.load()
+    found = found if found is not None and found.pictures == batch.pictures else None
+    x_t, init = _begin(batch, random, found)
+    done = found.step if found else 0
+    yield PictureStarted(batch.pictures, done)
+    guided = _guidance(studio, random, init)
+    labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
+    keeper = _Keeper(batch, random)
+    began = time.monotonic()
+    try:
+        if found is not None and done == batch.steps[0].n:
+            keeper.sample = _last_sample(batch, found)
+        for sample in _loop(batch, random, guided, x_t, done, found.history if found else ()):
+            keeper.reached(sample)
+            yield _step_done(batch, sample, time.monotonic() - began, done)
+            yield from _save_partials(batch, sample, labels)
+            keeper.progress(sample)
+            if sample.step.i + 1 < sample.step.n and batch.stop():
+                batch.tally.stopped = True
+                return
+            keeper.checkpoint_if_due()
+            keeper.resume_stream()
+        yield from _finish(batch, keeper, time.monotonic() - began)
+    finally:
+        batch.tally.seconds += time.monotonic() - began
+        keeper.close()
+
+
+def _last_sample(batch: Batch, found: Checkpoint) -> Sample:
+    """All steps were done when the run stopped: only the saving was left (a full disk, say)."""
+    assert found.pred_x0 is not None
+    return Sample(batch.steps[-1], found.x_t, found.pred_x0, {})
+
+
+def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
+    """x_t before the next step, and the picture that the init loss pulls to."""
+    studio, settings = batch.studio, batch.studio.settings
+    width, height = settings.width_height
+    if isinstance(random, StreamRandom) and batch.start is not None:
+        random.restore_snapshot(batch.start)
+    perlin = perlin_start(settings, random).to(studio.device) if settings.perlin_init else None
+    init = studio.init if perlin is None else perlin
+    target = init if settings.compat == "dd57" else studio.init  # quirk Q9
+    if found is not None:
+        random.restore(found.random_state)
+        return found.x_t.to(studio.device), target
+    noise = random.start_noise((len(batch.pictures), 3, height, width)).to(studio.device)
+    x0 = None if init is None else init.expand_as(noise)
+    return start(x0, batch.steps[0], noise, settings.skip_steps), target
+
+
+def _guidance(studio: Studio, random: Randomness, init: Tensor | None) -> Guided:
+    networks, settings = studio.networks, studio.settings
+    return make_guidance(
+        networks.denoiser,
+        networks.secondary,
+        studio.targets,
+        settings,
+        random,
+        init=init,
+        lpips=networks.lpips,
+        compat=settings.compat,
+    )
+
+
+def _loop(
+    batch: Batch, random: Randomness, guided: Guided, x_t: Tensor, done: int, history: tuple[Tensor, ...]
+) -> Iterator[Sample]:
+    settings, shape = batch.studio.settings, tuple(x_t.shape)
+    left = batch.steps[done:]
+    if settings.diffusion_sampling_mode == "plms":
+        clip = settings.clip_denoised
+        return plms(x_t, left, guided, history=history, compat=settings.compat, clip_denoised=clip)
+    return ddim(
+        x_t,
+        left,
+        guided,
+        eta=lambda step: float(settings.eta.at(step.index)),
+        noise=lambda step: random.step_noise(step, shape),
+        before_step=make_symmetry(
+            batch.steps[0].n,
+            settings.use_horizontal_symmetry,
+            settings.use_vertical_symmetry,
+            settings.transformation_percent,
+            settings.compat,
+        ),
+        clip_denoised=settings.clip_denoised,
+    )
+
+
+class _Keeper:
+    """Remembers the last whole step, and writes it down: checkpoints, progress picture, status."""
+
+    def __init__(self, batch: Batch, random: Randomness) -> None:
+        self.batch, self.random = batch, random
+        self.sample: Sample | None = None
+        self.state: Mapping[str, Tensor] = {}
+        self.saved_step = -1
+        self.finished = False
+        self.seconds_left: float | None = None
+
+    def reached(self, sample: Sample) -> None:
+        self.sample, self.state = sample, self.random.state()
+        tally = self.batch.tally
+        tally.steps += 1
+        if "nan" in sample.losses:  # added up on the device, so that no step waits for it
+            nan = sample.losses["nan"].sum()
+            tally.nan_steps = nan if tally.nan_steps is None else tally.nan_steps + nan
+
+    def resume_stream(self) -> None:
+        """Whoever listened to the events may have drawn from torch's global stream: dd57 goes on."""
+        if self.state:
+            self.random.restore(self.state)
+
+    def checkpoint_if_due(self) -> None:
+        assert self.sample is not None
+        every = self.batch.studio.settings.checkpoint_every
+        if every and (self.sample.step.i + 1) % every == 0 and self.sample.step.i + 1 < self.sample.step.n:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        sample = self.sample
+        if sample is None or sample.step.i == self.saved_step:
+            return
+        self.batch.folder.checkpoints.save(
+            Checkpoint(
+                pictures=self.batch.pictures,
+                step=sample.step.i + 1,
+                x_t=sample.x_t,
+                pred_x0=sample.pred_x0,
+                history=sample.history,
+                random_state=self.state,
+            )
+        )
+        self.saved_step = sample.step.i
+        self.batch.tally.checkpoints += 1
+
+    def progress(self, sample: Sample) -> None:
+        """Refresh the progress picture and the status at the first step and at every display_rate-th."""
+        batch, step = self.batch, sample.step
+        if step.i != 0 and (step.i + 1) % batch.studio.settings.display_rate != 0:
+            return
+        batch.folder.write_progress(png_bytes(contact_sheet(previews(sample))))
+        batch.folder.write_status(
+            {
+                "picture": batch.pictures[0],
+                "of": batch.studio.settings.n_batches,
+                "step": step.i + 1,
+                "steps": step.n,
+                "seconds_left": self.seconds_left,
+                "losses": numbers(sample.losses),
+            }
+        )
+        batch.tally.previews += 1
+
+    def close(self) -> None:
+        """However the loop ended: leave a checkpoint unless the pictures are saved."""
+        if not self.finished:
+            self.checkpoint()
+
+
+def previews(sample: Sample) -> list[Any]:
+    """The guesses of a step as [H, W, 3] uint8, one per picture."""
+    return [to_uint8(picture) for picture in sample.pred_x0]
+
+
+def numbers(losses: Mapping[str, Tensor]) -> dict[str, list[float]]:
+    """Waits for the device: name -> one number per picture."""
+    return {name: [float(value) for value in loss.tolist()] for name, loss in losses.items()}
+
+
+def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepDone:
+    step = sample.step
+    per_step = seconds / max(step.i + 1 - done, 1)
+    return StepDone(
+        pictures=batch.pictures,
+        step=step.i,
+        n=step.n,
+        losses=lambda: numbers(sample.losses),
+        preview=lambda: previews(sample),
+        seconds_left=per_step * (step.n - step.i - 1 + batch.steps_after),
+    )
+
+
+def _save_partials(batch: Batch, sample: Sample, labels: Mapping[int, str]) -> Iterator[Event]:
+    label = labels.get(sample.step.i)
+    if label is None:
+        return
+    for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
+        if picture in batch.wanted:
+            png = png_bytes(guess, _metadata(batch, picture) | {"partial": sample.step.i})
+            in_subfolder = batch.studio.settings.intermediates_in_subfolder
+            path = batch.folder.save_partial(picture, label, png, in_subfolder=in_subfolder)
+            batch.tally.partials += 1
+            yield PartialSaved(path)
+
+
+def _finish(batch: Batch, keeper: _Keeper, seconds: float) -> Iterator[Event]:
+    """Save the pictures. In dd57 the next picture's start is on disk before this one is."""
+    sample = keeper.sample
+    assert sample is not None
+    if batch.studio.stream is not None:
+        keep_start(batch.folder, batch.pictures[-1] + 1, batch.studio.stream)
+    for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
+        if picture in batch.wanted:
+            path = batch.folder.save_picture(picture, png_bytes(guess, _metadata(batch, picture)))
+            yield PictureFinished(picture, path, seconds / len(batch.pictures))
+    keeper.finished = True
+    batch.folder.checkpoints.clear()
+
+
+def keep_start(folder: RunFolder, picture: int, stream: StreamRandom) -> None:
+    """Write down the random states at a picture's start, so that it can be rendered alone (compat dd57)."""
+    starts = dict(folder.info.get("starts", {}))
+    folder.update_info(starts=starts | {str(picture): stream.snapshot()})
+
+
+def _metadata(batch: Batch, picture: int) -> dict[str, Any]:
+    studio = batch.studio
+    return picture_metadata(
+        batch.saved,
+        seed=studio.seed,
+        picture=picture,
+        batch=batch.pictures,
+        machine=studio.machine,
+        weights=studio.networks.hashes,
+        inputs=studio.inputs,
+        stream=batch.start,
+    )
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes of device memory at its highest, where the device tells."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

@@ -1,0 +1,273 @@
+"""--plan: what a command would do, said before anything is loaded, downloaded or written."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from disco.clip_model import ClipConfig, builtin_config, directory_config, token_report, tokenizer_of
+from disco.devices import pick_device
+from disco.diffusion import Step, make_steps
+from disco.errors import DiscoError
+from disco.jobs import check_images
+from disco.memory_estimate import MemoryEstimate, Work, estimate
+from disco.models import custom_architecture, read_architecture
+from disco.prompts import Prompt, prompts_at
+from disco.registry import Entry, registry
+from disco.run_names import RunNames, next_number, partial_steps
+from disco.schedules import Schedule
+from disco.settings import KEYS, SECTIONS, Settings
+from disco.settings_load import Run
+from disco.studio import needs_lpips
+from disco.weights import locate, models_dir, to_fetch
+
+GIB = 2**30
+
+
+def describe(runs: Sequence[Run], out: Path, *, images: Sequence[int] | None = None) -> str:
+    """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written."""
+    parts = [_run(run, out, images, n, len(runs)) for n, run in enumerate(runs, 1)]
+    return "\n".join([*itertools.chain.from_iterable(parts), *_downloads(runs)])
+
+
+def _run(run: Run, out: Path, images: Sequence[int] | None, n: int, of: int) -> Iterator[str]:
+    check_images(run, images)
+    settings = run.settings
+    steps = make_steps(settings.steps, settings.skip_steps)
+    count = len(images) if images is not None else settings.n_batches
+    width, height = settings.width_height
+    yield f"== {run.name}" + (f" (run {n} of {of})" if of > 1 else "")
+    if run.sweep is not None:
+        yield "sweep      " + ", ".join(f"{key}: {value}" for key, value in run.sweep.values.items())
+    together = min(settings.batch_size, count)
+    yield f"pictures   {count} of {width}x{height}, {together} at a time"
+    yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
+    yield from _indented("cuts", _cuts(settings, steps))
+    yield from _indented("unused", _unused(settings, steps))
+    configs = dict(_configs(run))
+    yield from _indented("prompts", _tokens(settings, configs))
+    yield from _indented("files", _files(run, out, images, len(steps)))
+    yield from _indented("memory", _memory(run, configs))
+    yield from _indented("notices", run.notices)
+    yield from _values(run)
+    yield ""
+
+
+def _indented(title: str, lines: Iterable[str]) -> Iterator[str]:
+    for n, line in enumerate(lines):
+        yield f"{title if n == 0 else '':10} {line}"
+
+
+def _cuts(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
+    """The cuts of each phase: a stretch of steps with the same numbers."""
+    networks = len(settings.clip_models)
+
+    def numbers(step: Step) -> tuple[int, int, int]:
+        at = step.index
+        schedules = (settings.cut_overview, settings.cut_innercut, settings.cutn_batches)
+        overview, inner, batches = (int(schedule.at(at)) for schedule in schedules)
+        return overview, inner, batches
+
+    for (overview, inner, batches), group in itertools.groupby(steps, numbers):
+        phase = list(group)
+        total = (overview + inner) * batches * networks
+        yield (
+            f"steps {phase[0].i + 1}-{phase[-1].i + 1}: ({overview} overview + {inner} inner) "
+            f"x {batches} batches x {networks} CLIPs = {total} cutouts a step"
+        )
+
+
+def _unused(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
+    """What skip_steps leaves unused of every schedule that is not constant."""
+    first = steps[0].index
+    if settings.skip_steps == 0:
+        return
+    for key in KEYS:
+        schedule = getattr(settings, key)
+        if isinstance(schedule, Schedule) and not schedule.constant:
+            never = _never_seen(schedule, steps)
+            lost = f"; its {' and '.join(never)} never acts" if never else ""
+            yield f"{key}: entries 0 to {first - 1} (skip_steps){lost}"
+
+
+def _never_seen(schedule: Schedule, steps: Sequence[Step]) -> list[str]:
+    seen = {schedule.at(step.index) for step in steps}
+    return [f"{value:g}" for value in sorted(set(schedule.values) - seen)][:5]
+
+
+def _configs(run: Run) -> Iterator[tuple[str, ClipConfig | None]]:
+    """CLIP name -> configuration, or None where only its download could tell."""
+    for choice in run.settings.clip_models:
+        yield choice.name, _config(choice.name, run)
+
+
+def _config(name: str, run: Run) -> ClipConfig | None:
+    for folder in (Path(), *run.base_dirs):
+        if (folder / name).is_dir():
+            return directory_config(folder / name)
+    entry = registry().find_clip(name, run.settings.compat)[0]
+    facts = entry.architecture
+    try:
+        if facts["family"] == "open_clip_dir":
+            path = locate(entry.files[0])
+            return None if path is None else directory_config(path.parent)
+        return builtin_config(
+            facts["model"], facts["pretrained"], keep_plain=bool(facts.get("quick_gelu_mismatch"))
+        )
+    except DiscoError:
+        return None
+
+
+def _tokens(settings: Settings, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
+    known = {name: config for name, config in configs.items() if config is not None}
+    for prompt in prompts_at(settings.text_prompts, 0):
+        yield f'"{prompt.text}" weight {_short(prompt.weight)}: {_counted(prompt, settings.compat, known)}'
+    for image in prompts_at(settings.image_prompts, 0):
+        yield f"picture {image.source} weight {_short(image.weight)}"
+
+
+def _counted(prompt: Prompt, compat: str, configs: dict[str, ClipConfig]) -> str:
+    counts: dict[str, list[str]] = {}
+    for name, config in configs.items():
+        if config.tokenizer.startswith("hf-hub:") or config.model_cfg["text_cfg"].get("hf_tokenizer_name"):
+            counts.setdefault("its tokens are known once its tokenizer is fetched", []).append(name)
+            continue
+        report = token_report(tokenizer_of(config), prompt.raw if compat == "dd57" else prompt.text)
+        cut = f', cut off: "{report.cut}"' if report.cut else ""
+        counts.setdefault(f"{report.count} of {report.limit} tokens{cut}", []).append(name)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{what} ({', '.join(names)})" for what, names in counts.items()) or "tokens unknown"
+
+
+def _files(run: Run, out: Path, images: Sequence[int] | None, n: int) -> Iterator[str]:
+    settings = run.settings
+    folder = out / settings.batch_name
+    names = RunNames(folder, settings.batch_name, next_number(folder, settings.batch_name))
+    pictures = list(images) if images is not None else list(range(settings.n_batches))
+    first, last = names.picture(pictures[0]), names.picture(pictures[-1])
+    yield str(first) + (f" ... {last.name}" if len(pictures) > 1 else "")
+    labels = partial_steps(settings.intermediate_saves, n, compat=settings.compat)
+    if labels:
+        label = next(iter(labels.values()))
+        partial = names.partial(pictures[0], label, in_subfolder=settings.intermediates_in_subfolder)
+        yield f"{partial} ... {len(labels)} partials of each picture"
+    yield f"{names.settings.name}, _progress.png, _status.json" + (", _grid.png" if len(pictures) > 1 else "")
+
+
+def _memory(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
+    settings = run.settings
+    unknown = [name for name, config in configs.items() if config is None]
+    found = _estimated(run, {name: config for name, config in configs.items() if config is not None})
+    if isinstance(found, str):
+        yield f"unknown: {found}"
+        return
+    device = pick_device(settings.device)
+    yield (
+        f"about {found.total / GIB:.1f} GiB on {device}: weights {found.weights / GIB:.1f}, work of a step "
+        f"{found.work / GIB:.1f}, the rest for kernels" + _room(device)
+    )
+    if unknown:
+        yield f"not counted: {', '.join(unknown)}"
+    if found.total > 8 * GIB:
+        yield "to need less: a smaller width_height, fewer cutn_batches, clip_batch: 16 (a little slower)"
+
+
+def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str:
+    settings = run.settings
+    entry = None
+    try:
+        if settings.diffusion_model == "custom":
+            architecture: dict[str, Any] = custom_architecture(settings.custom_config)
+        else:
+            entry = registry().get("diffusion", settings.diffusion_model)
+            architecture = read_architecture(entry)
+        channels = None
+        if settings.use_secondary_model:
+            secondary = registry().get("secondary", architecture["secondary"])
+            channels = int(secondary.architecture["channels"])
+        return estimate(architecture, channels, configs, _work(settings))
+    except (DiscoError, RuntimeError, NotImplementedError) as error:
+        return str(error).splitlines()[0]
+
+
+def _work(settings: Settings) -> Work:
+    cuts = [
+        (settings.cut_overview.at(i) + settings.cut_innercut.at(i)) * settings.cutn_batches.at(i)
+        for i in range(1000)
+    ]
+    cutouts = int(max(cuts)) * settings.batch_size
+    if isinstance(settings.clip_batch, int):
+        cutouts = min(cutouts, settings.clip_batch)
+    return Work(
+        settings.width_height,
+        settings.batch_size,
+        cutouts,
+        settings.precision,
+        pick_device(settings.device),
+        settings.use_checkpoint,
+        settings.compat,
+    )
+
+
+def _room(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    return f"; free are {free / GIB:.1f} of {total / GIB:.1f} GiB"
+
+
+def _values(run: Run) -> Iterator[str]:
+    """Every value with its origin."""
+    yield "settings   (value, origin)"
+    for section in SECTIONS:
+        yield f"  {section.title}"
+        for key in section.model_fields:
+            yield f"    {key}: {_short(run.raw[key])}  [{run.origins[key]}]"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+# ---- downloads ----
+
+
+def _needed(run: Run) -> Iterator[Entry]:
+    settings = run.settings
+    if settings.diffusion_model != "custom":
+        yield registry().get("diffusion", settings.diffusion_model)
+    if settings.use_secondary_model:
+        if settings.diffusion_model == "custom":
+            architecture = custom_architecture(settings.custom_config)
+        else:
+            architecture = registry().get("diffusion", settings.diffusion_model).architecture
+        yield registry().get("secondary", architecture["secondary"])
+    for choice in settings.clip_models:
+        if not any((folder / choice.name).is_dir() for folder in (Path(), *run.base_dirs)):
+            yield registry().find_clip(choice.name, settings.compat)[0]
+    if needs_lpips(settings):
+        yield registry().get("lpips", "vgg")
+
+
+def _downloads(runs: Sequence[Run]) -> Iterator[str]:
+    """Weights that are not here yet, each once, with sizes."""
+    entries = {(entry.kind, entry.name): entry for run in runs for entry in _needed(run)}
+    missing = [(entry, file) for entry in entries.values() for file in to_fetch(entry)]
+    unlisted = [entry.name for entry in entries.values() if not entry.files]
+    lines = [
+        f"{entry.name}: {file.name}, "
+        + ("size unknown" if file.bytes is None else f"{file.bytes / 1e6:,.0f} MB")
+        for entry, file in missing
+    ]
+    lines += [f"{name}: as open_clip names it, size unknown" for name in unlisted]
+    if not lines:
+        yield "to fetch   nothing: all weights are here"
+        return
+    known = sum(file.bytes or 0 for _, file in missing)
+    yield from _indented("to fetch", [*lines, f"in all {known / 1e6:,.0f} MB or more, to {models_dir()}"])

@@ -1,0 +1,251 @@
+"""Settings -> jobs -> pictures: the one place where all parts meet."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from disco.again import Again
+from disco.devices import pick_device
+from disco.errors import InputError
+from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
+from disco.images import contact_sheet, png_bytes, read_pixels
+from disco.jobs import Job
+from disco.metadata import differences
+from disco.models import Networks
+from disco.pictures import Batch, Stop, Tally, executed_steps, keep_start, peak_memory, render_batch
+from disco.run_queue import Plan, plan_jobs, sweep_sheet
+from disco.settings import Settings, plain_values
+from disco.settings_load import Run, load_runs, run_from_mapping
+from disco.studio import Pictures, Studio, load_for, load_pictures, networks_key, open_studio, share_texts
+
+MOST_ON_A_SHEET = 100
+Working = Callable[[], AbstractContextManager[None]]
+Ending = tuple[Stop, Working]
+Source = str | Path | Mapping[str, Any] | Settings | Run
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class _Shared:
+    """What the runs of one call hand on: the networks loaded last, and whether they were handed in."""
+
+    networks: Networks | None = None
+    key: tuple[object, ...] = ()
+    given: bool = False
+
+
+def render(
+    settings: Source | Sequence[Source],
+    *,
+    out: str | Path = "images_out",
+    images: Sequence[int] | None = None,
+    resume: int | str | None = None,
+    again: Again | None = None,
+    networks: Networks | None = None,
+    stop: Stop = never,
+    working: Working = nullcontext,
+) -> Iterator[Event]:
+    """Render one run or several, one after another; yields events, the finished pictures among them.
+
+    settings: a settings file, flat keys, Settings, a Run (or a sequence of these). out: replaces images_out.
+    images: only these pictures, by index. resume: "latest" or a run's number: go on with it (the settings'
+    resume_run does the same, but starts a new run where there is none). again: render one finished picture
+    once more. networks: loaded ones to use in place of those that the settings name. stop: asked after each
+    step; when it says yes the state is saved and the last event says `interrupted`. working: entered while
+    pictures are rendered, when it is `stop` that ends a run.
+    Closing the generator in the middle saves the state too.
+    Raises SettingsError, InputError, ResumeError before anything is loaded; WeightsError; RunError.
+    """
+    runs = [run for source in _listed(settings) for run in _runs(source)]
+    shared = _Shared(networks, given=networks is not None)
+    plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
+    pictures = [load_pictures(run.settings, run.base_dirs) for run in runs]
+    for job in plan_jobs(plan):
+        if job.job is None:
+            yield from (Notice(text) for text in job.notices)
+            continue
+        with job.job.folder:
+            interrupted = False
+            for event in _render_job(job.job, pictures[job.position], shared, plan, (stop, working)):
+                yield event
+                interrupted = isinstance(event, RunFinished) and event.interrupted
+        if interrupted:
+            return
+    sheet = sweep_sheet(plan)
+    if sheet is not None:
+        yield Notice(f"the sweep side by side: {sheet}")
+
+
+def _listed(settings: Source | Sequence[Source]) -> Sequence[Source]:
+    return settings if isinstance(settings, (list, tuple)) else [settings]  # type: ignore[list-item]
+
+
+def _runs(source: Source) -> list[Run]:
+    if isinstance(source, Run):
+        return [source]
+    if isinstance(source, Settings):
+        return [run_from_mapping(plain_values(source))]
+    if isinstance(source, Mapping):
+        return [run_from_mapping(source)]
+    return load_runs([source])
+
+
+def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
+    settings, tally, (stop, working) = job.run.settings, Tally(), ending
+    steps = settings.steps - settings.skip_steps
+    yield RunStarted(
+        folder=job.folder.folder,
+        run=job.folder.run,
+        settings_path=job.folder.names.settings,
+        pictures=tuple(sorted(job.wanted)),
+        steps=steps,
+        notices=job.run.notices,
+        resumed=job.resumed,
+    )
+    for path in job.moved:
+        yield Notice(f"moved to {path}")
+    began = time.monotonic()
+    if shared.networks is None or (not shared.given and shared.key != networks_key(settings)):
+        shared.networks = None  # let go of the old ones before the new ones come
+        shared.networks = yield from _loading(job.run)
+        shared.key = networks_key(settings)
+        share_texts(shared.networks, [run for run in plan.runs if networks_key(run.settings) == shared.key])
+        yield from (Notice(text) for text in shared.networks.notices)
+    with _exactly(settings):
+        studio = open_studio(settings, job.seed, shared.networks, pictures)
+        yield from _check_again(plan.again, studio)
+        with working():
+            yield from _render_groups(job, studio, tally, stop)
+    yield _finished(job, studio, tally, time.monotonic() - began)
+
+
+def _loading(run: Run) -> Iterator[Any]:
+    """Load in a thread, so that downloads can be watched (and interrupted) while they run."""
+    began = time.monotonic()
+    progress: queue.SimpleQueue[Download] = queue.SimpleQueue()
+    result: list[Networks | BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(
+                load_for(run, progress=lambda name, done, total: progress.put(Download(name, done, total)))
+            )
+        except BaseException as error:  # handed to the caller's thread, where it is raised
+            result.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+        while not progress.empty():
+            yield progress.get()
+    loaded = result[0]
+    if isinstance(loaded, BaseException):
+        raise loaded
+    yield NetworksLoaded(tuple(sorted(loaded.hashes)), time.monotonic() - began)
+    return loaded
+
+
+def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterator[Event]:
+    steps = executed_steps(studio)
+    if studio.stream is not None and not job.starts:
+        keep_start(job.folder, job.groups[0][0], studio.stream)
+    for place, group in enumerate(job.groups):
+        start = (dict(job.starts) | job.folder.info.get("starts", {})).get(str(group[0]))
+        batch = Batch(
+            studio,
+            job.folder,
+            group,
+            job.wanted & frozenset(group),
+            _saved_settings(job),
+            stop,
+            tally,
+            steps_after=len(steps) * (len(job.groups) - place - 1),
+            start=start,
+            steps=steps,
+        )
+        yield from render_batch(batch)
+        if tally.stopped:
+            return
+
+
+def _saved_settings(job: Job) -> dict[str, Any]:
+    return plain_values(job.run.settings)
+
+
+def _check_again(again: Again | None, studio: Studio) -> Iterator[Event]:
+    """A picture rendered again: its init and prompt pictures must be the same; other differences are told."""
+    if again is None:
+        return
+    for source, sha in again.metadata.get("inputs", {}).items():
+        now = studio.inputs.get(source)
+        if now is not None and now != sha:
+            raise InputError(
+                f"{source}: not the picture that was used then: SHA-256 is {now[:12]}..., was {sha[:12]}... "
+                "Put the old one back, or name another with --set."
+            )
+    for text in differences(again.metadata, studio.machine, studio.networks.hashes):
+        yield Notice(f"may differ in its last bits: {text}")
+
+
+def _finished(job: Job, studio: Studio, tally: Tally, seconds: float) -> RunFinished:
+    settings = job.run.settings
+    grid = None
+    if not tally.stopped:
+        shown = sorted(job.folder.finished_pictures())[:MOST_ON_A_SHEET]
+        if len(shown) > 1:
+            sheet = contact_sheet([read_pixels(job.folder.names.picture(k)) for k in shown])
+            grid = job.folder.save_grid(png_bytes(sheet))
+    job.folder.mark("interrupted" if tally.stopped else "finished")
+    report = {
+        "run": job.folder.run,
+        "seed": job.seed,
+        "pictures": len(job.folder.finished_pictures()),
+        "of": settings.n_batches,
+        "batches": len(job.groups),
+        "seconds": round(seconds, 2),
+        "seconds_per_step": round(tally.seconds / tally.steps, 4) if tally.steps else None,
+        "steps": tally.steps,
+        "checkpoints": tally.checkpoints,
+        "previews": tally.previews,
+        "partials": tally.partials,
+        "nan_steps": 0 if tally.nan_steps is None else int(tally.nan_steps),
+        "device": str(studio.device),
+        "deterministic": settings.deterministic,
+        "clip_batch": settings.clip_batch,
+        "peak_memory": peak_memory(studio.device),
+        "resumed": job.resumed,
+        "notices": list(job.run.notices),
+    }
+    job.folder.write_status({"state": "interrupted" if tally.stopped else "finished", **report})
+    return RunFinished(report, grid, tally.stopped)
+
+
+@contextmanager
+def _exactly(settings: Settings) -> Iterator[None]:
+    """`deterministic: true` on CUDA: bit-equal kernels for the length of the run, then as it was."""
+    if not settings.deterministic or pick_device(settings.device).type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it by name
+    was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,163 @@
+"""Going on with a run that was stopped, by a wish or by a kill, from its saved settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from disco.errors import ResumeError, SettingsError
+from disco.jobs import Job, chunks
+from disco.run_folder import RunFolder, RunSummary, list_runs
+from disco.settings import KEYS, changes_pixels, plain_values
+from disco.settings_load import Run, run_from_mapping
+
+Which = int | Literal["latest"]
+
+
+def resume_job(run: Run | None, out: Path, batch_name: str, which: Which = "latest") -> Job | None:
+    """Take a run up where it stopped, from its saved settings; None if all its pictures are there.
+
+    run: the settings as they are now: those that change pixels must be the saved ones, a larger n_batches
+    extends the run. Raises ResumeError: no such run, rendered by another process now, different settings.
+    """
+    folder = _open(out, batch_name, which)
+    try:
+        job = _continued(run, folder)
+        if job is None:
+            folder.mark("finished")
+    except BaseException:
+        folder.close()
+        raise
+    if job is None:
+        folder.close()
+    return job
+
+
+def _open(out: Path, batch_name: str, which: Which) -> RunFolder:
+    if which == "latest":
+        runs = list_runs(out, batch_name)
+        open_ones = [summary.run for summary in runs if summary.state != "finished"]
+        if runs and not open_ones:
+            which = runs[-1].run
+    return RunFolder.open(out, batch_name, which)
+
+
+def _continued(run: Run | None, folder: RunFolder) -> Job | None:
+    info = folder.info
+    saved = saved_run(info, str(folder.names.settings))
+    if run is not None:
+        compare(run, saved, folder)
+        values = {"set_seed": info["seed"], "n_batches": max(run.settings.n_batches, info["n_batches"])}
+        saved = run.with_values(values)
+    moved = _retire(folder, saved, info)
+    finished = folder.finished_pictures()
+    old = [tuple(group) for group in info["groups"]]
+    known = {picture for group in old for picture in group}
+    n_before, n_after = info["n_batches"], saved.settings.n_batches
+    added = [k for k in range(n_before, n_after) if k not in known]
+    groups = (*old, *chunks(added, saved.settings.batch_size))
+    wanted = {*info["wanted"], *added} - finished
+    folder.update_info(
+        n_batches=n_after,
+        groups=[list(group) for group in groups],
+        wanted=sorted({*info["wanted"], *added}),
+        status="running",
+    )
+    if not wanted:
+        return None
+    todo = tuple(group for group in groups if wanted & set(group))
+    return Job(saved, info["seed"], folder, todo, frozenset(wanted), info["starts"], True, tuple(moved))
+
+
+def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
+    """resume_from_frame: pictures after it move to retained/. Once: a restart loop must not do it again."""
+    frame = run.settings.resume_from_frame
+    if frame == "latest" or (info.get("resumed_from") == frame and info.get("status") != "finished"):
+        return []
+    moved = folder.retain(frame + 1)
+    folder.update_info(resumed_from=frame)
+    return moved
+
+
+def saved_run(info: Mapping[str, Any], name: str) -> Run:
+    """The settings that a run was started with. Raises ResumeError if they do not load any more."""
+    try:
+        return replace(run_from_mapping(info["settings"], name=name), notices=())
+    except KeyError as error:
+        raise ResumeError(
+            f"{name}: the state of this run is incomplete ({error}). Start a new run."
+        ) from None
+    except SettingsError as error:
+        lines = "\n  ".join(error.problems)
+        raise ResumeError(f"{name}: the saved settings do not load any more:\n  {lines}") from error
+
+
+def pixel_differences(now: Run, saved: Run) -> list[str]:
+    """Settings that change pixels and are not as saved, "key: saved X, now Y"; a random seed equals any."""
+    was, new = plain_values(saved.settings), plain_values(now.settings)
+    return [
+        f"{key}: saved {_short(was[key])}, now {_short(new[key])}"
+        for key in KEYS
+        if changes_pixels(key)
+        and getattr(now.settings, key) != getattr(saved.settings, key)
+        and not (key == "set_seed" and now.settings.set_seed == "random_seed")
+    ]
+
+
+def compare(now: Run, saved: Run, folder: RunFolder) -> None:
+    """Raises ResumeError that shows every difference that would change pixels."""
+    different = pixel_differences(now, saved)
+    if different:
+        raise ResumeError(
+            f"run {folder.run} of {folder.folder} was started with other settings:\n  "
+            + "\n  ".join(different)
+            + "\nUndo the change, or start a new run without --resume and resume_run."
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def newest_unfinished(out: Path) -> tuple[str, RunSummary] | None:
+    """Of all batches under `out`, the run that was worked on last and is not finished."""
+    found = [
+        (folder.name, summary)
+        for folder in _folders(out)
+        for summary in list_runs(out, folder.name)
+        if summary.state == "unfinished"
+    ]
+    return max(found, key=lambda pair: pair[1].settings.stat().st_mtime, default=None)
+
+
+def all_runs(out: Path) -> list[str]:
+    """One line per run of every batch under `out`."""
+    return [
+        f"{folder.name}: {summary}" for folder in _folders(out) for summary in list_runs(out, folder.name)
+    ]
+
+
+def _folders(out: Path) -> Iterable[Path]:
+    if not out.is_dir():
+        return []
+    return sorted(path for path in out.iterdir() if (path / ".state").is_dir())
+
+
+def unfinished_run(out: Path, overrides: Sequence[str], which: Which) -> Run:
+    """`--resume` without a settings file: the newest unfinished run of any batch, as it was saved.
+
+    Raises ResumeError, which lists the runs, if there is none, and for a number, which needs a batch.
+    """
+    found = newest_unfinished(out)
+    if found is None or which != "latest":
+        listed = "".join(f"\n  {line}" for line in all_runs(out)) or " none"
+        why = "no unfinished run" if found is None else f"--resume={which} needs a settings file beside it"
+        raise ResumeError(f"{out}: {why}. Runs here:{listed}")
+    name, summary = found
+    info = RunFolder(out / name, name, summary.run).info
+    saved = saved_run(info, str(summary.settings))
+    run = run_from_mapping(saved.raw, overrides=overrides, name=str(summary.settings)) if overrides else saved
+    return run.with_values({"run_to_resume": summary.run})

@@ -1,0 +1,164 @@
+"""The runs of one command, in order: each new or gone on with; and the labelled grid of a sweep."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from disco.again import Again
+from disco.errors import ResumeError
+from disco.images import contact_sheet, png_bytes, read_pixels
+from disco.jobs import Job, new_job
+from disco.resuming import Which, pixel_differences, resume_job, saved_run
+from disco.run_folder import RunFolder, list_runs
+from disco.settings_load import Run
+
+
+@dataclass
+class Plan:
+    """What a command asked for. folders: of the runs that came about, by position."""
+
+    runs: Sequence[Run]
+    out: Path
+    images: Sequence[int] | None = None
+    resume: int | str | None = None
+    again: Again | None = None
+    folders: dict[int, RunFolder] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One run of the command: its job, or None if nothing is left to do, which the notices then say."""
+
+    position: int
+    job: Job | None
+    notices: tuple[str, ...] = ()
+
+
+def plan_jobs(plan: Plan) -> Iterator[Place]:
+    """The jobs, each made when the one before is done. Raises ResumeError, InputError, RunError."""
+    queue_id = uuid.uuid4().hex
+    old = _unfinished_queue(plan)
+    if old is not None:
+        queue_id = old
+    for position, run in enumerate(plan.runs):
+        place = _place(plan, position, run, queue_id)
+        if place.job is not None:
+            plan.folders[position] = place.job.folder
+        yield place
+
+
+def _place(plan: Plan, position: int, run: Run, queue_id: str) -> Place:
+    wants_resume = plan.resume is not None or run.settings.resume_run
+    which = _which(plan, run)
+    if wants_resume and plan.again is None:
+        if len(plan.runs) > 1 and which == "latest":
+            found = _in_queue(plan, run, queue_id, position)
+            if found is None:
+                return Place(position, _new(plan, position, run, queue_id))
+            return _go_on(plan, position, run, found)
+        if plan.resume is not None or _can_resume(plan, run, which):
+            return _go_on(plan, position, run, which)
+    return Place(position, _new(plan, position, run, queue_id))
+
+
+def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
+    queue = {"id": queue_id, "position": position, "of": len(plan.runs)}
+    return new_job(run, plan.out, images=plan.images, again=plan.again, queue=queue)
+
+
+def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
+    job = resume_job(run, plan.out, run.settings.batch_name, which)
+    if job is not None:
+        return Place(position, job)
+    name = run.settings.batch_name
+    number = list_runs(plan.out, name)[-1].run if which == "latest" else which
+    plan.folders[position] = RunFolder(plan.out / name, name, number)
+    return Place(
+        position,
+        None,
+        (f"{name}({number}) is finished: nothing to resume. A larger n_batches extends it; a new run starts "
+         "without --resume and resume_run.",),
+    )  # fmt: skip
+
+
+def _which(plan: Plan, run: Run) -> Which:
+    if plan.resume is not None and plan.resume != "latest":
+        return int(plan.resume)
+    return run.settings.run_to_resume
+
+
+def _can_resume(plan: Plan, run: Run, which: Which) -> bool:
+    """resume_run starts anew where nothing is unfinished, unless the newest run is this very one."""
+    runs = list_runs(plan.out, run.settings.batch_name)
+    if which != "latest":
+        if which in [summary.run for summary in runs]:
+            return True
+        listed = "".join(f"\n  {summary}" for summary in runs) or " none"
+        raise ResumeError(f"run_to_resume: no run {which} of {run.settings.batch_name}. Runs here:{listed}")
+    if not runs:
+        return False
+    if any(summary.state != "finished" for summary in runs):
+        return True
+    folder = RunFolder(plan.out / run.settings.batch_name, run.settings.batch_name, runs[-1].run)
+    return not pixel_differences(run, saved_run(folder.info, str(folder.names.settings)))
+
+
+# ---- several runs ----
+
+
+def _infos(plan: Plan) -> list[tuple[str, int, dict[str, Any]]]:
+    """(batch name, run, run.json) of every run in the folders of this command's batches."""
+    found = []
+    for name in dict.fromkeys(run.settings.batch_name for run in plan.runs):
+        for summary in list_runs(plan.out, name):
+            found.append((name, summary.run, RunFolder(plan.out / name, name, summary.run).info))
+    return found
+
+
+def _unfinished_queue(plan: Plan) -> str | None:
+    """The id of the newest queue of as many runs, to go on with it run by run."""
+    if len(plan.runs) < 2 or not (
+        plan.resume is not None or any(run.settings.resume_run for run in plan.runs)
+    ):
+        return None
+    queues = [info for _, _, info in _infos(plan) if info.get("queue", {}).get("of") == len(plan.runs)]
+    newest = max(queues, key=lambda info: str(info.get("updated", "")), default=None)
+    if newest is None and plan.resume is not None:
+        names = ", ".join(dict.fromkeys(run.settings.batch_name for run in plan.runs))
+        raise ResumeError(f"no queue of {len(plan.runs)} runs to resume in {plan.out} ({names})")
+    return None if newest is None else str(newest["queue"]["id"])
+
+
+def _in_queue(plan: Plan, run: Run, queue_id: str, position: int) -> int | None:
+    for name, number, info in _infos(plan):
+        queue = info.get("queue", {})
+        if name == run.settings.batch_name and (queue.get("id"), queue.get("position")) == (
+            queue_id,
+            position,
+        ):
+            return number
+    return None
+
+
+# ---- sweeps ----
+
+
+def sweep_sheet(plan: Plan) -> Path | None:
+    """One labelled grid of every sweep's first pictures, in the folder of the sweep's first run."""
+    swept = [position for position, run in enumerate(plan.runs) if run.sweep is not None]
+    folders = [plan.folders[position] for position in swept if position in plan.folders]
+    if plan.again is not None or len(folders) != len(swept) or not folders:
+        return None
+    pixels, labels = [], []
+    for position, folder in zip(swept, folders, strict=True):
+        done = sorted(folder.finished_pictures())
+        if done:
+            sweep = plan.runs[position].sweep
+            assert sweep is not None
+            pixels.append(read_pixels(folder.names.picture(done[0])))
+            labels.append(", ".join(f"{key}: {value}" for key, value in sweep.values.items()))
+    return folders[0].save_sweep(png_bytes(contact_sheet(pixels, labels))) if pixels else None
