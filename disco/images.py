@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,6 +258,10 @@ class _Pen:
         return [self._cut(line) for line in lines]
 
     def _cut(self, line: str) -> str:
-        while len(line) > 1 and self.font.getlength(line) > self.cell_w:
-            line = line[:-2] + "…"
-        return line
+        if self.font.getlength(line) <= self.cell_w:
+            return line
+        # Widths grow with the letters kept, so that halving finds how many fit.
+        fits = bisect_right(
+            range(1, len(line)), self.cell_w, key=lambda n: self.font.getlength(f"{line[:n]}…")
+        )
+        return f"{line[: max(1, fits)]}…"

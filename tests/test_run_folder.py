@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -376,6 +376,7 @@ class Workers:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.children: list[int] = []
+        self.said: list[dict[str, Any]] = []
         assert self.read() == {"pid": self.process.pid, "ready": True}
 
     def read(self) -> dict[str, Any]:
@@ -384,18 +385,22 @@ class Workers:
         assert "error" not in answer, answer
         return answer
 
-    def order(self, do: str, out: Path, **arguments: Any) -> None:
+    def order(self, do: str, out: Path, **arguments: Any) -> int:
+        """Start a child and return its process number."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"do": do, "out": str(out), **arguments}) + "\n")
         self.process.stdin.flush()
+        while "child" not in (answer := self.read()):
+            self.said.append(answer)
+        child: int = answer["child"]
+        self.children.append(child)
+        return child
 
-    def read_of(self, key: str, pid: int | None = None) -> dict[str, Any]:
-        """The next answer with `key`, of one child or any; those of children killed since are passed over."""
+    def wait_for(self, key: str, pids: Container[int]) -> dict[str, Any]:
+        """The next answer with `key` of one of these children; what others said is dropped."""
         while True:
-            answer = self.read()
-            if "child" in answer:
-                self.children.append(answer["child"])
-            if key in answer and pid in (None, answer["pid"]):
+            answer = self.said.pop(0) if self.said else self.read()
+            if key in answer and answer["pid"] in pids:
                 return answer
 
     def close(self) -> None:
@@ -419,11 +424,12 @@ def workers() -> Iterator[Workers]:
 def test_processes_that_start_at_once_never_share_a_number(tmp_path: Path, workers: Workers) -> None:
     n, times = 8, 5
     start = time.time() + 0.3
-    for _ in range(n):
-        workers.order("create_many", tmp_path, batch_name=BATCH, start=start, times=times)
+    pids = [
+        workers.order("create_many", tmp_path, batch_name=BATCH, start=start, times=times) for _ in range(n)
+    ]
     made = {}
     for _ in range(n * times):
-        answer = workers.read_of("run")
+        answer = workers.wait_for("run", pids)
         assert answer["run"] not in made
         made[answer["run"]] = answer["pid"]
     assert sorted(made) == list(range(n * times))
@@ -433,8 +439,8 @@ def test_processes_that_start_at_once_never_share_a_number(tmp_path: Path, worke
 
 
 def test_a_run_of_a_living_process_is_refused_until_it_dies(tmp_path: Path, workers: Workers) -> None:
-    workers.order("hold", tmp_path, batch_name=BATCH)
-    pid = workers.read_of("run")["pid"]
+    pid = workers.order("hold", tmp_path, batch_name=BATCH)
+    workers.wait_for("run", [pid])
     assert [str(summary).split(" (")[0] for summary in list_runs(tmp_path, BATCH)] == [
         "run 0: rendering, 0 of 2 pictures"
     ]
@@ -471,8 +477,8 @@ def test_kill_9_at_any_moment_leaves_only_whole_files(tmp_path: Path, workers: W
     moments = random.Random(5)
     saved = 0
     for _ in range(20):
-        workers.order("write_forever", tmp_path, batch_name=BATCH)
-        pid = workers.read_of("started")["pid"]
+        pid = workers.order("write_forever", tmp_path, batch_name=BATCH)
+        workers.wait_for("started", [pid])
         until = time.monotonic() + moments.uniform(0.0, 0.15)
         time.sleep(max(0.0, until - time.monotonic()))
         os.kill(pid, signal.SIGKILL)
@@ -483,11 +489,25 @@ def test_kill_9_at_any_moment_leaves_only_whole_files(tmp_path: Path, workers: W
     assert saved > 5
 
 
+def test_kill_9_at_any_line_leaves_only_whole_files(tmp_path: Path, workers: Workers) -> None:
+    with begun(tmp_path) as run:
+        run.names.settings.write_text("text_prompts: [a lighthouse]\n" * 500)
+    for line in range(100, 1000, 53):
+        pid = workers.order("die_at_line", tmp_path, batch_name=BATCH, line=line)
+        with suppress(ProcessLookupError):
+            while os.kill(pid, 0) is None:  # it lives
+                time.sleep(0.002)
+        check_after_kill(run.folder, len(run.names.pictures_there()))
+    assert len(run.names.pictures_there()) > 5
+    with RunFolder.open(tmp_path, BATCH) as run:
+        assert not list(run.folder.rglob(".disco-*"))
+
+
 def test_pictures_reported_as_saved_survive_the_kill(tmp_path: Path, workers: Workers) -> None:
-    workers.order("write_forever", tmp_path, batch_name=BATCH)
-    pid = workers.read_of("started")["pid"]
+    pid = workers.order("write_forever", tmp_path, batch_name=BATCH)
+    workers.wait_for("started", [pid])
     for k in range(6):
-        assert workers.read_of("saved", pid)["saved"] == k
+        assert workers.wait_for("saved", [pid])["saved"] == k
     os.kill(pid, signal.SIGKILL)
     with RunFolder.open(tmp_path, BATCH) as run:
         assert run.finished_pictures() >= set(range(6))
