@@ -16,7 +16,7 @@ from disco.interrupts import Interrupted, StopFlag
 from disco.settings_load import Run, load_runs
 
 if TYPE_CHECKING:
-    from disco.jobs import Again
+    from disco.again import Again
 
 USAGE = """python run.py SETTINGS... [options]      render the pictures of settings files, in order
        python run.py PICTURE.png [options]      render a finished picture again, pixel for pixel

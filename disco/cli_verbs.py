@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from disco.errors import InputError
 
@@ -94,9 +95,9 @@ def _fetch(names: Sequence[str]) -> int:
     from disco.weights import fetch
 
     for entry in [registry().find(name) for name in names]:  # all names are looked up before the first byte
-        bars: dict[str, tqdm[None]] = {}
+        bars: dict[str, tqdm[NoReturn]] = {}
 
-        def progress(name: str, done: int, total: int | None, bars: dict[str, tqdm[None]] = bars) -> None:
+        def progress(name: str, done: int, total: int | None, bars: dict[str, tqdm[NoReturn]] = bars) -> None:
             if name not in bars:
                 bars[name] = tqdm(total=total, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
             bars[name].update(done - bars[name].n)

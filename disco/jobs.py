@@ -40,11 +40,11 @@ def new_job(
     check_images(run, images)
     seed = draw_seed(run)
     run = run.with_values({"set_seed": seed})
+    pictures = tuple(images) if images is not None else tuple(range(settings.n_batches))
+    groups, wanted = chunks(pictures, settings.batch_size), frozenset(pictures)
+    starts: dict[str, str] = {}
     if again is not None:
         groups, wanted, starts = (again.batch,), frozenset({again.picture}), dict(again.starts)
-    else:
-        pictures = tuple(images) if images is not None else tuple(range(settings.n_batches))
-        groups, wanted, starts = chunks(pictures, settings.batch_size), frozenset(pictures), {}
     folder = RunFolder.create(out, settings.batch_name)
     try:
         folder.update_info(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
@@ -68,9 +68,9 @@ class Bars(Lines):
     """tqdm bars on stderr: downloads, pictures, steps with the time left and the current losses."""
 
     def __init__(self) -> None:
-        self.pictures: tqdm | None = None
-        self.steps: tqdm | None = None
-        self.download: tqdm | None = None
+        self.pictures: tqdm[NoReturn] | None = None
+        self.steps: tqdm[NoReturn] | None = None
+        self.download: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
 
     def hear(self, event: Event) -> None:

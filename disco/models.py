@@ -29,7 +29,7 @@ from disco.recognise import looks_like
 from disco.registry import Compat, Entry, HubFile, WeightFile, registry
 from disco.secondary_model import SecondaryModel
 from disco.state_dicts import load_strict, read_state_dict
-from disco.unet import Denoiser, build_unet, convert
+from disco.unet import Denoiser, build_unet, convert, facts_of
 from disco.weights import fetch, locate, sha256_of
 
 if TYPE_CHECKING:
@@ -68,9 +68,32 @@ def custom_architecture(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**base, **(config or {})}
 
 
-def _known_unets() -> list[tuple[str, Mapping[str, Any]]]:
+def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
+    """A user's own path: from the current directory, else from the first of `base_dirs` that has it."""
+    path = Path(name).expanduser()
+    candidates = (directory / path for directory in (Path(), *base_dirs))
+    return next((candidate for candidate in candidates if candidate.exists()), path)
+
+
+def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
+    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json; else None."""
+    path = user_path(name, base_dirs)
+    return path if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file() else None
+
+
+def read_architecture(entry: Entry) -> dict[str, Any]:
+    """The architecture of a diffusion entry. The .json that its training wrote, if on this machine, wins."""
+    architecture = dict(entry.architecture)
+    for file in entry.files:
+        path = locate(file) if file.name.endswith(".json") else None
+        if path is not None:
+            architecture.update(json.loads(path.read_text(encoding="utf-8")))
+    return architecture
+
+
+def _known_unets() -> list[tuple[str, dict[str, Any]]]:
     names = [name for name in registry().names("diffusion") if name != "custom"]
-    return [(name, registry().get("diffusion", name).architecture) for name in names]
+    return [(name, facts_of(registry().get("diffusion", name).architecture)) for name in names]
 
 
 def load_denoiser(
@@ -155,26 +178,16 @@ class _Loader:
             self.hashes[path.as_posix()] = sha256_of(path)
         return path
 
-    def found(self, name: str) -> Path:
-        """A user's own path: from the current directory, else from the settings file's."""
-        path = Path(name).expanduser()
-        candidates = (directory / path for directory in (Path(), *self.base_dirs))
-        return next((candidate for candidate in candidates if candidate.exists()), path)
-
     def diffusion(self) -> tuple[Path, dict[str, Any]]:
         settings = self.settings
         if settings.diffusion_model == "custom":
             if not settings.custom_path:
                 raise SettingsError(["custom_path: diffusion_model: custom needs the path of its weights"])
-            return self.own(self.found(settings.custom_path)), custom_architecture(settings.custom_config)
+            path = user_path(settings.custom_path, self.base_dirs)
+            return self.own(path), custom_architecture(settings.custom_config)
         entry = registry().get("diffusion", settings.diffusion_model)
-        architecture, weights = dict(entry.architecture), Path()
-        for path in self.fetched(entry):
-            if path.suffix == ".json":  # what the training wrote beside its weights wins
-                architecture.update(json.loads(path.read_text(encoding="utf-8")))
-            else:
-                weights = path
-        return weights, architecture
+        weights = next(path for path in self.fetched(entry) if path.suffix != ".json")
+        return weights, read_architecture(entry)
 
     def secondary(self, name: str) -> SecondaryModel:
         entry = registry().get("secondary", name)
@@ -182,8 +195,8 @@ class _Loader:
         return load_secondary(path, int(entry.architecture["channels"]), device=self.device)
 
     def clip(self, name: str) -> ClipModel:
-        directory = self.found(name)
-        if directory.is_dir():
+        directory = clip_directory(name, self.base_dirs)
+        if directory is not None:
             self.own(directory / CONFIG_FILE)
             config, path, openai = directory_config(directory), self.own(directory_weights(directory)), False
         else:
@@ -227,23 +240,13 @@ def with_open_clip_files(entry: Entry) -> Entry:
     return entry.model_copy(update={"files": (file,)})
 
 
-def read_architecture(entry: Entry) -> dict[str, Any]:
-    """The architecture of a diffusion entry; what the training wrote beside its weights wins, if it is here."""
-    architecture = dict(entry.architecture)
-    for file in entry.files:
-        path = locate(file) if file.name.endswith(".json") else None
-        if path is not None:
-            architecture.update(json.loads(path.read_text(encoding="utf-8")))
-    return architecture
-
-
 def original_order(names: Sequence[str]) -> list[str]:
     """CLIPs as the original loads them, by its check boxes; others after them, in the given order."""
     boxes = list(registry().clip_flags.values())
     known = [registry().find_clip(box, "dd57")[0].name for box in boxes]
 
     def place(name: str) -> int:
-        if Path(name).is_dir():
+        if clip_directory(name):
             return len(known)
         entry = registry().find_clip(name, "dd57")[0].name
         return known.index(entry) if entry in known else len(known)

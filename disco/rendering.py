@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +132,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
     yield _finished(job, studio, tally, time.monotonic() - began)
 
 
-def _loading(run: Run) -> Iterator[Any]:
+def _loading(run: Run) -> Generator[Event, None, Networks]:
     """Load in a thread, so that downloads can be watched (and interrupted) while they run."""
     began = time.monotonic()
     progress: queue.SimpleQueue[Download] = queue.SimpleQueue()
