@@ -76,7 +76,7 @@ def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
 
 
 def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
-    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json; else None."""
+    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json."""
     path = user_path(name, base_dirs)
     return path if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file() else None
 
@@ -213,7 +213,8 @@ class _Loader:
             return directory_config(paths[0].parent), directory_weights(paths[0].parent), False
         keep_plain = bool(facts.get("quick_gelu_mismatch"))
         config = builtin_config(facts["model"], facts["pretrained"], keep_plain=keep_plain)
-        self.notices += [text for text in (notice, config.notice) if text]
+        told = notice if entry.name != name else None  # else the settings have said it already
+        self.notices += [text for text in (told, config.notice) if text]
         return config, paths[0], facts["pretrained"] == "openai"
 
     def lpips(self) -> PerceptualNet:

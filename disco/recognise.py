@@ -1,4 +1,4 @@
-"""What a state dict seems to be: a UNet's architecture read off its tensors, compared with the known ones."""
+"""What a state dict seems to be: a UNet's facts read off its tensors, compared with those of known ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
-
-from disco.unet import channel_mult, numbers
 
 Facts = dict[str, Any]
 _KINDS = (  # first words of a tensor's name -> what has such
@@ -18,27 +16,8 @@ _KINDS = (  # first words of a tensor's name -> what has such
 )
 
 
-def facts_of(architecture: Mapping[str, Any]) -> Facts:
-    """The part of an architecture that its tensors show (heads and the image size leave no trace)."""
-    side = int(architecture["image_size"])
-    multiples = channel_mult(architecture)
-    resolutions = numbers(architecture.get("attention_resolutions", "16"))
-    reductions = {side // int(resolution) for resolution in resolutions}
-    return {
-        "num_channels": int(architecture["num_channels"]),
-        "channel_mult": multiples,
-        "num_res_blocks": int(architecture["num_res_blocks"]),
-        "attention at": tuple(2**i for i in range(len(multiples)) if 2**i in reductions),
-        "learn_sigma": bool(architecture.get("learn_sigma", False)),
-        "resblock_updown": bool(architecture.get("resblock_updown", False)),
-        "use_scale_shift_norm": bool(architecture.get("use_scale_shift_norm", False)),
-        "class_cond": bool(architecture.get("class_cond", False)),
-        "patch": int(architecture.get("patch", 1)),
-    }
-
-
 def guess_unet(state: Mapping[str, Tensor]) -> Facts | None:
-    """The same facts from a guided-diffusion UNet's tensors; None if it is no such UNet."""
+    """disco.unet.facts_of read backwards, from a UNet's tensors; None if it is no such UNet."""
     try:
         return _guess(state)
     except (KeyError, ZeroDivisionError, IndexError):
@@ -83,15 +62,15 @@ def _spelled(facts: Facts) -> str:
     )
 
 
-def looks_like(state: Mapping[str, Tensor], known: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """One sentence about what `state` holds. known: (name, architecture) of diffusion networks."""
+def looks_like(state: Mapping[str, Tensor], known: Iterable[tuple[str, Facts]]) -> str:
+    """One sentence about what `state` holds. known: names and facts of diffusion networks."""
     facts = guess_unet(state)
     if facts is None:
         for start, kind in _KINDS:
             if any(name.startswith(start) for name in state):
                 return f"The file looks like {kind}"
         return ""
-    names = [name for name, architecture in known if facts_of(architecture) == facts]
+    names = [name for name, theirs in known if theirs == facts]
     if not names:
         return f"The file looks like a UNet of no known kind: {_spelled(facts)}"
     others = f" (and {len(names) - 1} more of that shape)" if len(names) > 1 else ""

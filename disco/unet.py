@@ -102,6 +102,25 @@ def build_unet(architecture: Mapping[str, Any], *, use_checkpoint: bool = False)
     return network
 
 
+def facts_of(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an architecture that its tensors show (heads and the image size leave no trace)."""
+    side = int(architecture["image_size"])
+    multiples = channel_mult(architecture)
+    resolutions = numbers(architecture.get("attention_resolutions", "16"))
+    reductions = {side // int(resolution) for resolution in resolutions}
+    return {
+        "num_channels": int(architecture["num_channels"]),
+        "channel_mult": multiples,
+        "num_res_blocks": int(architecture["num_res_blocks"]),
+        "attention at": tuple(2**i for i in range(len(multiples)) if 2**i in reductions),
+        "learn_sigma": bool(architecture.get("learn_sigma", False)),
+        "resblock_updown": bool(architecture.get("resblock_updown", False)),
+        "use_scale_shift_norm": bool(architecture.get("use_scale_shift_norm", False)),
+        "class_cond": bool(architecture.get("class_cond", False)),
+        "patch": int(architecture.get("patch", 1)),
+    }
+
+
 class SdpaAttention(nn.Module):
     """softmax(q k / sqrt(C)) v by torch's fused kernel. qkv: [N, 3*heads*C, T] -> [N, heads*C, T].
 

@@ -243,6 +243,7 @@ def test_dd57_keeps_the_plain_gelu_of_its_openclip_flags_and_its_load_order() ->
     assert any(isinstance(m, QuickGELU) for m in openai.network.modules())
     assert not any(isinstance(m, QuickGELU) for m in laion.network.modules())
     assert any("compat dd57 keeps tiny as the original did" in text for text in networks.notices)
+    assert load("tiny/laion", compat="dd57").notices == ()  # as settings name it, having said so
 
 
 def test_the_originals_order_of_loading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,8 +279,13 @@ def test_a_users_own_directory_is_a_clip(
         "my_clip/open_clip_model.safetensors",
     }
     assert load("boxed", base_dirs=(folder,)).clips[0].encode_text(["a cat"]).shape == (1, 8)
-    with pytest.raises(InputError, match=r"^no such CLIP: \./his_clip\."):
+    (tmp_path / "tiny-quickgelu" / "openai").mkdir(parents=True)  # an accident, not a network
+    assert load("tiny-quickgelu/openai").clips[0].embed_dim == 8
+    with pytest.raises(WeightsError) as error:
         load("./his_clip")
+    assert str(error.value) == "his_clip/open_clip_config.json: cannot be read (No such file or directory)"
+    with pytest.raises(InputError, match=r"^no such CLIP: his_clip\."):
+        load("his_clip")
 
 
 def test_bf16_where_asked() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.recognise import facts_of, guess_unet, looks_like
+from disco.recognise import guess_unet, looks_like
 from disco.registry import registry
 from disco.secondary_model import SecondaryModel
-from disco.unet import build_unet
+from disco.unet import build_unet, facts_of
 
 TINY = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}
 
@@ -45,7 +45,8 @@ def test_every_part_of_an_architecture_is_seen(updown: int, norm: int, sigma: in
 
 
 def test_known_and_unknown_networks_are_named() -> None:
-    known = [("one", TINY), ("two", TINY | {"learn_sigma": True}), ("twin", TINY | {"num_heads": 4})]
+    architectures = {"one": TINY, "two": TINY | {"learn_sigma": True}, "twin": TINY | {"num_heads": 4}}
+    known = [(name, facts_of(architecture)) for name, architecture in architectures.items()]
     facts = (
         "num_channels 32, channel_mult 1,2, num_res_blocks 1, learn_sigma false, resblock_updown false, "
         "use_scale_shift_norm false, class_cond false, patch 1, "
