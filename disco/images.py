@@ -260,8 +260,10 @@ class _Pen:
     def _cut(self, line: str) -> str:
         if self.font.getlength(line) <= self.cell_w:
             return line
+
+        def width(kept: int) -> int:
+            return math.ceil(self.font.getlength(f"{line[:kept]}…"))
+
         # Widths grow with the letters kept, so that halving finds how many fit.
-        fits = bisect_right(
-            range(1, len(line)), self.cell_w, key=lambda n: self.font.getlength(f"{line[:n]}…")
-        )
+        fits = bisect_right(range(1, len(line)), self.cell_w, key=width)
         return f"{line[: max(1, fits)]}…"
