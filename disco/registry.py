@@ -90,7 +90,7 @@ class Entry(_Fact):
     def size(self) -> tuple[int | None, bool]:
         """(bytes of the files to be fetched, whether that is exact); (None, False) where nobody knows."""
         sizes = [file.bytes for file in self.files if file.bundled is None]
-        if all(size is not None for size in sizes):
+        if not self.unlisted and None not in sizes:
             return sum(size for size in sizes if size is not None), True
         return (self.parameters * 4, False) if self.parameters else (None, False)
 

@@ -184,7 +184,11 @@ def test_pocket() -> None:
 def test_sizes() -> None:
     assert registry().get("diffusion", "256x256_diffusion_uncond").size() == (2_211_383_297, True)
     assert registry().get("secondary", "secondary_model_imagenet_2").size() == (4 * 13_841_547, False)
-    assert registry().get("lpips", "vgg").size() == (None, False)
+    assert registry().get("lpips", "vgg").size() == (4 * 138_357_544, False)
+    openimages = registry().get("diffusion", "512x512_diffusion_uncond_openimages_epoch28_withfilter")
+    assert openimages.size() == (4 * 557_973_638, False)
+    unlisted, _ = registry().find_clip("ViT-B-16/datacomp_xl_s13b_b90k")
+    assert unlisted.size() == (None, False)
     assert registry().get("clip", "RN50x64").size() == (1_353_500_174, True)
 
 
@@ -342,6 +346,28 @@ def test_find_takes_any_kind() -> None:
     with pytest.raises(InputError) as caught:
         registry().find("vggg")
     assert str(caught.value) == "no such network: vggg. Did you mean vgg?"
+
+
+def test_the_clips_agree_with_open_clip() -> None:
+    """Addresses, QuickGELU and image sizes against the tables of the open_clip that is installed."""
+    import open_clip
+
+    for name in registry().names("clip"):
+        entry = registry().get("clip", name)
+        facts = entry.architecture
+        if facts["family"] != "open_clip":
+            continue
+        assert name == f"{facts['model']}/{facts['pretrained']}"
+        known = open_clip.get_pretrained_cfg(facts["model"], facts["pretrained"])
+        needs = bool(known.get("quick_gelu"))
+        assert needs == facts["model"].endswith("-quickgelu") == bool(facts.get("quick_gelu")), name
+        (file,) = entry.files
+        if file.hub is None:
+            assert file.mirrors[0] == known["url"], name
+        else:
+            assert f"{file.hub.repo}/" == known["hf_hub"], name
+        vision = open_clip.get_model_config(facts["model"])["vision_cfg"]
+        assert vision.get("image_size", 224) == facts["image_size"], name
 
 
 def test_it_is_read_once_and_fast() -> None:

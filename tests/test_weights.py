@@ -297,16 +297,26 @@ def test_the_disk_fills_up_and_nothing_is_lost(models: Path, monkeypatch: pytest
         assert server.requests == [("/a", None), ("/a", "bytes=5000-")]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(models: Path) -> None:
-    models.chmod(0o500)
-    try:
-        assert refusal(entry("http://127.0.0.1:1/a")) == (
-            f"{models / 'net.pth'}: cannot be written: no permission to write there. "
-            "Set DISCO_MODELS to a folder that can be written."
-        )
-    finally:
-        models.chmod(0o700)
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.EACCES, "no permission to write there. Set DISCO_MODELS to a folder that can be written."),
+        (errno.EROFS, "the disk is read-only. Set DISCO_MODELS to a folder that can be written."),
+        (
+            errno.EDQUOT,
+            "your disk quota is used up. What has arrived is kept: free some space and run again to go on.",
+        ),
+        (errno.EIO, f"{os.strerror(errno.EIO)}. Set DISCO_MODELS to a folder that can be written."),
+    ],
+)
+def test_a_folder_that_cannot_be_written(
+    models: Path, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
+) -> None:
+    def touch(path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "touch", touch)
+    assert refusal(entry("http://127.0.0.1:1/a")) == f"{models / 'net.pth'}: cannot be written: {cause}"
 
 
 def test_a_file_in_the_way_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
