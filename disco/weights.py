@@ -35,6 +35,7 @@ __all__ = [
     "models_dir",
     "readable_size",
     "sha256_of",
+    "size_text",
     "to_fetch",
     "verify",
 ]
@@ -79,6 +80,14 @@ class ModelRow:
 def to_fetch(entry: Entry) -> tuple[WeightFile, ...]:
     """Those of its files that are not on this machine. No network."""
     return tuple(file for file in entry.files if locate(file) is None)
+
+
+def size_text(file: WeightFile, entry: Entry) -> str:
+    """`354 MB`, `about 2.2 GB` where only its number of parameters is known, or `size unknown`."""
+    if file.bytes is not None:
+        return readable_size(file.bytes)
+    size, _ = entry.size()
+    return f"about {readable_size(size)}" if size and len(entry.files) == 1 else "size unknown"
 
 
 def fetch(entry: Entry, progress: Progress | None = None, notice: Notice | None = None) -> dict[str, Path]:
@@ -127,7 +136,7 @@ def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: No
         raise WeightsError(
             f"{show(POCKET / file.bundled)}: comes with Disco and is missing. Install Disco again."
         )
-    size = _size_text(file, entry)
+    size = size_text(file, entry)
     target = models_dir() / file.name
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
         raise WeightsError(
@@ -232,10 +241,3 @@ def _by_hand(target: Path) -> str:
 
 def _expected(file: WeightFile) -> Expected:
     return Expected(file.bytes, file.sha256 or file.sha256_prefix)
-
-
-def _size_text(file: WeightFile, entry: Entry) -> str:
-    if file.bytes is not None:
-        return readable_size(file.bytes)
-    size, _ = entry.size()
-    return f"about {readable_size(size)}" if size and len(entry.files) == 1 else "size unknown"

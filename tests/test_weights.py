@@ -705,6 +705,15 @@ def test_sizes_as_people_read_them() -> None:
     ]
 
 
+def test_sizes_of_files() -> None:
+    big = registry().get("diffusion", "512x512_diffusion_uncond_finetune_008100")
+    assert weights.size_text(big.files[0], big) == "about 2.2 GB"
+    exact = registry().get("clip", "ViT-B/32")
+    assert weights.size_text(exact.files[0], exact) == "354 MB"
+    unknown = entry("http://127.0.0.1:1/a")
+    assert weights.size_text(unknown.files[0], unknown) == "size unknown"
+
+
 def test_pictures_from_the_web() -> None:
     with serve(a=Page(b"picture"), b=Page(b"cut off", claimed=99)) as server:
         assert weights.fetch_url(f"{server.url}/a") == b"picture"
