@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def split_weight(text: str) -> tuple[str, float]:
     "a castle: at night", Windows paths and addresses with a port therefore stay whole, with weight 1.
     """
     head, colon, tail = text.rpartition(":")
-    if not colon or not _WEIGHT.fullmatch(tail):
+    if not colon or not _WEIGHT.fullmatch(tail) or math.isinf(float(tail)):
         return text, 1.0
     return head, float(tail)
 

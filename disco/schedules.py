@@ -64,7 +64,7 @@ class Schedule:
         try:
             return Schedule((_number(value, kind),) * LENGTH, value)
         except ValueError as error:
-            number = isinstance(value, (int, float))
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
             raise error if number else ValueError(f"{error}; write {FORMS}") from None
 
     def at(self, index: int) -> float:
@@ -90,7 +90,7 @@ class Schedule:
         """The shortest form that YAML can hold and parse() reads back to an equal schedule."""
         if self.frames is not None:
             return {"frames": {key: schedule.to_yaml() for key, schedule in self.frames.keys}}
-        return _short(self.values[0]) if self.constant else _fold(self.values)
+        return short(self.values[0]) if self.constant else _fold(self.values)
 
     def __str__(self) -> str:
         return str(self.to_yaml())
@@ -99,7 +99,7 @@ class Schedule:
         return f"Schedule.parse({self.to_yaml()!r})"
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """12.0 -> 12: equal, and what people write."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
 
@@ -111,12 +111,12 @@ def _fold(values: Sequence[float]) -> str:
     for value, run in itertools.groupby(values):
         count = len(list(run))
         if count == 1:
-            singles.append(repr(_short(value)))
+            singles.append(repr(short(value)))
             continue
         if singles:
             terms.append(f"[{', '.join(singles)}]")
             singles = []
-        terms.append(f"[{_short(value)!r}]*{count}")
+        terms.append(f"[{short(value)!r}]*{count}")
     if singles:
         terms.append(f"[{', '.join(singles)}]")
     return "+".join(terms)

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from disco.prompts import parse_image_prompts, parse_prompts
-from disco.schedules import Schedule
+from disco.schedules import Schedule, short
 from disco.values import BadValue, Fault, faults_of, show
 
 NOTHING = ("", "none", "null")
@@ -90,7 +90,7 @@ def _schedule(value: Any, number: str, facts: Mapping[str, Any]) -> Schedule:
         for index, entry in enumerate(version.values):
             if _outside(entry, facts):
                 place = "" if version.constant else f" (at index {index})"
-                raise ValueError(f"{entry:g}{place} is not allowed: write {allowed(facts)}")
+                raise ValueError(f"{show(short(entry))}{place} is not allowed: write {allowed(facts)}")
     return schedule
 
 

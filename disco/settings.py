@@ -220,7 +220,7 @@ class ResumeSettings(Section):
         "latest", "latest_int", "the picture to continue from", pixels=False, ge=0
     )
     retain_overwritten_frames: bool = setting(
-        False, "bool", "later pictures move to retained/, always", pixels=False
+        False, "bool", "nothing", pixels=False, no_effect="later pictures always move to retained/"
     )
 
 

@@ -35,11 +35,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """A message about a key; path: the way to the part of its value that is meant."""
+    """A message about a key.
+
+    path: the way to the part of its value that is meant. beside: the keys at whose line it stands if nobody
+    wrote the key itself.
+    """
 
     key: str
     text: str
     path: KeyPath = ()
+    beside: tuple[str, ...] = ()
 
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -68,7 +73,8 @@ def problems(case: Case) -> Iterator[Finding]:
 def _skip_steps(case: Case) -> Iterator[Finding]:
     steps, skip = case.settings.steps, case.settings.skip_steps
     if skip >= steps:
-        yield Finding("skip_steps", f"{skip} of {steps} steps leaves none: write at most {steps - 1}")
+        text = f"{skip} of {steps} steps leaves none: write at most {steps - 1}"
+        yield Finding("skip_steps", text, beside=("steps",))
 
 
 @needs("steps", "skip_steps", "intermediate_saves")
@@ -91,7 +97,7 @@ def _sides(case: Case) -> Iterator[Finding]:
             near = f"{below} or {above}" if below else f"{above}"
             network = case.settings.diffusion_model
             text = f"{side} is no multiple of {step}, which {network} needs: write {near}"
-            yield Finding("width_height", text, (index,))
+            yield Finding("width_height", text, (index,), ("diffusion_model",))
 
 
 @needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
@@ -107,13 +113,15 @@ def _symmetry(case: Case) -> Iterator[Finding]:
 @needs("compat", "batch_size")
 def _compat_batch(case: Case) -> Iterator[Finding]:
     if case.settings.compat == "dd57" and case.settings.batch_size > 1:
-        yield Finding("batch_size", "compat: dd57 renders one picture at a time: write 1, or compat: fixed")
+        text = "compat: dd57 renders one picture at a time: write 1, or compat: fixed"
+        yield Finding("batch_size", text, beside=("compat",))
 
 
 @needs("diffusion_model", "custom_path")
 def _custom(case: Case) -> Iterator[Finding]:
     if case.settings.diffusion_model == CUSTOM and case.settings.custom_path is None:
-        yield Finding("custom_path", "diffusion_model: custom needs the path of its weights here")
+        text = "diffusion_model: custom needs the path of its weights here"
+        yield Finding("custom_path", text, beside=("diffusion_model",))
 
 
 @needs("cut_overview", "cut_innercut", "clip_guidance_scale")
@@ -125,7 +133,8 @@ def _no_cuts(case: Case) -> Iterator[Finding]:
         if settings.clip_guidance_scale.at(index) and not _cuts(settings, index)
     ]
     if bad:
-        yield Finding("cut_overview", f"no cutouts at all {_span(bad)}: cut_innercut is 0 there too")
+        text = f"no cutouts at all {_span(bad)}: cut_innercut is 0 there too"
+        yield Finding("cut_overview", text, beside=("cut_innercut",))
 
 
 def _cuts(settings: Settings, index: int) -> float:
@@ -159,13 +168,14 @@ def _weights(case: Case) -> Iterator[Finding]:
         mine = [prompt for prompt in prompts if not prompt.clip_models or choice.name in prompt.clip_models]
         if not mine:
             text = f"no prompt is meant for {choice.name}: it would be loaded for nothing"
-            yield Finding("clip_models", text)
+            yield Finding("clip_models", text, beside=("text_prompts", "image_prompts"))
             continue
         text = _zero_sum([prompt.weight for prompt in mine], choice, settings)
         if text and (text,) not in seen:
             seen.add((text,))
             only = f" for {choice.name}" if len(mine) < len(prompts) else ""
-            yield Finding("text_prompts", f"the prompt weights{only} {text}")
+            text = f"the prompt weights{only} {text}"
+            yield Finding("text_prompts", text, beside=("image_prompts", "clip_models"))
 
 
 def _zero_sum(weights: list[Schedule], choice: ClipChoice, settings: Settings) -> str:

@@ -6,7 +6,6 @@ that an error can name file and line.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from disco.errors import SettingsError
 from disco.settings import KEYS, facts_of
-from disco.values import faults_of
+from disco.values import closest, closest_file, faults_of
 from disco.yaml_file import Document, KeyPath, parse_value, read_documents
 
 
@@ -102,9 +101,8 @@ class Report:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ " Did you mean steps?", or nothing when nothing is near."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
-    return f" Did you mean {by_lower[close[0]]}?" if close else ""
+    near = closest(name, known)
+    return f" Did you mean {near}?" if near else ""
 
 
 def place_of(document: Document, folders: Sequence[Path] = ()) -> Where:
@@ -175,7 +173,8 @@ def missing_file(name: str, folders: Sequence[Path]) -> str:
     places = (Path(name).parent, *((folder / name).parent for folder in folders))
     looked = list(dict.fromkeys(str(path.resolve()) for path in places))
     names = [entry.name for path in looked if Path(path).is_dir() for entry in Path(path).iterdir()]
-    return f"{name} (looked in {' and '.join(looked)}).{did_you_mean(Path(name).name, names)}"
+    near = closest_file(Path(name).name, names)
+    return f"{name} (looked in {' and '.join(looked)})" + (f". Did you mean {near}?" if near else "")
 
 
 def override_layers(

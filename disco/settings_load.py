@@ -91,8 +91,9 @@ def load_runs(
         documents = [("defaults", mapping_document({}, "defaults"))]
     command = (overrides, prompt)
     runs = [run for name, document in documents for run in _runs(name, document, command, report)]
-    if not documents:
-        override_layers(overrides, prompt, report)
+    if not documents:  # every file is unreadable: --set is checked all the same
+        for layer in override_layers(overrides, prompt, report):
+            translate(layer, report)
     if report.problems:
         raise SettingsError(report.by_line())
     return runs
@@ -178,13 +179,12 @@ def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, 
 
 
 def _where(finding: Finding, layer: Layer, here: Where) -> Where:
-    """The place of the key; if nobody wrote it, the document."""
-    given = layer.get(finding.key)
-    return here if given is None or not _by_user(given) else given.where
-
-
-def _by_user(given: Given) -> bool:
-    return given.where.document is not None or given.where.shown.startswith("--")
+    """The place of the key; if nobody wrote it, of what it collides with, or the document."""
+    for key in (finding.key, *finding.beside):
+        given = layer.get(key)
+        if given is not None and (given.where.document is not None or given.where.shown.startswith("--")):
+            return given.where
+    return here
 
 
 def _read(layer: Layer, report: Report) -> tuple[Settings, set[str]]:
@@ -208,11 +208,15 @@ def _resolve(
     """Names and paths as what they stand for."""
     here, unreadable = rest
     if "clip_models" not in unreadable:
-        given = layer.get("clip_models")
+        given, before = layer.get("clip_models"), len(report.problems)
         settings = resolve_clips(settings, given.where if given else here, report)
-        for key in {"text_prompts", "image_prompts"} & set(layer) - unreadable:
+        for key in sorted({"text_prompts", "image_prompts"} & set(layer) - unreadable):
             settings = resolve_prompt_clips(settings, key, layer[key], report)
+        if len(report.problems) > before:
+            unreadable.add("clip_models")
     settings = forced_cuts(settings, layer, entry, report)
+    if entry is not None:
+        settings = settings.model_copy(update={"diffusion_model": entry.name})
     return _find_files(settings, layer, report)
 
 

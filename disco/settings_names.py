@@ -55,7 +55,7 @@ def translate(layer: Layer, report: Report) -> Layer:
         elif key in _GROUP_OF:
             unused.setdefault(_GROUP_OF[key], []).append(key)
         elif key not in ours:
-            report.problem(given.where, key, f"no such setting.{did_you_mean(key, known_names())}")
+            report.problem(given.where, key, f"no such setting{_hint(key)}")
     for group, keys in unused.items():
         where = layer[keys[0]].where
         report.notice(where, ", ".join(keys), f"{group} have no effect on a still")
@@ -66,6 +66,11 @@ def known_names() -> list[str]:
     """Every key that a settings file may hold."""
     flags = registry().clip_flags
     return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, "animation_mode", *flags, *_GROUP_OF]
+
+
+def _hint(key: str) -> str:
+    near = did_you_mean(key, known_names())
+    return f".{near}" if near else "; settings/default.yaml lists them all"
 
 
 def _waits(key: str) -> bool:

@@ -128,9 +128,9 @@ def _joined(
             listed[name] = registry().clip_flags[key]
         elif state is False and name in listed:
             if key in same:
-                report.problem(
-                    flags[key].where, key, f"is false, but clip_models lists {name}; keep one of them"
-                )
+                text = f"is false, but clip_models lists {name}; keep one of them"
+                report.problem(flags[key].where, key, text)
+                continue
             del listed[name]
             gone.append(str(name))
     return list(listed.values()), gone

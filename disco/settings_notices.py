@@ -47,6 +47,7 @@ _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("transformation_percent", "without a symmetry", lambda s: not _symmetric(s)),
     ("custom_path", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
     ("custom_config", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
+    ("use_checkpoint", "with use_secondary_model: true", lambda s: s.use_secondary_model),
     ("use_vertical_symmetry", _AS_BEFORE, lambda s: s.use_vertical_symmetry and _plms(s) and _dd57(s)),
     ("use_horizontal_symmetry", _AS_BEFORE, lambda s: s.use_horizontal_symmetry and _plms(s) and _dd57(s)),
 )

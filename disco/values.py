@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 Fault = tuple[tuple[Any, ...], str]
@@ -34,3 +37,17 @@ def key_number(key: Any) -> int | None:
     if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
         return int(key)
     return key if isinstance(key, int) and not isinstance(key, bool) and key >= 0 else None
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, whatever its case."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
+    return by_lower[near[0]] if near else None
+
+
+def closest_file(name: str, known: Iterable[str]) -> str | None:
+    """As closest, for file names: a common ending alone makes no likeness."""
+    by_stem = {PurePath(candidate).stem: candidate for candidate in sorted(known)}
+    near = closest(PurePath(name).stem, by_stem)
+    return by_stem[near] if near else None

@@ -6,7 +6,6 @@ keys and anything beyond plain data are refused.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 
 from disco.errors import SettingsError
-from disco.values import show
+from disco.values import closest_file, show
 
 _MOST_NODES = 200_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
@@ -95,7 +94,8 @@ class _Builder:
                 key = key_node.value
             if key in data:
                 first = self.lines[(*path, key)]
-                self.problem(key_node, f"{key}: written twice (first on line {first})")
+                whole = ": ".join(map(str, (*path, key)))
+                self.problem(key_node, f"{whole}: written twice (first on line {first})")
                 continue
             self.lines[(*path, key)] = _line(key_node)
             data[key] = self.build(value_node, (*path, key), above)
@@ -185,6 +185,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _write_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if not isinstance(read_scalar(text), str) else None
+    if any(not character.isprintable() for character in text.replace("\n", "")):
+        style = '"'  # only there are such characters written as escapes
     return dumper.represent_scalar(_STR, text, style=style)
 
 
@@ -220,11 +222,9 @@ def _looked_for(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": the folder {folder} does not exist (looked from {Path.cwd()})"
-    siblings = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
-    close = difflib.get_close_matches(path.name, siblings, n=1) or [
-        name for name in siblings if Path(name).stem == path.name
-    ]
-    hint = f". Did you mean {path.with_name(close[0])}?" if close else ""
+    siblings = [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
+    near = closest_file(path.name, siblings)
+    hint = f". Did you mean {path.with_name(near)}?" if near else ""
     return f" (looked in {folder.resolve()}){hint}"
 
 
@@ -250,4 +250,5 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
         return "a tab where spaces should be: YAML is indented with spaces"
     if "mapping values are not allowed" in problem:
         return 'a second ": " in the line: put a text that holds ": " in quotes'
-    return f"not readable as YAML: {problem}"
+    start = f" (in what begins on line {error.context_mark.line + 1})" if error.context_mark else ""
+    return f"not readable as YAML: {problem}{start}"
