@@ -218,7 +218,7 @@ class ClipModel:
         """dtype: of the image tower; the text tower, used once, stays float32. Raises WeightsError."""
         self.name = name
         self.network: Any = network.requires_grad_(False).eval().to(device)
-        self.dtype = dtype
+        self.device, self.dtype = torch.device(device), dtype
         self.mean, self.std = config.mean, config.std
         self._known: dict[str, Tensor] = {}
         self.embed_dim = int(config.model_cfg["embed_dim"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib.util
 import json
@@ -32,6 +33,7 @@ from disco.clip_model import (
     tokenizer_of,
 )
 from disco.errors import RunError, WeightsError
+from disco.registry import Entry, registry
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
@@ -236,6 +238,22 @@ def test_quick_gelu_follows_the_weights(
     assert config.notice == expected
 
 
+PUBLISHED = [
+    entry
+    for entry in registry().entries()
+    if entry.kind == "clip" and entry.architecture["family"] == "open_clip"
+]
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=[entry.name for entry in PUBLISHED])
+def test_the_registry_and_open_clip_agree(entry: Entry) -> None:
+    facts = entry.architecture
+    config = builtin_config(facts["model"], facts["pretrained"])
+    assert config.notice is None
+    assert bool(config.model_cfg.get("quick_gelu")) is bool(facts.get("quick_gelu"))
+    assert config.model_cfg["vision_cfg"]["image_size"] == facts["image_size"]
+
+
 def test_mean_and_std_come_from_the_published_pair() -> None:
     assert builtin_config("ViT-B-32-quickgelu", "openai").mean == (0.48145466, 0.4578275, 0.40821073)
     assert builtin_config("ViT-L-14", "laion2b_s32b_b82k").std == (0.5, 0.5, 0.5)
@@ -337,3 +355,16 @@ def test_building_downloads_nothing_and_leaves_the_configuration_alone() -> None
     network = build_clip(config)
     assert isinstance(network, CLIP)
     assert config.model_cfg["vision_cfg"]["timm_model_pretrained"] is True
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("vision", [VISION, RESNET, TIMM], ids=["vit", "resnet", "timm"])
+def test_fp16_on_a_gpu_is_close(vision: dict[str, Any]) -> None:
+    config = config_of(vision)
+    torch.manual_seed(0)
+    network = build_clip(config, torch.float16)
+    full = ClipModel("full", copy.deepcopy(network), config, device="cuda")
+    half = ClipModel("half", network, config, device="cuda", dtype=torch.float16)
+    cutouts = torch.rand(2, 3, full.image_size, full.image_size, device="cuda")
+    assert torch.cosine_similarity(full.encode_image(cutouts), half.encode_image(cutouts)).min() > 0.999
+    assert half.encode_text(["a cat"]).device.type == "cuda"

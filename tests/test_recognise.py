@@ -24,8 +24,10 @@ def tensors(architecture: dict[str, Any]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", [n for n in registry().names("diffusion") if n != "pocket"])
 def test_published_architectures_are_read_off_their_tensors(name: str) -> None:
-    architecture = registry().get("diffusion", name).architecture
-    assert guess_unet(tensors(architecture)) == facts_of(architecture)
+    entry = registry().get("diffusion", name)
+    state = tensors(entry.architecture)
+    assert guess_unet(state) == facts_of(entry.architecture)
+    assert entry.parameters in (None, sum(tensor.numel() for tensor in state.values()))
 
 
 @pytest.mark.parametrize(

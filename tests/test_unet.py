@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from disco.diffusion import make_steps, predict_x0
 from disco.errors import WeightsError
 from disco.registry import registry
 from disco.unet import (
@@ -185,6 +186,16 @@ def test_alpha_and_sigma_are_the_schedules() -> None:
     assert alpha[11] < between.item() < alpha[10]
 
 
+@pytest.mark.parametrize(("steps", "left"), [(50, 1e-4), (250, 1e-4), (300, 0.006), (501, 0.05)])
+def test_a_prediction_of_x0_passes_the_samplers_maths_unharmed(steps: int, left: float) -> None:
+    x_0, eps = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
+    denoiser = Denoiser(Answer(x_0), TINY | {"prediction": "x0"})
+    for step in make_steps(steps):
+        x_t = step.alpha * x_0 + step.sigma * eps
+        guess = predict_x0(x_t, denoiser(x_t, step.t), step)
+        assert (guess - x_0).std() < left
+
+
 def test_times_beyond_the_schedule_count_as_its_ends() -> None:
     alpha, sigma = alpha_sigma(torch.tensor([-5.0, 0.0, 999.0, 1200.0]))
     assert alpha[0] == alpha[1] and sigma[2] == sigma[3]
@@ -266,3 +277,15 @@ def test_what_cannot_be_built_is_refused(change: dict[str, Any], message: str) -
     with pytest.raises(WeightsError) as error:
         build_unet(TINY | change)
     assert str(error.value) == message
+
+
+@pytest.mark.gpu
+def test_fp16_on_a_gpu_is_close() -> None:
+    torch.manual_seed(0)
+    network = awake(build_unet(SMALL)).cuda()
+    x_t = noise(1, 3, 64, 64).cuda()
+    with torch.no_grad():
+        full = Denoiser(network, SMALL)(x_t, 500.0)
+        half = Denoiser(convert(network, torch.float16), SMALL)(x_t, 500.0)
+    assert half.dtype == torch.float32
+    assert torch.cosine_similarity(full.flatten(), half.flatten(), dim=0) > 0.9999
