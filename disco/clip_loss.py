@@ -117,11 +117,11 @@ class ClipLoss:
             boxes = self._boxes(image, view, plan, step, place, range(n_batches))
             if skip:
                 cutouts, counts = cut_once(image, view, boxes, plan)
-                return cutouts, move(counts / counts.sum(), image.device)
+                return cutouts, move((counts / counts.sum()).to(image.dtype), image.device)
             cutouts = cut(image, view, boxes, plan)
             cutouts = self._augmented(cutouts, step, place)
         n = cutouts.shape[1]
-        return cutouts, torch.full((n,), 1 / n, device=image.device)
+        return cutouts, torch.full((n,), 1 / n, device=image.device, dtype=image.dtype)
 
     def _plan(self, index: int) -> CutPlan:
         settings = self.settings

@@ -167,5 +167,6 @@ def _gradient(
     with torch.enable_grad():
         at = at.detach().requires_grad_()
         values = loss(at)  # [B]
+        (gradient,) = torch.autograd.grad(values.sum() * scale, at)
     losses[name] = values.detach()
-    return torch.autograd.grad(values.sum() * scale, at)[0]
+    return gradient

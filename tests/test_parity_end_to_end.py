@@ -1,0 +1,32 @@
+"""A whole run of the original (golden/h_end_to_end.npz) through `compat: dd57`: seed 42, 25 steps, ddim."""
+
+from __future__ import annotations
+
+import torch
+
+from disco.diffusion import make_steps
+from disco.guidance import make_guidance
+from disco.randomness import StreamRandom
+from disco.sampling import ddim, start
+from tests.conftest import relative
+from tests.test_guidance import golden_targets, nets, options
+
+__all__ = ["nets"]
+
+
+def test_ddim_with_secondary_and_inner_cuts(nets, golden) -> None:
+    opts = options(cut_overview=1, cut_innercut=3, cutn_batches=1, range_scale=150, clamp_grad=True)
+    random, steps = StreamRandom(42), make_steps(25, 10)
+    targets = golden_targets(nets.clips, golden("d_guidance"))
+    guided = make_guidance(nets.denoiser, nets.secondary, targets, opts, random, compat="dd57")
+    x_t = start(None, steps[0], random.start_noise((1, 3, 32, 64)), skip_steps=10)
+    samples = list(
+        ddim(x_t, steps, guided, eta=lambda step: 0.8, noise=lambda step: random.step_noise(step, x_t.shape))
+    )
+    arrays = golden("h_end_to_end")
+    assert len(samples) == int(arrays["ddim_sec_inner/n"])
+    assert relative(samples[0].pred_x0, arrays["ddim_sec_inner/pred_first"]) < 1e-4
+    assert relative(samples[-1].pred_x0, arrays["ddim_sec_inner/pred_last"]) < 1e-3
+    final = samples[-1].pred_x0[0].add(1).div(2).clamp(0, 1).mul(255).byte().permute(1, 2, 0)
+    difference = (final.int() - torch.from_numpy(arrays["ddim_sec_inner/final_png"]).int()).abs()
+    assert (difference <= 1).all()
