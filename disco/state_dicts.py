@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
@@ -29,38 +30,30 @@ def read_state_dict(path: Path, *, torchscript: bool = False) -> StateDict:
         raise WeightsError(f"{path}: no such file")
     try:
         content = _read(path, torchscript)
+    except (WeightsError, MemoryError):
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(_refused(path, str(error))) from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged pickle makes torch's reader raise almost anything
         raise WeightsError(f"{path}: {_DAMAGED}") from error
     return _normalised(path, content)
 
 
 def _read(path: Path, torchscript: bool) -> Any:
     kind = _kind(path)
-    if kind == "safetensors":
-        return _read_safetensors(path)
-    if kind == "torchscript":
-        if not torchscript:
-            raise WeightsError(f"{path}: a TorchScript program, not plain weights")
-        with warnings.catch_warnings():  # deprecated, but OpenAI's files have no other reader
-            warnings.simplefilter("ignore")
+    if kind == "torchscript" and not torchscript:
+        raise WeightsError(f"{path}: a TorchScript program, not plain weights")
+    with warnings.catch_warnings():  # torch.jit.load is deprecated, but OpenAI's files have no other reader
+        warnings.simplefilter("ignore")
+        if kind == "safetensors":
+            return load_file(path, device="cpu")
+        if kind == "torchscript":
             program: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-        return dict(program.state_dict())
-    with path.open("rb") as file:  # given a path, torch would go by the suffix
-        return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _read_safetensors(path: Path) -> StateDict:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, device="cpu")
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: {_DAMAGED}") from error
+            return dict(program.state_dict())
+        with path.open("rb") as file:  # given a path, torch would go by the suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _kind(path: Path) -> str:

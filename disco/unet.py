@@ -168,7 +168,7 @@ def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(alpha_bar), sqrt(1 - alpha_bar) at t (0..999, may be fractional), float32 on t's device.
 
     log alpha_bar is interpolated between the 1000 timesteps. When the number of steps divides 1000 these are
-    exactly the sampler's numbers; else its schedule has N = (1000 // steps) * steps timesteps, and a predicted
+    exactly the sampler's numbers; else its schedule has N = (1000 // steps) * steps timesteps and a predicted
     x0 is off by a factor that is largest at the noisiest step: 0.5 % for 300 steps, at worst 5 % for 501.
     t outside 0..999 counts as the nearest end, so that sigma is never below 0.01.
     """

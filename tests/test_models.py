@@ -377,6 +377,24 @@ def test_clip_weights_that_do_not_fit(folder: Path) -> None:
         load_clip("unet", folder / "tiny.pt", directory_config(folder / "boxed"))
 
 
+def test_the_bundled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("disco.models.registry", registry)
+    networks = load("pocket-conv", "pocket-vit", diffusion_model="pocket", use_secondary_model=True)
+    x_t = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        noise = networks.denoiser(x_t, 999.0)
+        assert networks.secondary is not None
+        guess = networks.secondary(x_t, torch.tensor([0.99])).eps
+    for eps in (noise, guess):  # almost all of x_t is noise there, and both networks know it
+        assert torch.cosine_similarity(eps.flatten(), x_t.flatten(), dim=0) > 0.98
+    for clip in networks.clips:
+        cutouts = torch.rand(2, 3, clip.image_size, clip.image_size)
+        assert clip.encode_image(cutouts).shape == (2, clip.embed_dim)
+        a, b = clip.encode_text(["snowy mountains", "a yellow flower"])
+        assert torch.cosine_similarity(a, b, dim=0) < 0.9
+    assert networks.notices == () and len(networks.hashes) == 7
+
+
 def test_unlisted_pairs_get_the_file_that_open_clip_names() -> None:
     def files(name: str) -> tuple[Any, ...]:
         entry, _ = registry().find_clip(name)

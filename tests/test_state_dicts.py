@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,22 @@ def test_damage_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
     for content in (b"", b"P", b"PK\x03\x04 not a zip", b"<html>404</html>", b"\x00" * 64, b"\x80\x02x"):
         (tmp_path / "bad.pt").write_bytes(content)
         assert refusal(tmp_path / "bad.pt") == DAMAGED
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_flipped_bytes_never_end_in_a_traceback(
+    tmp_path: Path, state: dict[str, Tensor], legacy: bool
+) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    whole, dice = path.read_bytes(), random.Random(0)
+    for _ in range(100):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[dice.randrange(min(len(data), 600))] = dice.randrange(256)
+        path.write_bytes(data)
+        with contextlib.suppress(WeightsError):
+            load_strict(Pair(), read_state_dict(path), path)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
