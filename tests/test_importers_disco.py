@@ -97,3 +97,11 @@ def test_cut_presets_that_the_original_forced(tmp_path: Path) -> None:
     imported = edited(tmp_path, DISCO, diffusion_model="watercolordiffusion")
     assert "cut_overview" not in imported.run
     assert any(line.startswith("cut_overview: [12]*400+[4]*600 has no effect") for line in imported.dropped)
+
+
+def test_files_that_windows_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "bar(0)_settings.txt"
+    path.write_bytes(
+        '{"seed": 1, "width": 512, "height": 512, "text_prompts": {"0": ["café"]}}'.encode("cp1252")
+    )
+    assert import_settings(path).run["text_prompts"] == ["café"]

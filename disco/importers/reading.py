@@ -65,11 +65,12 @@ def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, 
     """Leave out what has no effect beside the other settings, such as rand_mag without fuzzy_prompt.
 
     A settings file that says so at every run would be a nuisance; the old value stands in the account.
+    init_image stays: where Perlin noise wins as the start, init_scale still pulls towards it.
     """
     idle: dict[str, str] = {}
     for notice in notices:
         _, key, text = notice.removeprefix(imported.name).split(": ", 2)
-        if key in imported.run and text.startswith("has no effect"):
+        if key in imported.run and key != "init_image" and text.startswith("has no effect"):
             idle[key] = f"{key}: {short(imported.run[key])} {text}"
     silent = [key for key in imported.silent if key not in idle]
     changed = [line for line in imported.changed if line.partition(":")[0] not in idle]
@@ -88,14 +89,7 @@ def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, 
 
 def read_old(path: Path) -> tuple[dict[str, Any], bool]:
     """The file's keys and values, and whether it was written as JSON (comments and last commas allowed)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file. {_LOOKED_FOR}") from None
+    text = _text(path)
     bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
     is_json = bare.lstrip().startswith("{")
     if not is_json:
@@ -105,6 +99,24 @@ def read_old(path: Path) -> tuple[dict[str, Any], bool]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}") from None
     return data, True
+
+
+def _text(path: Path) -> str:
+    """UTF-8, or what Windows wrote before Disco Diffusion said which encoding it wants."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise InputError(f"{path}: not a text file. {_LOOKED_FOR}")
 
 
 def _read_yaml(text: str, path: Path) -> dict[str, Any]:
