@@ -72,9 +72,9 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     random = studio.randomness(batch.pictures)
     found = folder.checkpoints.load()
     found = found if found is not None and found.pictures == batch.pictures else None
-    x_t, init = _begin(batch, random, found)
     done = found.step if found else 0
     yield PictureStarted(batch.pictures, done)
+    x_t, init = _begin(batch, random, found)
     guided = _guidance(studio, random, init)
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
     keeper = _Keeper(batch, random)
