@@ -27,7 +27,7 @@ A settings file needs only the lines that differ; take the "# " away from a line
 that is left, index 0 the noisiest, each held until the next key. Over the frames of an animation:
 {frames: {0: 5000, 40: 8000}}, each again a value or a schedule.
 [network]: the default belongs to the diffusion network; here stands pocket's, below it that of others.
-[no pixels]: another value gives the same picture.
+[no-pixels]: another value gives the same picture.
 """
 _FILES = """
 Another file whose lines hold unless this one says otherwise:
@@ -58,7 +58,7 @@ def default_yaml() -> str:
 def _entry(key: str) -> Iterator[str]:
     field, facts = Settings.model_fields[key], facts_of(key)
     others = network_defaults(key)
-    marks = {"schedule": facts["schedulable"], "network": bool(others), "no pixels": not facts["pixels"]}
+    marks = {"schedule": facts["schedulable"], "network": bool(others), "no-pixels": not facts["pixels"]}
     marked = "".join(f" [{mark}]" for mark, given in marks.items() if given)
     text = f"{sentence(field.description or '')} Allowed: {allowed(facts)}.{marked}"
     if facts.get("no_effect"):

@@ -167,9 +167,10 @@ def _keys_as_text(value: Any) -> Any:
 
 
 def sentence(text: str) -> str:
-    """A description as a sentence; one that begins with a value (auto, dd57) keeps its small letter."""
-    first = text.partition(" ")[0]
-    return f"{text[:1].upper() if first.isalpha() else text[:1]}{text[1:]}."
+    """A description as a sentence; one that begins with a value (auto:, dd57) keeps its small letter."""
+    first = text.partition(" ")[0].rstrip(":")
+    is_value = not first.isalpha() or first == "auto"
+    return f"{text[:1] if is_value else text[:1].upper()}{text[1:]}."
 
 
 def network_defaults(key: str) -> dict[str, Any]:
