@@ -196,7 +196,7 @@ def _group(value: Any, read: Callable[[Any], AnyPrompt]) -> tuple[AnyPrompt, ...
 def _text_entry(entry: Any) -> Prompt:
     if isinstance(entry, Prompt):
         return entry
-    prompt = text_prompt(entry) if isinstance(entry, str) else None
+    prompt = text_prompt(entry.rstrip("\n")) if isinstance(entry, str) else None
     if prompt is None:
         words, weight, models = _entry(entry, "text")
         raw = entry.get("raw", words)

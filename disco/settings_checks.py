@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from disco.prompts import ImagePrompt, Prompt, prompts_at
 from disco.registry import Entry
@@ -163,7 +162,9 @@ def _weights(case: Case) -> Iterator[Finding]:
         return
     if not settings.clip_models:
         yield Finding("clip_models", "no CLIP: name at least one, or write clip_guidance_scale: 0")
-    seen: set[tuple[Any, ...]] = set()
+    elif all(choice.weight.max() == 0 for choice in settings.clip_models):
+        yield Finding("clip_models", "every weight is 0: nothing would guide; write clip_guidance_scale: 0")
+    seen: set[str] = set()
     for choice in settings.clip_models:
         mine = [prompt for prompt in prompts if not prompt.clip_models or choice.name in prompt.clip_models]
         if not mine:
@@ -171,8 +172,8 @@ def _weights(case: Case) -> Iterator[Finding]:
             yield Finding("clip_models", text, beside=("text_prompts", "image_prompts"))
             continue
         text = _zero_sum([prompt.weight for prompt in mine], choice, settings)
-        if text and (text,) not in seen:
-            seen.add((text,))
+        if text and text not in seen:
+            seen.add(text)
             only = f" for {choice.name}" if len(mine) < len(prompts) else ""
             text = f"the prompt weights{only} {text}"
             yield Finding("text_prompts", text, beside=("image_prompts", "clip_models"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from disco.errors import SettingsError
 from disco.settings import KEYS, facts_of
-from disco.values import closest, closest_file, faults_of
+from disco.values import closest, closest_file, faults_of, one_line
 from disco.yaml_file import Document, KeyPath, parse_value, read_documents
 
 
@@ -67,7 +67,7 @@ class Report:
 
     def problem(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
         """Note an error: `where: key: text`."""
-        self._add(self.problems, f"{where.at(*path)}: {key}: {text}")
+        self._add(self.problems, f"{where.at(*path)}: {key}: {one_line(text)}")
 
     def faults(self, where: Where, key: str, error: ValueError) -> None:
         """Note all faults of a value, each with its own line."""
@@ -76,7 +76,7 @@ class Report:
 
     def notice(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
         """Note something that the user should know."""
-        self._add(self.notices, f"{where.at(*path)}: {key}: {text}")
+        self._add(self.notices, f"{where.at(*path)}: {key}: {one_line(text)}")
 
     def error(self, error: SettingsError) -> None:
         """Note the problems of an error that was raised."""
@@ -208,6 +208,8 @@ def _override(key: str, value: str, where: Where) -> Any:
         "'",
     ):
         return None if text in ("", "null", "~") else text
+    if kind.startswith("schedule") and text.startswith(("[", "(")) and "*" in text:
+        return text  # "[12]*400+[4]*600", which YAML would want in quotes
     return parse_value(text, f"{where.shown}: {key}")
 
 

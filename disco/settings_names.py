@@ -69,6 +69,8 @@ def known_names() -> list[str]:
 
 
 def _hint(key: str) -> str:
+    if key in ("width", "height"):
+        return ": write width_height: [1280, 768]. `python run.py import` reads the files of other tools"
     near = did_you_mean(key, known_names())
     return f".{near}" if near else "; settings/default.yaml lists them all"
 

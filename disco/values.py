@@ -24,6 +24,11 @@ def faults_of(error: ValueError, *under: Any) -> list[Fault]:
     return [((*under, *path), text) for path, text in faults]
 
 
+def one_line(text: str) -> str:
+    """The text with its line breaks written out, so that a message stays one line."""
+    return "\\n".join(text.splitlines())
+
+
 def show(value: Any) -> str:
     """A value as an error quotes it: texts in quotes, long ones shortened."""
     text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)

@@ -250,5 +250,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
         return "a tab where spaces should be: YAML is indented with spaces"
     if "mapping values are not allowed" in problem:
         return 'a second ": " in the line: put a text that holds ": " in quotes'
+    if re.search(r"\]\s*\*|\*\s*\[", line):
+        return 'a schedule needs quotes: "[12]*400+[4]*600"'
     start = f" (in what begins on line {error.context_mark.line + 1})" if error.context_mark else ""
     return f"not readable as YAML: {problem}{start}"

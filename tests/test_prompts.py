@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disco.prompts import (
@@ -203,6 +203,7 @@ _WEIGHTS = st.floats(-1e6, 1e6) | st.just(1.0)
 _TEXTS = st.text(min_size=1).filter(lambda text: bool(text.strip()))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_TEXTS, _WEIGHTS, st.booleans()), min_size=1, max_size=4))
 def test_text_prompts_read_back(entries: list[tuple[str, float, bool]]) -> None:
     typed = [
@@ -214,6 +215,7 @@ def test_text_prompts_read_back(entries: list[tuple[str, float, bool]]) -> None:
     assert parse_prompts(json.loads(json.dumps(dump_prompts(prompts)))) == prompts
 
 
+@settings(deadline=None)
 @given(_TEXTS, _WEIGHTS)
 def test_image_prompts_read_back(source: str, weight: float) -> None:
     for prompt in (

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disco.errors import SettingsError
@@ -166,6 +166,7 @@ _PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), _PLAIN, min_size=1, max_size=4))
 def test_what_is_dumped_reads_back(data: dict[str, object]) -> None:
     (document,) = parse_documents(dump(data), "x.yaml")

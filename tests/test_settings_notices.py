@@ -1,0 +1,115 @@
+"""settings_notices: what has no effect, and what may mean something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from disco.schedules import Schedule
+from disco.settings_load import dump_yaml
+from tests.loading import load, said, write
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_animation_settings_are_known_and_idle() -> None:
+    run = load("animation_mode: None\nmax_frames: 100\nangle: '0: (1)'\nturbo_mode: true\nfps: 12\n")
+    assert [notice for notice in run.notices if "still" in notice] == [
+        "a.yaml:2: max_frames, angle: animation settings have no effect on a still",
+        "a.yaml:4: turbo_mode: 3D settings have no effect on a still",
+        "a.yaml:5: fps: video file settings have no effect on a still",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "notice"),
+    [
+        (
+            "randomize_class: false",
+            "randomize_class",
+            "has no effect here: the networks have no classes, in the original too",
+        ),
+        ("check_model_SHA: true", "check_model_SHA", "has no effect here: every download is checked, always"),
+        (
+            "compat: dd57\nrange_scale: 200",
+            "range_scale",
+            "has no effect with compat: dd57, as in the original",
+        ),
+        ("diffusion_sampling_mode: plms\neta: 0.5", "eta", "has no effect with plms"),
+        ("rand_mag: 0.1", "rand_mag", "has no effect without fuzzy_prompt: true"),
+        ("perlin_mode: gray", "perlin_mode", "has no effect without perlin_init: true"),
+        ("clamp_grad: false\nclamp_max: 1", "clamp_max", "has no effect with clamp_grad: false"),
+        ("init_scale: 500", "init_scale", "has no effect without an init_image"),
+        ("transformation_percent: [0.5]", "transformation_percent", "has no effect without a symmetry"),
+        ("custom_config: {a: 1}", "custom_config", "has no effect without diffusion_model: custom"),
+        (
+            "compat: dd57\ndiffusion_sampling_mode: plms\nuse_vertical_symmetry: true",
+            "use_vertical_symmetry",
+            "has no effect with plms, as in the original",
+        ),
+        (
+            "compat: dd57\nuse_vertical_symmetry: true\ntransformation_percent: [0, 0.5]",
+            "transformation_percent",
+            "0 never fires with compat: dd57, as in the original",
+        ),
+        ("use_checkpoint: false", "use_checkpoint", "has no effect with use_secondary_model: true"),
+        (
+            "tv_scale: {frames: {0: 1, 40: 2}}",
+            "tv_scale",
+            "a still uses the schedule of frame 0; the others are for animations",
+        ),
+        (
+            "text_prompts: {0: [a], 100: [b], 200: [c]}",
+            "text_prompts",
+            "a still uses the prompts of 0; those of 100, 200 are for animations",
+        ),
+        ("steps: 40", "text_prompts", "none given: the default prompts are painted"),
+    ],
+)
+def test_notices(text: str, key: str, notice: str) -> None:
+    assert said(load(text), key) == [notice]
+
+
+def test_defaults_written_out_need_no_notice() -> None:
+    run = load(dump_yaml(load("text_prompts: a cat\n")))
+    assert run.notices == ()
+
+
+def test_doubtful_weights_are_warned_of_at_their_line() -> None:
+    run = load('text_prompts:\n  0:\n    - a cat\n    - "Blade Runner: 2049"\n')
+    assert run.notices[0].startswith(
+        'a.yaml:4: text_prompts: "Blade Runner: 2049" is read as "Blade Runner" with'
+    )
+
+
+def test_perlin_wins_over_an_init_image() -> None:
+    write("a.png", "")
+    run = load("init_image: a.png\nperlin_init: true\n")
+    assert said(run, "init_image") == ["has no effect as the start: perlin_init wins"]
+
+
+def test_dd57_lets_some_networks_force_their_cuts() -> None:
+    text = "diffusion_model: watercolordiffusion\ncut_overview: 3\n"
+    fixed, old = load(text), load(text + "compat: dd57\n")
+    assert fixed.settings.cut_overview == Schedule.parse(3)
+    assert old.settings.cut_overview == Schedule.parse("[14]*200+[12]*200+[4]*400+[0]*200")
+    assert said(old, "cut_overview") == [
+        "has no effect: compat dd57 takes the preset of watercolordiffusion, as the original did"
+    ]
+
+
+def test_unguided_needs_no_prompt() -> None:
+    run = load("text_prompts: []\nclip_guidance_scale: 0\ncut_overview: 0\ncut_innercut: 0\n")
+    assert run.settings.text_prompts == {}
+
+
+def test_weights_may_cancel_where_nothing_guides() -> None:
+    load("text_prompts: [{text: a, weight: {0: 1, 500: 0}}]\nclip_guidance_scale: {0: 5, 500: 0}\n")
+    load(
+        "clip_models: [pocket-conv, {name: pocket-vit, weight: 0}]\n"
+        "text_prompts: [{text: a}, {text: b, weight: -1, clip_models: pocket-vit}]\n"
+    )
