@@ -135,13 +135,17 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
 def _loading(run: Run) -> Generator[Event, None, Networks]:
     """Load in a thread, so that downloads can be watched (and interrupted) while they run."""
     began = time.monotonic()
-    progress: queue.SimpleQueue[Download] = queue.SimpleQueue()
+    news: queue.SimpleQueue[Download | Notice] = queue.SimpleQueue()
     result: list[Networks | BaseException] = []
 
     def work() -> None:
         try:
             result.append(
-                load_for(run, progress=lambda name, done, total: progress.put(Download(name, done, total)))
+                load_for(
+                    run,
+                    progress=lambda name, done, total: news.put(Download(name, done, total)),
+                    notice=lambda text: news.put(Notice(text)),
+                )
             )
         except BaseException as error:  # handed to the caller's thread, where it is raised
             result.append(error)
@@ -150,8 +154,8 @@ def _loading(run: Run) -> Generator[Event, None, Networks]:
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
-        while not progress.empty():
-            yield progress.get()
+        while not news.empty():
+            yield news.get()
     loaded = result[0]
     if isinstance(loaded, BaseException):
         raise loaded

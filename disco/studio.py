@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,13 +107,16 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path]) -> Pictures:
     return Pictures(init, prompts, inputs)
 
 
-def load_for(run: Run, *, progress: Progress | None = None) -> Networks:
+def load_for(
+    run: Run, *, progress: Progress | None = None, notice: Callable[[str], None] | None = None
+) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
     settings = run.settings
     return load_networks(
         settings,
         device=pick_device(settings.device),
         progress=progress,
+        notice=notice,
         need_lpips=needs_lpips(settings),
         compat=settings.compat,
         base_dirs=run.base_dirs,

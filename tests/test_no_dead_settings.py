@@ -1,0 +1,148 @@
+"""Changing any one setting changes the picture, the file names or the report: there are no dead settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import disco
+from disco.events import RunFinished
+from disco.images import png_bytes, read_pixels
+from disco.settings import KEYS, changes_pixels
+from disco.settings_load import run_from_mapping
+from tests.conftest import GaussianDenoiser
+from tests.small_run import SMALL, SmallClip, small_networks
+
+# key -> (another value, what must be set for it to act)
+OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
+    "text_prompts": ("blue", {}),
+    "image_prompts": (["red.png:2"], {}),
+    "fuzzy_prompt": (True, {}),
+    "rand_mag": (0.4, {"fuzzy_prompt": True}),
+    "clip_guidance_scale": (900, {}),
+    "tv_scale": (3000, {}),
+    "range_scale": (9000, {}),
+    "sat_scale": (9000, {}),
+    "init_scale": (90000, {"init_image": "red.png"}),
+    "clamp_grad": (False, {}),
+    "clamp_max": (0.01, {}),
+    "cutn_batches": (2, {}),
+    "clip_batch": (1, {}),
+    "cut_overview": (3, {}),
+    "cut_innercut": (3, {}),
+    "cut_ic_pow": (50, {}),
+    "cut_icgray_p": (1, {}),
+    "skip_augs": (True, {}),
+    "steps": (20, {}),
+    "skip_steps": (2, {}),
+    "diffusion_sampling_mode": ("plms", {}),
+    "eta": (0.2, {}),
+    "clip_denoised": (True, {}),
+    "set_seed": (6, {}),
+    "use_vertical_symmetry": (True, {}),
+    "use_horizontal_symmetry": (True, {}),
+    "transformation_percent": ([0.9], {"use_horizontal_symmetry": True}),
+    "compat": ("dd57", {}),
+    "randomize_class": (False, {}),
+    "init_image": ("red.png", {"init_scale": 500}),
+    "perlin_init": (True, {"skip_steps": 4}),
+    "perlin_mode": ("gray", {"perlin_init": True, "skip_steps": 4}),
+    "use_secondary_model": (True, {}),
+    "clip_models": ([{"name": "pocket-conv", "weight": 0.3}], {}),
+    "deterministic": (True, {}),
+    "check_model_SHA": (True, {}),
+    "batch_name": ("other", {}),
+    "n_batches": (2, {}),
+    "batch_size": (2, {"n_batches": 2}),
+    "width_height": ([64, 32], {}),
+    "display_rate": (1, {}),
+    "intermediate_saves": (2, {}),
+    "intermediates_in_subfolder": (False, {"intermediate_saves": 2}),
+    "checkpoint_every": (1, {}),
+    "retain_overwritten_frames": (True, {}),
+}
+# Those that choose networks or a device act where these are loaded, those of resuming where a run goes on.
+ELSEWHERE = {
+    "diffusion_model": "tests/test_models.py",
+    "custom_path": "tests/test_models.py",
+    "custom_config": "tests/test_models.py",
+    "precision": "tests/test_devices.py",
+    "device": "tests/test_devices.py",
+    "use_checkpoint": "tests/test_models.py",
+    "resume_run": "tests/test_resuming.py",
+    "run_to_resume": "tests/test_resuming.py",
+    "resume_from_frame": "tests/test_resuming.py",
+}
+BASE = {**SMALL, "n_batches": 1, "skip_augs": False, "clip_guidance_scale": 60000, "clamp_max": 0.05}
+
+
+class WideClip(SmallClip):
+    """Sees more than mean colours: where in the cutout they are, too."""
+
+    def encode_image(self, cutouts):
+        left, right = cutouts[..., :8].mean((2, 3)), cutouts[..., 8:].mean((2, 3))
+        top = cutouts[..., :8, :].mean((2, 3))
+        return (left + 0.5 * right - 0.3 * top) @ self.MATRIX.to(cutouts)
+
+
+class SmallSecondary:
+    """A guess of its own, so that using it shows."""
+
+    def __call__(self, x_t, t):
+        return type("Guess", (), {"pred_x0": x_t * 0.7})()
+
+
+def outcome(out: Path, values: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """File name -> pixels (or nothing), and the report without its times."""
+    networks = small_networks(secondary=SmallSecondary() if values.get("use_secondary_model") else None)
+    networks.clips = [WideClip()]
+    networks.denoiser = GaussianDenoiser(0.5, 0.9)  # its guesses leave the colour range now and then
+    run = run_from_mapping({**BASE, **values})
+    report = [e.report for e in disco.render(run, out=out, networks=networks) if isinstance(e, RunFinished)][
+        -1
+    ]
+    files = {}
+    for path in sorted(out.rglob("*")):
+        if path.is_file() and ".state" not in path.parts:
+            is_final = path.suffix == ".png" and not path.stem.endswith(("_progress", "_grid"))
+            files[str(path.relative_to(out))] = read_pixels(path) if is_final else np.zeros(1)
+    return files, {k: v for k, v in report.items() if not k.startswith("seconds")}
+
+
+def test_every_setting_is_listed():
+    assert sorted([*OTHER, *ELSEWHERE]) == sorted(KEYS)
+    for file in ELSEWHERE.values():
+        assert Path(file).is_file(), file
+
+
+def test_the_listed_tests_name_their_settings():
+    for key, file in ELSEWHERE.items():
+        assert key in Path(file).read_text(encoding="utf-8"), (key, file)
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_another_value_shows(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    red = torch.tensor([1.0, -1, -1]).view(3, 1, 1).expand(3, 32, 32) * torch.linspace(0.2, 1, 32)
+    Path("red.png").write_bytes(png_bytes(red))
+    value, needs = OTHER[key]
+    files, report = outcome(tmp_path / "a", needs)
+    new_files, new_report = outcome(tmp_path / "b", {**needs, key: value})
+    same_files = files.keys() == new_files.keys() and all(
+        np.array_equal(files[name], new_files[name]) for name in files
+    )
+    assert not same_files or json.dumps(report) != json.dumps(new_report)
+    if changes_pixels(key):
+        assert not same_files, "a setting that is marked as changing pixels must change them"
+
+
+def test_the_same_settings_twice_show_nothing(tmp_path):
+    """The control: the same settings twice give the same pictures, names and report."""
+    a, b = outcome(tmp_path / "a", {}), outcome(tmp_path / "b", {})
+    assert a[0].keys() == b[0].keys() and all(np.array_equal(a[0][n], b[0][n]) for n in a[0])
+    assert a[1] == b[1]
