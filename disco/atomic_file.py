@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import platform
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from pathlib import Path
 from disco.errors import RunError
 
 _counter = itertools.count()
-_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:24] or "host"
+_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:24] or "host"
 # In a container each start has the same name and process number: only this tells ours from those of the dead.
 _TOKEN = os.urandom(6).hex()
 _TEMPORARY = re.compile(r"\.disco-([A-Za-z0-9]+)-(\d+)-([0-9a-f]+)-\d+\.tmp")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -130,7 +130,7 @@ class RunFolder:
             )
         for folder in (self.folder, self.names.partials, self.names.state):
             atomic_file.clean_temporaries(folder)
-        self.update_info(pid=os.getpid(), host=socket.gethostname())
+        self.update_info(pid=os.getpid(), host=platform.node())
 
     def close(self) -> None:
         self.lock.release()
