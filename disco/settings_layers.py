@@ -67,7 +67,7 @@ class Report:
 
     def problem(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
         """Note an error: `where: key: text`."""
-        self._add(self.problems, f"{where.at(*path)}: {key}: {one_line(text)}")
+        self._add(self.problems, one_line(f"{where.at(*path)}: {key}: {text}"))
 
     def faults(self, where: Where, key: str, error: ValueError) -> None:
         """Note all faults of a value, each with its own line."""
@@ -76,7 +76,7 @@ class Report:
 
     def notice(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
         """Note something that the user should know."""
-        self._add(self.notices, f"{where.at(*path)}: {key}: {one_line(text)}")
+        self._add(self.notices, one_line(f"{where.at(*path)}: {key}: {text}"))
 
     def error(self, error: SettingsError) -> None:
         """Note the problems of an error that was raised."""
@@ -186,7 +186,9 @@ def override_layers(
         layers.append({"text_prompts": Given(prompt, Where("--prompt"))})
     for text in overrides:
         key, sign, value = text.partition("=")
-        key, where = key.strip(), Where(f"--set {text}", folders=folders)
+        key, shown = one_line(key.strip()), one_line(text)
+        shown = shown if len(shown) <= 80 else f"{shown[:70]}..."
+        where = Where(f"--set {shown}", folders=folders)
         if not sign or not key or key == "extends":
             report.problem(where, key or "?", "write --set key=value, like --set steps=100")
             continue

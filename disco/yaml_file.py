@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from disco.errors import SettingsError
-from disco.values import closest_file, show
+from disco.values import closest_file, one_line, show
 
 _MOST_NODES = 200_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
@@ -64,7 +64,7 @@ class _Builder:
         self.lines: dict[tuple[Any, ...], int] = {}
 
     def problem(self, node: yaml.Node, text: str) -> None:
-        line = f"{self.file}:{_line(node)}: {text}"
+        line = one_line(f"{self.file}:{_line(node)}: {text}")
         if line not in self.problems:
             self.problems.append(line)
 

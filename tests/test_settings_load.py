@@ -15,6 +15,7 @@ from disco.errors import SettingsError
 from disco.schedules import Schedule
 from disco.settings import KEYS, facts_of
 from disco.settings_load import dump_yaml, load_runs, run_from_mapping
+from disco.settings_names import known_names
 from disco.yaml_file import parse_documents
 from tests.loading import SMALL, load, problems, write
 
@@ -121,3 +122,28 @@ def test_load_dump_load(values: dict[str, Any], texts: list[str]) -> None:
     run = run_from_mapping({**values, "cut_overview": 2, "text_prompts": [{"text": text} for text in texts]})
     (document,) = parse_documents(dump_yaml(run), "saved.yaml")
     assert run_from_mapping(document.data).settings == run.settings
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([0, 1, 400, 1000, "frames", "text", "weight", "image", "clip_models", "name"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@hypothesis_settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.sampled_from(known_names()), _ANYTHING, max_size=5))
+def test_whatever_is_written_loads_or_is_explained(values: dict[str, Any]) -> None:
+    try:
+        run = run_from_mapping(values, name="any")
+    except SettingsError as error:
+        assert all(line.startswith("any: ") and "\n" not in line for line in error.problems)
+    else:
+        assert run_from_mapping(run.raw).settings == run.settings
