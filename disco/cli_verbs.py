@@ -40,9 +40,7 @@ def import_file(words: Sequence[str]) -> int:
     from disco.importers import import_settings, to_yaml
 
     imported = import_settings(options.old)
-    for title in ("mapped", "changed", "dropped"):
-        for line in getattr(imported, title):
-            print(f"{title:8} {line}", file=sys.stderr)
+    print(imported.report(), file=sys.stderr)
     text = to_yaml(imported)
     if options.output is None:
         print(text, end="")
@@ -72,7 +70,7 @@ def models(words: Sequence[str]) -> int:
 
 
 def _list(names: Sequence[str]) -> int:
-    from disco.weights import describe_models, models_dir
+    from disco.weights import describe_models, models_dir, readable_size
 
     print(f"downloads go to {models_dir()}")
     kind = ""
@@ -81,8 +79,9 @@ def _list(names: Sequence[str]) -> int:
             kind = row.kind
             print(f"\n{kind}")
         size = (
-            "size unknown" if row.bytes is None else f"{'' if row.is_exact else '~'}{row.bytes / 1e6:,.1f} MB"
+            "size unknown" if row.bytes is None else "bundled" if row.bytes == 0 else readable_size(row.bytes)
         )
+        size = size if row.is_exact or row.bytes is None else f"about {size}"
         here = "here" if row.is_here else "-"
         print(f"  {row.name:44} {size:>14}  {here:4}  {row.licence}")
     return 0

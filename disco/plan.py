@@ -9,21 +9,20 @@ from typing import Any
 
 import torch
 
-from disco.clip_model import ClipConfig, builtin_config, directory_config, token_report, tokenizer_of
+from disco.clip_model import ClipConfig, token_report, tokenizer_of
 from disco.devices import pick_device
 from disco.diffusion import Step, make_steps
 from disco.errors import DiscoError
 from disco.jobs import check_images
 from disco.memory_estimate import MemoryEstimate, Work, estimate
 from disco.models import custom_architecture, read_architecture
+from disco.plan_weights import clip_configs, downloads
 from disco.prompts import Prompt, prompts_at
-from disco.registry import Entry, registry
+from disco.registry import registry
 from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings
 from disco.settings_load import Run
-from disco.studio import needs_lpips
-from disco.weights import locate, models_dir, to_fetch
 
 GIB = 2**30
 
@@ -31,7 +30,7 @@ GIB = 2**30
 def describe(runs: Sequence[Run], out: Path, *, images: Sequence[int] | None = None) -> str:
     """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written."""
     parts = [_run(run, out, images, n, len(runs)) for n, run in enumerate(runs, 1)]
-    return "\n".join([*itertools.chain.from_iterable(parts), *_downloads(runs)])
+    return "\n".join([*itertools.chain.from_iterable(parts), *_indented("to fetch", downloads(runs))])
 
 
 def _run(run: Run, out: Path, images: Sequence[int] | None, n: int, of: int) -> Iterator[str]:
@@ -48,7 +47,7 @@ def _run(run: Run, out: Path, images: Sequence[int] | None, n: int, of: int) -> 
     yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
     yield from _indented("cuts", _cuts(settings, steps))
     yield from _indented("unused", _unused(settings, steps))
-    configs = dict(_configs(run))
+    configs = dict(clip_configs(run))
     yield from _indented("prompts", _tokens(settings, configs))
     yield from _indented("files", _files(run, out, images, len(steps)))
     yield from _indented("memory", _memory(run, configs))
@@ -97,29 +96,6 @@ def _unused(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
 def _never_seen(schedule: Schedule, steps: Sequence[Step]) -> list[str]:
     seen = {schedule.at(step.index) for step in steps}
     return [f"{value:g}" for value in sorted(set(schedule.values) - seen)][:5]
-
-
-def _configs(run: Run) -> Iterator[tuple[str, ClipConfig | None]]:
-    """CLIP name -> configuration, or None where only its download could tell."""
-    for choice in run.settings.clip_models:
-        yield choice.name, _config(choice.name, run)
-
-
-def _config(name: str, run: Run) -> ClipConfig | None:
-    for folder in (Path(), *run.base_dirs):
-        if (folder / name).is_dir():
-            return directory_config(folder / name)
-    entry = registry().find_clip(name, run.settings.compat)[0]
-    facts = entry.architecture
-    try:
-        if facts["family"] == "open_clip_dir":
-            path = locate(entry.files[0])
-            return None if path is None else directory_config(path.parent)
-        return builtin_config(
-            facts["model"], facts["pretrained"], keep_plain=bool(facts.get("quick_gelu_mismatch"))
-        )
-    except DiscoError:
-        return None
 
 
 def _tokens(settings: Settings, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
@@ -233,41 +209,3 @@ def _values(run: Run) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-# ---- downloads ----
-
-
-def _needed(run: Run) -> Iterator[Entry]:
-    settings = run.settings
-    if settings.diffusion_model != "custom":
-        yield registry().get("diffusion", settings.diffusion_model)
-    if settings.use_secondary_model:
-        if settings.diffusion_model == "custom":
-            architecture = custom_architecture(settings.custom_config)
-        else:
-            architecture = registry().get("diffusion", settings.diffusion_model).architecture
-        yield registry().get("secondary", architecture["secondary"])
-    for choice in settings.clip_models:
-        if not any((folder / choice.name).is_dir() for folder in (Path(), *run.base_dirs)):
-            yield registry().find_clip(choice.name, settings.compat)[0]
-    if needs_lpips(settings):
-        yield registry().get("lpips", "vgg")
-
-
-def _downloads(runs: Sequence[Run]) -> Iterator[str]:
-    """Weights that are not here yet, each once, with sizes."""
-    entries = {(entry.kind, entry.name): entry for run in runs for entry in _needed(run)}
-    missing = [(entry, file) for entry in entries.values() for file in to_fetch(entry)]
-    unlisted = [entry.name for entry in entries.values() if not entry.files]
-    lines = [
-        f"{entry.name}: {file.name}, "
-        + ("size unknown" if file.bytes is None else f"{file.bytes / 1e6:,.0f} MB")
-        for entry, file in missing
-    ]
-    lines += [f"{name}: as open_clip names it, size unknown" for name in unlisted]
-    if not lines:
-        yield "to fetch   nothing: all weights are here"
-        return
-    known = sum(file.bytes or 0 for _, file in missing)
-    yield from _indented("to fetch", [*lines, f"in all {known / 1e6:,.0f} MB or more, to {models_dir()}"])
