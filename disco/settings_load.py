@@ -150,12 +150,12 @@ def _runs(
     mine = Report(report.problems)
     here = place_of(document, folders)
     layers = file_layers(here, mine) + override_layers(overrides, prompt, mine, here.folders)
-    layers = [translate(layer, mine) for layer in layers]
     return [_run(name, here, parts, point, mine) for parts, point in sweep_points(layers, mine)]
 
 
 def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, above: Report) -> Run:
     report = Report(above.problems, list(above.notices))
+    layers = [translate(layer, report) for layer in layers]
     written: Layer = {}
     for layer in layers:
         written |= layer

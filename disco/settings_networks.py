@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from disco.errors import DiscoError
@@ -10,7 +13,7 @@ from disco.prompts import prompt_path
 from disco.registry import Entry, registry
 from disco.setting_fields import ClipChoice
 from disco.settings import Settings
-from disco.settings_layers import Given, Layer, Report, Where
+from disco.settings_layers import Given, Layer, Report, Where, did_you_mean
 from disco.settings_names import SIZE_256, SIZE_512, read_flag
 from disco.values import show
 from disco.yaml_file import KeyPath
@@ -167,9 +170,25 @@ def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> s
     except DiscoError as error:
         report.problem(where, key, str(error), path)
         return None
+    if entry.unlisted:
+        architecture = entry.architecture["model"]
+        known = _architectures()
+        if known and architecture not in known:
+            near = did_you_mean(architecture, known)
+            report.problem(where, key, f"no such CLIP architecture: {architecture}.{near}", path)
+            return None
     if notice:
         report.notice(where, key, notice, path)
     return entry.name
+
+
+@lru_cache(maxsize=1)
+def _architectures() -> frozenset[str]:
+    """What open_clip can build, by its files, for importing it takes seconds. Empty if it is not installed."""
+    spec = find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    return frozenset(path.stem for path in (Path(spec.origin).parent / "model_configs").glob("*.json"))
 
 
 def resolve_prompt_clips(settings: Settings, key: str, given: Given, report: Report) -> Settings:

@@ -30,7 +30,7 @@ class SweepPoint:
 
 
 def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer], SweepPoint | None]]:
-    """The layers of every run that they describe: one without a sweep. A sweep is taken out of the layers."""
+    """The layers, as written, of every run that they describe; one run if there is no sweep."""
     last = max((index for index, layer in enumerate(layers) if "sweep" in layer), default=None)
     if last is None:
         return [(layers, None)]
@@ -38,7 +38,7 @@ def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer],
     layers = [{key: value for key, value in layer.items() if key != "sweep"} for layer in layers]
     axes = _axes(given, report)
     below, above = layers[: last + 1], layers[last + 1 :]
-    over = {key for layer in above for key in layer}
+    over = {key for layer in above for key in translate(layer, Report())}
     axes = {key: values for key, values in axes.items() if not _overruled(key, values, over, given, report)}
     total = math.prod(len(values) for values in axes.values())
     if not axes:
@@ -51,8 +51,7 @@ def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer],
     for position, combination in enumerate(itertools.product(*axes.values())):
         chosen = dict(zip(axes, combination, strict=True))
         values = {key: value.value for key, value in chosen.items()}
-        parts = [*below, translate(chosen, report), *above]
-        points.append((parts, SweepPoint(values, position, total, shown)))
+        points.append(([*below, chosen, *above], SweepPoint(values, position, total, shown)))
     return points
 
 

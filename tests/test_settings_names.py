@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from disco.registry import registry
 from disco.schedules import Schedule
-from tests.loading import BIG, SMALL, clips, load, said, write
+from tests.conftest import GOLDEN
+from tests.loading import BIG, SMALL, clips, load, problems, said, write
 
 B32, B16, RN50 = "ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai", "RN50-quickgelu/openai"
 
@@ -19,6 +21,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 FOLLOWS = "has no effect: it follows from steps"
 
 
@@ -148,6 +151,20 @@ def test_quickgelu_is_set_right_unless_dd57() -> None:
     assert said(run, "clip_models")[0].startswith("ViT-B-32/openai: read as ViT-B-32-quickgelu/openai")
     plain = load(f"compat: dd57\n{text}ViTB32_laion400m_e31: true\n")
     assert clips(plain) == [B32, "ViT-B-32/laion400m_e31"]
+
+
+@pytest.mark.parametrize(("steps", "diffusion_steps"), GOLD["diffusion_steps_rule"].items())
+def test_diffusion_steps_as_the_original_derives_them(steps: str, diffusion_steps: int) -> None:
+    text = f"skip_steps: 0\nsteps: {steps}\ndiffusion_steps: {diffusion_steps}\n"
+    assert said(load(text), "diffusion_steps") == [FOLLOWS]
+
+
+def test_any_network_that_open_clip_knows() -> None:
+    run = load("clip_models: [ViT-B-16/datacomp_xl_s13b_b90k]\n")
+    assert clips(run) == ["ViT-B-16/datacomp_xl_s13b_b90k"]
+    assert problems("clip_models: [ViT-B-61/openai]\n")[0].startswith(
+        "a.yaml:1: clip_models: no such CLIP architecture: ViT-B-61-quickgelu. Did you mean ViT-"
+    )
 
 
 def test_all_flags_of_disco_are_known() -> None:

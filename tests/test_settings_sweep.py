@@ -36,6 +36,11 @@ def test_a_sweep_over_networks_takes_each_ones_defaults() -> None:
     assert [run.settings.width_height for run in runs] == [(128, 128), (512, 448)]
 
 
+def test_each_run_hears_only_of_its_own_values() -> None:
+    runs = load_runs([write("a.yaml", "sweep: {timestep_respacing: [ddim20, ddim40]}\n")])
+    assert [said(run, "timestep_respacing") for run in runs] == [["read as steps: 20"], ["read as steps: 40"]]
+
+
 def test_set_fixes_a_swept_key() -> None:
     runs = load_runs([write("a.yaml", "sweep: {eta: [0, 0.8], seed: [1, 2]}\n")], overrides=["set_seed=9"])
     assert [(run.settings.eta.at(0), run.settings.set_seed) for run in runs] == [(0, 9), (0.8, 9)]
