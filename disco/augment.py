@@ -51,22 +51,23 @@ class AugmentParams:
     affine: Tensor
     """[N, 2, 3]: where an output pixel is looked up, in pixels about the centre."""
     grey: Tensor
-    """[N] bool."""
-    factors: Tensor
-    """[N, 4]: brightness, contrast, saturation (1 changes nothing) and hue (turns; 0 changes nothing)."""
-    order: Tensor
-    """[N, 4]: which of these four comes first, second, ..."""
+    """[N]: 1 for a cutout that turns grey, else 0."""
+    blend: Tensor
+    """[N, 4, 3]: the first, second, ... change of colours: shares of the picture, its luma, its mean luma; or
+    the turn of the hue."""
     hue_at: tuple[Tensor, ...]
     """The cutouts whose hue is turned first, second, ...: four index tensors."""
+    back: Tensor
+    """[N]: where each cutout is found when these four groups are put one after the other."""
 
     def to(self, device: torch.device) -> AugmentParams:
         """The same on a device."""
         return AugmentParams(
             move(self.affine, device),
             move(self.grey, device),
-            move(self.factors, device),
-            move(self.order, device),
+            move(self.blend, device),
             tuple(move(index, device) for index in self.hue_at),
+            move(self.back, device),
         )
 
 
@@ -99,13 +100,22 @@ def make_params(uniform: Tensor, cut_size: int, recipe: Recipe = STILLS) -> Augm
 def params_of(
     flip: Tensor, angle: Tensor, shift: Tensor, grey: Tensor, factors: Tensor, order: Tensor
 ) -> AugmentParams:
-    """flip, grey: [N] bool. angle: [N], degrees. shift: [N, 2], pixels right, down. Else: AugmentParams."""
+    """flip, grey: [N] bool. angle: [N], degrees. shift: [N, 2], pixels right, down.
+
+    factors: [N, 4], of brightness, contrast, saturation (1 changes nothing) and turns of the hue.
+    order: [N, 4], which of these four comes first, second, ...
+    """
     cos, sin = torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # [N, 2, 2], the inverse
     affine = torch.cat([turn, -turn @ shift[:, :, None]], dim=2)  # [N, 2, 3]
     affine[:, 0] *= torch.where(flip, -1.0, 1.0)[:, None]  # mirrored first, so looked up mirrored last
     hue_at = tuple((order[:, place] == HUE).nonzero()[:, 0] for place in range(4))
-    return AugmentParams(affine, grey, factors, order, hue_at)
+    blend = torch.zeros(len(order), 4, 3)  # [N, kind, 3]
+    blend[:, :, 0] = factors
+    blend[:, SATURATION, 1] = 1 - factors[:, SATURATION]
+    blend[:, CONTRAST, 2] = 1 - factors[:, CONTRAST]
+    blend = blend.gather(1, order[:, :, None].expand(-1, -1, 3))
+    return AugmentParams(affine, grey.float(), blend, hue_at, torch.cat(hue_at).argsort())
 
 
 def augment(
@@ -116,11 +126,11 @@ def augment(
     noise(layer): [N, 3, S, S], standard normal, for layer 0 (before the affine map), 1 and 2. params: on the
     device of the cutouts.
     """
-    cutouts = cutouts + recipe.noise * noise(0)
-    cutouts = warp(cutouts, params.affine)
-    cutouts = cutouts + recipe.noise * noise(1)
-    cutouts = torch.where(params.grey[:, None, None, None], grey_of(cutouts), cutouts)
-    cutouts = cutouts + recipe.noise * noise(2)
+    cutouts = cutouts.add(noise(0), alpha=recipe.noise)
+    cutouts = warp(cutouts, params.affine).add(noise(1), alpha=recipe.noise)
+    grey = params.grey[:, None, None, None]
+    cutouts = torch.addcmul((1 - grey) * cutouts, grey, grey_of(cutouts))
+    cutouts = cutouts.add(noise(2), alpha=recipe.noise)
     return jitter(cutouts, params)
 
 
@@ -170,40 +180,62 @@ def _gather_four(image: Tensor, places: Tensor) -> Tensor:
 
 def jitter(image: Tensor, params: AugmentParams) -> Tensor:
     """Brightness, contrast, saturation and hue of each picture, in its own order. [N, 3, S, S], in [0, 1]."""
-    for place in range(4):
-        kind = params.order[:, place]
-        factor = params.factors.gather(1, kind[:, None])[:, :, None, None]  # [N, 1, 1, 1]
-        luma = grey_of(image)
-        level = luma.mean([1, 2, 3], keepdim=True)
-        is_contrast = (kind == CONTRAST)[:, None, None, None]
-        is_saturation = (kind == SATURATION)[:, None, None, None]
-        base = luma * is_saturation + level * is_contrast  # and 0, black, for brightness
-        blended = (factor * image + (1 - factor) * base).clamp(0, 1)
-        which = params.hue_at[place]
-        if len(which):
-            turned = turn_hue(image.index_select(0, which), factor.index_select(0, which)[:, 0])
-            blended = blended.index_copy(0, which, turned)
-        image = blended
-    return image
+    groups = []
+    for place, which in enumerate(params.hue_at):
+        if len(which):  # known on the host
+            group, factors = image.index_select(0, which), params.blend.index_select(0, which)
+            for k in range(4):
+                change = _blend if k != place else turn_hue
+                group = change(group, factors[:, k, :, None, None, None])
+            groups.append(group)
+    return torch.cat(groups).index_select(0, params.back)
 
 
-def turn_hue(image: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue in HSV space. image: [N, 3, H, W]; turns: [N, 1, 1], in full turns. Value, chroma stay."""
+def _blend(image: Tensor, factors: Tensor) -> Tensor:
+    """Mix each picture with its luma and its mean luma. image: [N, 3, H, W]; factors: [N, 3, 1, 1, 1]."""
+    luma = grey_of(image)
+    base = factors[:, 1] * luma + factors[:, 2] * luma.mean([1, 2, 3], keepdim=True)
+    return torch.addcmul(base, factors[:, 0], image).clamp(0, 1)
+
+
+def turn_hue(image: Tensor, factors: Tensor) -> Tensor:
+    """Turn the hue in HSV space. image: [N, 3, H, W]; factors: [N, 3, 1, 1, 1], the first in full turns.
+
+    Between the corners of the hue circle the map is linear in the pixel. So the piece that a pixel lies in is
+    looked up first, without gradient, then the linear map is applied: a short way back, and on it no division
+    by the chroma of an almost grey pixel.
+    """
+    with torch.no_grad():
+        most, least, across, corner = _hue_pieces(image)
+        chroma = ((most - least) * image).sum(1, keepdim=True)
+        hue = (across * image).sum(1, keepdim=True) / torch.where(
+            chroma > 0, chroma, 1
+        )  # -1..1, from a corner
+        # Red is full at 0, green at 2, blue at 4 sixths of a turn; each begins to fade a sixth later.
+        sixths = torch.cat([hue + corner + n for n in (5, 3, 1)], 1) + 6 * factors[:, 0]
+        sixths = torch.remainder(sixths, 6)  # [N, 3, H, W]
+        faded = torch.minimum(sixths, 4 - sixths).clamp(0, 1)  # share of the chroma
+        slope = (sixths < 1).to(image) - ((sixths > 3) & (sixths < 4)).to(image)
+        level = faded - slope * hue
+    value = (most * image).sum(1, keepdim=True)
+    chroma = value - (least * image).sum(1, keepdim=True)
+    turned = value - slope * (across * image).sum(1, keepdim=True) - level * chroma
+    return turned.clamp(0, 1)
+
+
+def _hue_pieces(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which channel is the largest, which the smallest, how the hue runs between the others, and from where.
+
+    image: [N, 3, H, W]. Returns three weights of its channels, of that shape, and 0, 2 or 4, [N, 1, H, W].
+    """
     r, g, b = image.unbind(1)
-    value = image.amax(1)
-    chroma = value - image.amin(1)
-    divisor = torch.where(chroma > 0, chroma, 1)
-    is_r = value == r
-    sixths = torch.where(
-        is_r, (g - b) / divisor, torch.where(value == g, 2 + (b - r) / divisor, 4 + (r - g) / divisor)
-    )
-    sixths = sixths + 6 * turns
-    channels = []
-    for n in (5, 3, 1):
-        k = torch.remainder(sixths + n, 6)
-        share = torch.minimum(k, 4 - k).clamp(0, 1)
-        channels.append(torch.where(share > 0, (value - chroma * share).clamp(0, 1), value))
-    return torch.stack(channels, 1)
+    r_over_g, r_over_b, g_over_b = r >= g, r >= b, g >= b
+    r_most, g_most = r_over_g & r_over_b, g_over_b & ~r_over_g
+    r_least, b_least = ~(r_over_g | r_over_b), r_over_b & g_over_b
+    most = torch.stack([r_most, g_most, ~(r_most | g_most)], 1).to(image)
+    least = torch.stack([r_least, ~(r_least | b_least), b_least], 1).to(image)
+    across = most.roll(1, 1) - most.roll(-1, 1)  # the channel after the largest, less the one before it
+    return most, least, across, 2 * most[:, 1:2] + 4 * most[:, 2:]
 
 
 def augment_dd57(cutouts: Tensor) -> Tensor:

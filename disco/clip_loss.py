@@ -71,11 +71,11 @@ class ClipLoss:
         views: dict[int, _View] = {}
         for place, target in enumerate(self.targets):
             weight, side = target.clip_weight.at(step.index), target.clip.image_size
-            if side not in views:
-                views[side] = _View(image, side)
             if not weight:
                 self._draw_one_in_vain(x_in, step, place)
                 continue
+            if side not in views:
+                views[side] = _View(image, side)
             with torch.enable_grad():
                 cutouts, shares = self._cutouts(image, views[side].seen, step, place)
             # Half precision should meet the original's numbers: those of one batch of cuts, averaged after.

@@ -79,8 +79,13 @@ def draw_boxes(
 
 def grey_of(image: Tensor) -> Tensor:
     """[..., 3, H, W] -> [..., 1, H, W], the luma."""
-    r, g, b = image.unbind(-3)
-    return (GREY[0] * r + GREY[1] * g + GREY[2] * b).unsqueeze(-3)
+    weights = _grey_weights(image.device, image.dtype)
+    return (weights @ image.flatten(-2)).reshape(*image.shape[:-3], 1, *image.shape[-2:])
+
+
+@lru_cache(maxsize=8)
+def _grey_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor([GREY], device=device, dtype=dtype)  # [1, 3]
 
 
 def overview_cut(image: Tensor, cut_size: int) -> Tensor:

@@ -115,13 +115,13 @@ def test_hue_has_a_finite_gradient_on_grey_black_and_out_of_range_pixels() -> No
     image = torch.tensor([0.0, 0.5, -0.01, 1.2])[:, None, None, None].repeat(1, 3, 2, 2)
     image[:, 0, 0, 0] += 1e-4
     image.requires_grad_()
-    (grad,) = torch.autograd.grad(turn_hue(image, torch.full((4, 1, 1), 0.1)).sum(), image)
+    (grad,) = torch.autograd.grad(turn_hue(image, torch.full((4, 3, 1, 1, 1), 0.1)).sum(), image)
     assert grad.isfinite().all()
 
 
 def test_hue_gradient_is_the_slope() -> None:
     image = torch.rand(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    turns = torch.full((1, 1, 1), 0.07, dtype=torch.float64)
+    turns = torch.full((1, 3, 1, 1, 1), 0.07, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: turn_hue(x, turns), image.requires_grad_())
 
 
@@ -146,16 +146,25 @@ def test_a_cutout_does_not_depend_on_its_batch_mates(cutouts) -> None:
 def test_parameters_lie_in_their_ranges_and_fill_them() -> None:
     uniform = draw_uniform(torch.Generator().manual_seed(5), 4000)
     params = make_params(uniform, 100)
-    assert 0.07 < params.grey.float().mean() < 0.13
-    low, high = params.factors.amin(0), params.factors.amax(0)
-    torch.testing.assert_close(low, torch.tensor([0.9, 0.9, 0.9, -0.1]), atol=1e-3, rtol=0)
-    torch.testing.assert_close(high, torch.tensor([1.1, 1.1, 1.1, 0.1]), atol=1e-3, rtol=0)
+    assert 0.07 < params.grey.mean() < 0.13
+    first, hue_first = params.blend[:, 0], params.hue_at[0]
+    assert {len(index) for index in params.hue_at} < set(range(900, 1100))
+    torch.testing.assert_close(
+        first[hue_first].aminmax(dim=0)[0], torch.tensor([-0.1, 0, 0]), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        first[hue_first].aminmax(dim=0)[1], torch.tensor([0.1, 0, 0]), atol=1e-3, rtol=0
+    )
+    others = torch.cat([params.blend[index, 0] for index in params.hue_at[1:]])
+    low, high = others.aminmax(dim=0)
+    torch.testing.assert_close(low, torch.tensor([0.9, -0.1, -0.1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(high, torch.tensor([1.1, 0.1, 0.1]), atol=1e-3, rtol=0)
     flipped = torch.linalg.det(params.affine[:, :, :2]) < 0
     assert 0.45 < flipped.float().mean() < 0.55
     angles = torch.rad2deg(torch.asin(params.affine[:, 1, 0].abs()))
     assert 9.9 < angles.max() <= 10.001
-    assert len(params.order.unique(dim=0)) == 24
-    assert sum(len(index) for index in params.hue_at) == 4000
+    order = uniform[:, 9:].argsort(dim=1)
+    assert len(order.unique(dim=0)) == 24
 
 
 def test_the_deterministic_look_up_is_the_same(cutouts) -> None:
