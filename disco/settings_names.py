@@ -39,6 +39,12 @@ STILL_GROUPS: dict[str, tuple[str, ...]] = {
         *("skip_video_for_run_all", "blend", "folder", "run", "init_frame", "last_frame", "fps"),
     ),
 }
+# Disco's cut presets for some networks, by the keys that they stand for.
+PRESETS = {
+    f"{family}_{key}": key
+    for family in ("pad_or_pulp", "watercolor")
+    for key in ("cut_overview", "cut_innercut", "cut_ic_pow", "cut_icgray_p")
+}
 _GROUP_OF = {key: group for group, keys in STILL_GROUPS.items() for key in keys}
 ANIMATION_MODES = ("2D", "3D", "Video Input")
 
@@ -52,6 +58,11 @@ def translate(layer: Layer, report: Report) -> Layer:
             _READERS[key](given, ours, report)
         elif key == "animation_mode":
             _animation_mode(given, report)
+        elif key in PRESETS:
+            text = (
+                f"has no effect: the preset is a default of its networks; write {PRESETS[key]} to change it"
+            )
+            report.notice(given.where, key, text)
         elif key in _GROUP_OF:
             unused.setdefault(_GROUP_OF[key], []).append(key)
         elif key not in ours:
@@ -65,7 +76,7 @@ def translate(layer: Layer, report: Report) -> Layer:
 def known_names() -> list[str]:
     """Every key that a settings file may hold."""
     flags = registry().clip_flags
-    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, "animation_mode", *flags, *_GROUP_OF]
+    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, "animation_mode", *flags, *PRESETS, *_GROUP_OF]
 
 
 def _hint(key: str) -> str:

@@ -184,7 +184,7 @@ def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> s
 
 @lru_cache(maxsize=1)
 def _architectures() -> frozenset[str]:
-    """What open_clip can build, by its files, for importing it takes seconds. Empty if it is not installed."""
+    """What open_clip can build, by its files: importing it takes seconds. Empty if it is not installed."""
     spec = find_spec("open_clip")
     if spec is None or spec.origin is None:
         return frozenset()

@@ -67,6 +67,11 @@ def test_animation_settings_are_known_and_idle() -> None:
             "text_prompts",
             "a still uses the prompts of 0; those of 100, 200 are for animations",
         ),
+        (
+            "watercolor_cut_ic_pow: '[12]*1000'",
+            "watercolor_cut_ic_pow",
+            "has no effect: the preset is a default of its networks; write cut_ic_pow to change it",
+        ),
         ("steps: 40", "text_prompts", "none given: the default prompts are painted"),
     ],
 )
