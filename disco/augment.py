@@ -73,7 +73,7 @@ class AugmentParams:
 
 def move(tensor: Tensor, device: torch.device) -> Tensor:
     """A CPU tensor to a device, without waiting for the device as a copy from pageable memory would."""
-    if device.type == "cuda":
+    if device.type == "cuda" and tensor.numel():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 

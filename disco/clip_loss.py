@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from disco.randomness import Randomness
     from disco.schedules import Schedule
 
+_CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
+
 
 class CutoutOptions(Protocol):
     """The settings that decide what CLIP looks at."""
@@ -166,14 +168,19 @@ class ClipLoss:
 
         return augment(cutouts.flatten(0, 2), params, noise).reshape(n_pictures, *shape)
 
+    @staticmethod
+    def _most(cutouts: Tensor) -> int:
+        """How many a network may see at once, before any memory ran out."""
+        return max(_CPU_PIXELS // cutouts.shape[-1] ** 2, 1) if cutouts.device.type == "cpu" else len(cutouts)
+
     def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """The gradient at the cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M].
 
-        With clip_batch "auto", half as many at once are tried when memory runs out.
+        With clip_batch "auto" a GPU gets all at once, and half as many whenever its memory runs out.
         """
         flat, factors = cutouts.detach().flatten(0, 1), factors.repeat(len(cutouts))
         while True:
-            size = min(self._at_once or len(flat), len(flat))
+            size = min(self._at_once or self._most(flat), len(flat))
             try:
                 parts = [
                     _look_at(target, part.detach(), share, index)

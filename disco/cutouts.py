@@ -193,7 +193,7 @@ def _resize_weights(length: int, pad: int, cut_size: int, device: torch.device) 
     """The matrix that pads a line with black on both sides and resizes it, [cut_size, length], float32."""
     side = torch.tensor(float(length + 2 * pad), dtype=torch.float64)
     weights = _crop_weights(side, torch.zeros((), dtype=torch.float64), length + 2 * pad, cut_size)
-    return weights[:, pad : pad + length].to(device, torch.float32)
+    return weights[:, pad : pad + length].float().to(device)
 
 
 # ---- the older cutouts, which image prompts use ------------------------------------------------------------

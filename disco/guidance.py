@@ -157,7 +157,7 @@ class Guidance:
         return clamp_grad(grad, self.settings.clamp_max.at(index)) if self.settings.clamp_grad else grad
 
 
-make_guidance = Guidance
+make_guidance = Guidance  # what a run calls: an action there, a thing with fields here
 
 
 def _gradient(

@@ -176,11 +176,11 @@ class _Encoder:
     @torch.no_grad()
     def add_image(self, image: PicturePrompt) -> None:
         generator = self.random.image_prompt(self.place, self.entries)
-        picture = image.picture.float().cpu()
-        picture = picture if self.dd57 else (picture + 1) / 2
+        device = self.embeds[0].device if self.embeds else self.clip.encode_text([""]).device
+        # On the CPU all machines draw the same noise; the original drew it on its device.
+        picture = image.picture.to(device) if self.dd57 else (image.picture.cpu() + 1) / 2
         augment = self._identity if self.settings.skip_augs.at(0) else self._augmenter(generator)
         cuts = classic_cutouts(picture, self.clip.image_size, IMAGE_CUTS, generator, augment)
-        device = self.embeds[0].device if self.embeds else self._device()
         self._add(self.clip.encode_image(cuts.to(device)), image.weight)
 
     def _add(self, embeds: Tensor, weight: Schedule) -> None:
@@ -210,7 +210,3 @@ class _Encoder:
     @staticmethod
     def _identity(piece: Tensor) -> Tensor:
         return piece
-
-    def _device(self) -> torch.device:
-        """Where the network is: where its text embeddings come out."""
-        return self.clip.encode_text([""]).device

@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from disco.augment import augment, draw_uniform, make_params
+from disco.augment import augment, augment_dd57, draw_uniform, make_params
 from disco.cutouts import draw_boxes, grey_of, overview_cut
 from disco.diffusion import Step, make_steps
 from disco.guidance import Guidance, Target, make_guidance
@@ -27,7 +27,7 @@ from disco.randomness import FixedRandom, StreamRandom
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel, SecondaryOutput
 from disco.unet import Denoiser, build_unet
-from tests.conftest import GOLDEN, relative
+from tests.conftest import GOLDEN, EightNumberClip, relative
 
 
 def options(**values: Any) -> Any:
@@ -386,6 +386,12 @@ def test_short_memory_halves_the_batch_and_changes_nothing() -> None:
     assert relative(halved, whole.numpy()) < 1e-5
 
 
+def test_a_cpu_takes_no_more_at_once_than_the_original() -> None:
+    clip = TinyClip(image_size=224)
+    guide(pictures(1), clip.target(), cut_overview=0, cut_innercut=9, cutn_batches=2)
+    assert clip.seen == [16, 2]
+
+
 def test_memory_too_short_for_the_given_batch_is_an_error() -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError, match="no room"):
         guide(pictures(2), TinyClip(most=9).target(), **BUSY, clip_batch=10)
@@ -406,6 +412,14 @@ def test_a_guided_step_lowers_the_loss(name) -> None:
     _, grad, before = guided(x_t, STEP)
     after = guided(x_t + 0.02 * grad / grad.square().mean().sqrt(), STEP)[2]
     assert set(before) == {name, "nan"} and (after[name] < before[name]).all()
+
+
+def test_a_red_prompt_makes_the_picture_redder() -> None:
+    clip, x_t = EightNumberClip(), torch.zeros(1, 3, 32, 32)
+    target = Target(clip, clip.encode_text(["red"]), lambda index: torch.ones(1), ONE)
+    grad, losses = guide(x_t, target, **{**BUSY, "tv_scale": 0})
+    red, green, blue = grad.mean((0, 2, 3))
+    assert red > 0 > max(green, blue) and losses["eight"] > 0
 
 
 def test_range_loss_acts_in_fixed_only() -> None:
@@ -604,6 +618,37 @@ def test_dd57s_stream_moves_on_when_clip_is_off(values) -> None:
 
     targets = [TinyClip("a").target(), TinyClip("b", 12).target()]
     assert torch.equal(state_after(**values), state_after())
+
+
+def test_dd57_is_a_plain_loop_over_one_stream() -> None:
+    """Boxes drawn one by one, each batch of cuts augmented as a whole, one backward for each."""
+    targets, opts = [TinyClip("a").target(), TinyClip("b", 12).target()], options(**{**BUSY, "tv_scale": 0})
+    x_t = pictures(1)
+    guided = Guidance(TinyDenoiser(), TinySecondary(), targets, opts, StreamRandom(8), compat="dd57")
+    _, grad, _ = guided(x_t, STEP)
+
+    torch.manual_seed(8)
+    x = x_t.clone().requires_grad_()
+    pred_x0 = TinySecondary()(x, torch.tensor([STEP.cosine_t])).pred_x0
+    x_in = pred_x0 * STEP.sigma + x * (1 - STEP.sigma)
+    total = torch.zeros_like(x_in)
+    for target in targets:
+        for _ in range(2):
+            image, side = (x_in + 1) / 2, target.clip.image_size
+            whole = overview_cut(image, side)
+            cuts = [whole, grey_of(whole).expand_as(whole), whole.flip(-1)]
+            for i in range(5):
+                edge = int(torch.rand([]) * (20 - side) + side)
+                x0, y0 = int(torch.randint(0, 28 - edge + 1, ())), int(torch.randint(0, 20 - edge + 1, ()))
+                piece = image[:, :, y0 : y0 + edge, x0 : x0 + edge]
+                piece = grey_of(piece).expand_as(piece) if i <= int(0.4 * 5) else piece
+                cuts.append(overview_cut(piece, side))
+            embeds = target.clip.encode_image(augment_dd57(torch.cat(cuts)))
+            distances = spherical_dist(embeds[:, None], target.text_embeds[None]) * target.weights(0)
+            loss = distances.sum(1).mean() * 5000 / 2
+            total += torch.autograd.grad(loss, x_in, retain_graph=True)[0]
+    plain = -torch.autograd.grad(x_in, x, total)[0]
+    assert relative(grad, plain.numpy()) < 1e-4
 
 
 def test_dd57_draws_boxes_then_augmentations_batch_by_batch(monkeypatch) -> None:
