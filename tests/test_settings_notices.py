@@ -70,7 +70,7 @@ def test_animation_settings_are_known_and_idle() -> None:
         (
             "watercolor_cut_ic_pow: '[12]*1000'",
             "watercolor_cut_ic_pow",
-            "has no effect: the preset is a default of its networks; write cut_ic_pow to change it",
+            "has no effect: presets are defaults of their networks; write cut_ic_pow to change it",
         ),
         ("steps: 40", "text_prompts", "none given: the default prompts are painted"),
     ],
