@@ -21,7 +21,8 @@ from disco.cutouts import (
     make_plan,
     overview_cut,
 )
-from tests.test_secondary_model import GOLDEN, load_recipe, relative
+from tests.conftest import GOLDEN, relative
+from tests.test_secondary_model import load_recipe
 
 RECIPE = load_recipe()
 

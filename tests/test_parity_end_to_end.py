@@ -9,12 +9,12 @@ from disco.guidance import make_guidance
 from disco.randomness import StreamRandom
 from disco.sampling import ddim, start
 from tests.conftest import relative
-from tests.test_guidance import golden_targets, nets, options
+from tests.golden_nets import golden_nets, golden_targets
+from tests.guidance_fakes import options
 
-__all__ = ["nets"]
 
-
-def test_ddim_with_secondary_and_inner_cuts(nets, golden) -> None:
+def test_ddim_with_secondary_and_inner_cuts(golden) -> None:
+    nets = golden_nets()
     opts = options(cut_overview=1, cut_innercut=3, cutn_batches=1, range_scale=150, clamp_grad=True)
     random, steps = StreamRandom(42), make_steps(25, 10)
     targets = golden_targets(nets.clips, golden("d_guidance"))

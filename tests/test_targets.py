@@ -16,7 +16,8 @@ from disco.randomness import FixedRandom, StreamRandom
 from disco.schedules import Schedule
 from disco.setting_fields import ClipChoice
 from disco.targets import PicturePrompt, encode_targets
-from tests.conftest import EightNumberClip
+from tests.conftest import EightNumberClip, relative
+from tests.golden_nets import golden_nets
 
 ONE = Schedule.parse(1)
 
@@ -44,7 +45,9 @@ def options(**values: Any) -> Any:
     return SimpleNamespace(**values | {"skip_augs": Schedule.parse(values["skip_augs"], bool)})
 
 
-def encode(clips: list[Clip], texts: list[Prompt], images: Sequence[PicturePrompt] = (), **how: Any) -> list:
+def encode(
+    clips: Sequence[Any], texts: list[Prompt], images: Sequence[PicturePrompt] = (), **how: Any
+) -> list:
     compat = how.pop("compat", "fixed")
     random = how.pop("random", None) or FixedRandom(1, [0])
     return encode_targets(clips, texts, images, options(**how), random, compat)
@@ -100,6 +103,17 @@ def test_dd57_reads_the_weight_aloud(compat, read) -> None:
     clip = Clip()
     encode([clip], [text_prompt("red:2")], compat=compat)
     assert clip.read == [read]
+
+
+def test_the_originals_targets(golden) -> None:
+    """Of golden.json's prompts, whose ":2" and ":-1" the original gave to the tokenizer too."""
+    arrays, clips = golden("d_guidance"), golden_nets().clips
+    prompts = [text_prompt("a lighthouse:2"), text_prompt("yellow:-1")]
+    targets = encode(clips, prompts, compat="dd57", random=StreamRandom(42))
+    for k, target in enumerate(targets):
+        assert relative(target.text_embeds, arrays[f"target{k}"]) < 1e-4
+        weights = arrays[f"weights{k}"]
+        assert relative(target.weights(0), weights / abs(weights.sum())) < 1e-6
 
 
 def test_fuzzy_copies_in_dd57_are_the_streams_and_clamped() -> None:
