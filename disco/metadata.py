@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,8 +23,8 @@ PACKAGES = (
 FORMAT = 1
 
 
-def versions() -> dict[str, str]:
-    """Name -> version of Python and of the packages that shape the pixels; those not here are left out."""
+@lru_cache(maxsize=1)
+def _versions() -> Mapping[str, str]:
     import disco
 
     found = {"disco": disco.__version__, "python": platform.python_version()}
@@ -33,6 +34,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of Python and of the packages that shape the pixels; those not here are left out."""
+    return dict(_versions())
 
 
 def picture_metadata(

@@ -1,0 +1,122 @@
+"""Real processes that render with small fakes and are killed: reads a JSON order per line, forks, obeys.
+
+The parent imports torch once, so that a hundred children cost nothing. Each child prints JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import disco.resuming
+from disco.events import Notice, PictureFinished, RunFinished, StepDone
+from disco.models import Networks
+from disco.registry import registry
+from disco.rendering import render
+from tests.conftest import EightNumberClip, GaussianDenoiser
+
+ROOMS = ("rendering.py", "pictures.py", "run_folder.py", "atomic_file.py", "checkpoints.py", "jobs.py")
+
+
+def networks() -> Networks:
+    return Networks(GaussianDenoiser(), clips=[EightNumberClip()], hashes={"fake/eight": "0" * 64})  # type: ignore[arg-type,list-item]
+
+
+def say(**what: Any) -> None:
+    # One write call: lines of several children do not mix.
+    os.write(1, (json.dumps({"pid": os.getpid(), **what}) + "\n").encode())
+
+
+def go(
+    settings: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    out: Path,
+    resume: int | str | None = None,
+    die_at_event: int = -1,
+    pause: float = 0.0,
+) -> None:
+    """Render; kill -9 ourselves at an event. pause: seconds to sleep at every step."""
+    events = render(settings, out=out, resume=resume, networks=networks())  # type: ignore[arg-type]
+    for n, event in enumerate(events):
+        if n == die_at_event:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if isinstance(event, StepDone):
+            say(step=event.step, pictures=event.pictures)
+            torch.rand(3)  # a listener may draw from torch's stream
+            time.sleep(pause)
+        elif isinstance(event, PictureFinished):
+            say(picture=event.picture, path=str(event.path))
+        elif isinstance(event, Notice):
+            say(notice=event.text)
+        elif isinstance(event, RunFinished):
+            say(run=event.report["run"], finished=not event.interrupted)
+    say(end=True)
+
+
+def go_to_line(settings: Mapping[str, Any], *, out: Path, line: int) -> None:
+    """Render until `line` lines of the rooms that render and write have run, then kill -9 ourselves."""
+    left = line
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith(ROOMS):
+            return None
+        left -= event == "line"
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    go(settings, out=out)
+    sys.settrace(None)
+    say(lines=line - left)
+
+
+def resume_unnamed(*, out: Path) -> None:
+    """`--resume` without a settings file."""
+    run = disco.resuming.unfinished_run(out, (), "latest")
+    for event in render(run, out=out, resume="latest", networks=networks()):
+        if isinstance(event, PictureFinished):
+            say(picture=event.picture)
+    say(end=True)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    os.fsync = lambda descriptor: None  # type: ignore[assignment]  # only a power cut needs it, and it is slow
+    registry()  # read once, for all children
+    say(ready=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["do"] == "wait":
+            while children:
+                os.waitpid(children.pop(), 0)
+            say(done=True)
+            continue
+        in_background = order.pop("in_background", False)
+        child = os.fork()
+        if child == 0:
+            try:
+                globals()[order.pop("do")](out=Path(order.pop("out")), **order)
+            except BaseException as error:
+                say(error=type(error).__name__, text=str(error))
+            os._exit(0)
+        if in_background:
+            children.append(child)
+            say(child=child)
+        else:
+            say(child=child, status=os.waitpid(child, 0)[1], done=True)
+
+
+children: list[int] = []
+
+if __name__ == "__main__":
+    main()
