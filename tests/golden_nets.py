@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from disco.diffusion import Step, make_steps
 from disco.guidance import Target
-from disco.lpips_model import PerceptualNet
+from disco.lpips_model import PerceptualNet, build_lpips
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
 from disco.unet import Denoiser, build_unet
@@ -106,8 +107,9 @@ def step_at(spaced: int) -> Step:
 
 
 def golden_lpips() -> PerceptualNet:
-    """LPIPS with a filled VGG."""
-    import lpips
+    """LPIPS with everything filled but its constants."""
+    from lpips import ScalingLayer
 
-    network = lpips.LPIPS(net="vgg", pretrained=True, pnet_rand=True, verbose=False)
+    network: Any = build_lpips().to_empty(device="cpu")
+    network.scaling_layer = ScalingLayer()
     return PerceptualNet(load_recipe().fill(network, tag="lpips/"))
