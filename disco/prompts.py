@@ -125,7 +125,7 @@ def dump_prompts(prompts: Mapping[int, Sequence[Prompt | ImagePrompt]]) -> dict[
 
 def _dump(prompt: Prompt | ImagePrompt) -> Any:
     if isinstance(prompt, Prompt):
-        words, typed, again = prompt.text, prompt.raw, text_prompt(prompt.raw)
+        words, typed, again = prompt.text, prompt.raw, text_prompt(prompt.raw.rstrip("\n"))
         if prompt == again and words.strip():
             return typed
         entry: dict[str, Any] = {"text": words}

@@ -59,9 +59,7 @@ def translate(layer: Layer, report: Report) -> Layer:
         elif key == "animation_mode":
             _animation_mode(given, report)
         elif key in PRESETS:
-            text = (
-                f"has no effect: the preset is a default of its networks; write {PRESETS[key]} to change it"
-            )
+            text = f"has no effect: presets are defaults of their networks; write {PRESETS[key]} to change it"
             report.notice(given.where, key, text)
         elif key in _GROUP_OF:
             unused.setdefault(_GROUP_OF[key], []).append(key)

@@ -160,7 +160,7 @@ _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 _RUNS = st.lists(st.tuples(_NUMBERS, st.integers(1, 400)), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(_RUNS)
 def test_what_is_written_reads_back(runs: list[tuple[float, int]]) -> None:
     values = [value for value, count in runs for _ in range(count)]
@@ -170,7 +170,7 @@ def test_what_is_written_reads_back(runs: list[tuple[float, int]]) -> None:
     assert schedule.values == tuple(values)
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.dictionaries(st.integers(0, 999), st.integers(-5, 5), min_size=1))
 def test_maps_hold_until_the_next_key(keys: dict[int, int]) -> None:
     schedule = Schedule.parse(keys, int)
@@ -179,7 +179,7 @@ def test_maps_hold_until_the_next_key(keys: dict[int, int]) -> None:
         assert schedule.at(index) == keys[max(before) if before else min(keys)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(st.text(alphabet="[]()+*-,.0123456789eE aTrue", max_size=40))
 def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
     try:

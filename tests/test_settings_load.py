@@ -115,7 +115,10 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(la
 
 
 @hypothesis_settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.fixed_dictionaries({}, optional=_FREE), st.lists(_TEXTS, min_size=1, max_size=3))
 def test_load_dump_load(values: dict[str, Any], texts: list[str]) -> None:
@@ -138,7 +141,9 @@ _ANYTHING = st.recursive(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck)
+)
 @given(st.dictionaries(st.sampled_from(known_names()), _ANYTHING, max_size=5))
 def test_whatever_is_written_loads_or_is_explained(values: dict[str, Any]) -> None:
     try:
