@@ -18,7 +18,7 @@ import yaml
 from disco.errors import SettingsError
 from disco.values import closest_file, one_line, show
 
-_MOST_NODES = 200_000  # a file of a few lines can spell out millions of values through aliases
+_MOST_NODES = 100_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}

@@ -111,6 +111,11 @@ _FREE = {
     if facts_of(key)["kind"].split(":")[0] in ("schedule", "bool", "int", "float", "choice")
     and key not in ("steps", "skip_steps", "compat", "diffusion_sampling_mode", "batch_size", "cut_overview")
 }
+SAME_CASES = hypothesis_settings(
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: bool(text.strip()))
 
 
@@ -141,9 +146,7 @@ _ANYTHING = st.recursive(
 )
 
 
-@hypothesis_settings(
-    deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck)
-)
+@hypothesis_settings(SAME_CASES, max_examples=60)
 @given(st.dictionaries(st.sampled_from(known_names()), _ANYTHING, max_size=5))
 def test_whatever_is_written_loads_or_is_explained(values: dict[str, Any]) -> None:
     try:
