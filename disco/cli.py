@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -25,20 +25,26 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py import OLD -o NEW.yaml     translate a file of Disco, DiscoArt or progrockdiffusion
        python run.py models list | fetch NAME | verify [NAME]"""
 
+OUR_RECIPES = Path(__file__).resolve().parent.parent / "settings"  # in a clone, from whatever folder
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 failed run; 2 bad input; 130 / 143 after SIGINT / SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except DiscoError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except (Interrupted, KeyboardInterrupt) as signal:
-        print("stopped before the first step or between two pictures", file=sys.stderr)
+        print("stopped at once; a run that had begun goes on with --resume", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from disco.listeners import stdout_to_nowhere
+
+        stdout_to_nowhere()
         return 0
 
 
@@ -56,7 +62,7 @@ def _bare_resume(words: list[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run.py", usage=USAGE)
+    parser = argparse.ArgumentParser(prog="run.py", usage=USAGE, allow_abbrev=False)
     add = parser.add_argument
     add("settings", nargs="*", metavar="SETTINGS", help="YAML files, or one PNG that Disco made")
     add("--prompt", help="what to paint; alone: the default recipe with this sentence")
@@ -97,33 +103,42 @@ def _run_number(text: str) -> int | str:
 
 
 def _help() -> int:
-    print(f"usage: {USAGE}\n\nRecipes:")
-    for path in sorted(Path("settings").glob("*.yaml")):
-        if path.name != "default.yaml":
-            print(f"  {path!s:28} {_first_comment(path)}")
-    print("\nsettings/default.yaml says every setting; `python run.py --help` every option.")
+    print(f"usage: {USAGE}")
+    folder = next((path for path in (Path("settings"), OUR_RECIPES) if path.is_dir()), None)
+    if folder is not None:
+        print("\nRecipes:")
+        for path in sorted(folder.glob("*.yaml")):
+            if path.name != "default.yaml" and path.is_file():
+                print(f"  {path!s:28} {_first_sentence(path)}")
+        print(f"\n{folder / 'default.yaml'} says every setting.")
+    print("`python run.py --help` says every option.")
     return 0
 
 
-def _first_comment(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#") and "$schema" not in line]
-    return comments[0] if comments else ""
+def _first_sentence(path: Path) -> str:
+    """Of the comment at the top of a recipe, without the command that often follows."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    above = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    comment = " ".join(line.lstrip("# ").strip() for line in above if "$schema" not in line)
+    return re.split(r"(?<=\.)\s|:? python run\.py", comment)[0]
 
 
 def _render(options: argparse.Namespace) -> int:
-    overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
-    runs, again = _what(options, overrides)
-    if options.plan:
-        from disco.plan import describe
-
-        print(describe(runs, options.out, images=options.images))
-        return 0
-    from disco.listeners import Bars, Lines, listen
-    from disco.rendering import render
-
     flag = StopFlag()
     with flag.catching():
+        overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
+        runs, again = _what(options, overrides)
+        if options.plan:
+            from disco.plan import describe
+
+            print(describe(runs, options.out, images=options.images, again=again))
+            return 0
+        from disco.devices import pick_device
+        from disco.listeners import Bars, Lines, listen
+        from disco.rendering import render
+
+        for run in runs:
+            pick_device(run.settings.device)  # before a folder is made
         events = render(
             runs,
             out=options.out,
@@ -139,6 +154,10 @@ def _render(options: argparse.Namespace) -> int:
 
 def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], Again | None]:
     """The runs that the command line names. Raises SettingsError, InputError, ResumeError."""
+    if options.images is not None and options.resume is not None:
+        raise InputError(
+            "--images: not with --resume, which goes on with the pictures of that run"
+        )
     pngs = [path for path in options.settings if path.lower().endswith(".png")]
     if pngs:
         if len(options.settings) > 1 or options.images or options.resume is not None or options.prompt:

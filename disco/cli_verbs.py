@@ -18,7 +18,8 @@ def show(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     from disco.metadata import check_metadata
     from disco.png_file import read_metadata
-    from disco.settings_load import dump_yaml, run_from_mapping
+    from disco.settings import SECTIONS
+    from disco.yaml_file import dump
 
     metadata = read_metadata(options.picture)
     check_metadata(metadata, str(options.picture))
@@ -26,7 +27,11 @@ def show(words: Sequence[str]) -> int:
     for title in ("batch", "machine", "versions", "weights", "inputs", "partial"):
         if title in metadata:
             print(f"# {title}: {metadata[title]}")
-    print(dump_yaml(run_from_mapping(metadata["settings"], name=str(options.picture))), end="")
+    values = metadata["settings"]
+    for section in SECTIONS:  # as it stands there: the files that it names may be gone
+        mine = {key: values[key] for key in section.model_fields if key in values}
+        if mine:
+            print(f"# {section.title}\n{dump(mine)}")
     return 0
 
 

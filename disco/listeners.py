@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +41,13 @@ def listen(events: Iterable[Event], listener: Listener) -> None:
         listener.close()
 
 
+def stdout_to_nowhere() -> None:
+    """Whoever read our stdout has gone (`| head`): what comes next is thrown away, without an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 class Lines:
     """--quiet: finished pictures on stdout, what must be read on stderr."""
 
@@ -58,7 +66,15 @@ class Lines:
         print(text, file=sys.stderr)
 
     def result(self, text: str) -> None:
-        print(text, flush=True)
+        """A path, for whoever reads our stdout. The pictures are rendered even if nobody does any more."""
+        try:
+            self.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            stdout_to_nowhere()
+
+    def write(self, text: str) -> None:
+        print(text)
 
     def close(self) -> None:
         pass
@@ -72,12 +88,14 @@ class Bars(Lines):
         self.steps: tqdm[NoReturn] | None = None
         self.download: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
+        self.n_steps: int | None = None
 
     def hear(self, event: Event) -> None:
         super().hear(event)
         if isinstance(event, RunStarted):
             verb = "going on with" if event.resumed else "starting"
             self.say(f"{verb} run {event.run} in {event.folder} ({event.steps} steps a picture)")
+            self.n_steps = event.steps
             self.pictures = tqdm(total=len(event.pictures), desc="pictures", unit="picture", file=sys.stderr)
         elif isinstance(event, Download):
             self._downloaded(event)
@@ -99,7 +117,7 @@ class Bars(Lines):
     def say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
 
-    def result(self, text: str) -> None:
+    def write(self, text: str) -> None:
         tqdm.write(text, file=sys.stdout)
 
     def close(self) -> None:
@@ -113,7 +131,13 @@ class Bars(Lines):
         if self.download is None or self.download.desc != event.name:
             self._end_download()
             self.download = tqdm(
-                total=event.total, desc=event.name, unit="B", unit_scale=True, unit_divisor=1024, leave=False
+                total=event.total,
+                desc=event.name,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                leave=False,
+                file=sys.stderr,
             )
         self.download.update(event.done - self.download.n)
 
@@ -121,7 +145,7 @@ class Bars(Lines):
         first, last = event.pictures[0], event.pictures[-1]
         name = f"picture {first}" if first == last else f"pictures {first}-{last}"
         self.steps = tqdm(
-            total=None, initial=event.step, desc=name, unit="step", leave=False, file=sys.stderr
+            total=self.n_steps, initial=event.step, desc=name, unit="step", leave=False, file=sys.stderr
         )
 
     def _stepped(self, event: StepDone) -> None:
@@ -151,7 +175,9 @@ class Bars(Lines):
 
 
 def _losses(losses: Mapping[str, Sequence[float]]) -> str:
-    return " ".join(f"{name}={sum(values) / len(values):.3g}" for name, values in losses.items() if values)
+    """The mean over the pictures; "nan", how many steps gave no gradient, only where there are some."""
+    means = {name: sum(values) / len(values) for name, values in losses.items() if values}
+    return " ".join(f"{name}={mean:.3g}" for name, mean in means.items() if mean or name != "nan")
 
 
 def _clock(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,32 +24,45 @@ from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings
 from disco.settings_load import Run
 
+if TYPE_CHECKING:
+    from disco.again import Again
+
 GIB = 2**30
 
 
-def describe(runs: Sequence[Run], out: Path, *, images: Sequence[int] | None = None) -> str:
-    """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written."""
-    parts = [_run(run, out, images, n, len(runs)) for n, run in enumerate(runs, 1)]
+def describe(
+    runs: Sequence[Run], out: Path, *, images: Sequence[int] | None = None, again: Again | None = None
+) -> str:
+    """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written.
+
+    images: only these pictures of each run; again: the one finished picture that is to be rendered again.
+    """
+    parts = []
+    for n, run in enumerate(runs, 1):
+        title = run.name + (f" (run {n} of {len(runs)})" if len(runs) > 1 else "")
+        if again is None:
+            check_images(run, images)
+            pictures = list(images) if images is not None else list(range(run.settings.n_batches))
+            parts.append(_run(run, out, pictures, title, min(run.settings.batch_size, len(pictures))))
+        else:
+            parts.append(_run(run, out, [again.picture], title, len(again.batch)))
     return "\n".join([*itertools.chain.from_iterable(parts), *_indented("to fetch", downloads(runs))])
 
 
-def _run(run: Run, out: Path, images: Sequence[int] | None, n: int, of: int) -> Iterator[str]:
-    check_images(run, images)
+def _run(run: Run, out: Path, pictures: Sequence[int], title: str, together: int) -> Iterator[str]:
     settings = run.settings
     steps = make_steps(settings.steps, settings.skip_steps)
-    count = len(images) if images is not None else settings.n_batches
     width, height = settings.width_height
-    yield f"== {run.name}" + (f" (run {n} of {of})" if of > 1 else "")
+    yield f"== {title}"
     if run.sweep is not None:
         yield "sweep      " + ", ".join(f"{key}: {value}" for key, value in run.sweep.values.items())
-    together = min(settings.batch_size, count)
-    yield f"pictures   {count} of {width}x{height}, {together} at a time"
+    yield f"pictures   {len(pictures)} of {width}x{height}, {together} at a time"
     yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
     yield from _indented("cuts", _cuts(settings, steps))
     yield from _indented("unused", _unused(settings, steps))
     configs = dict(clip_configs(run))
     yield from _indented("prompts", _tokens(settings, configs))
-    yield from _indented("files", _files(run, out, images, len(steps)))
+    yield from _indented("files", _files(run, out, pictures, len(steps)))
     yield from _indented("memory", _memory(run, configs))
     yield from _indented("notices", run.notices)
     yield from _values(run)
@@ -120,11 +133,10 @@ def _counted(prompt: Prompt, compat: str, configs: dict[str, ClipConfig]) -> str
     return "; ".join(f"{what} ({', '.join(names)})" for what, names in counts.items()) or "tokens unknown"
 
 
-def _files(run: Run, out: Path, images: Sequence[int] | None, n: int) -> Iterator[str]:
+def _files(run: Run, out: Path, pictures: Sequence[int], n: int) -> Iterator[str]:
     settings = run.settings
     folder = out / settings.batch_name
     names = RunNames(folder, settings.batch_name, next_number(folder, settings.batch_name))
-    pictures = list(images) if images is not None else list(range(settings.n_batches))
     first, last = names.picture(pictures[0]), names.picture(pictures[-1])
     yield str(first) + (f" ... {last.name}" if len(pictures) > 1 else "")
     labels = partial_steps(settings.intermediate_saves, n, compat=settings.compat)

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+import disco.cli
+import disco.rendering
 import disco.resuming
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.models import Networks
@@ -30,9 +33,32 @@ def networks() -> Networks:
     return Networks(GaussianDenoiser(), clips=[EightNumberClip()], hashes={"fake/eight": "0" * 64})  # type: ignore[arg-type,list-item]
 
 
+class ReadingClip(EightNumberClip):
+    """As one that was loaded: its text tower can be let go."""
+
+    def remember(self, texts: Sequence[str]) -> None:
+        pass
+
+    def free_text_tower(self) -> None:
+        pass
+
+
+class SlowDenoiser(GaussianDenoiser):
+    """Tells of every pass, and takes its time."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__()
+        self.pause = pause
+
+    def __call__(self, x_t: Tensor, t: float | Tensor) -> Tensor:
+        say(denoising=float(torch.as_tensor(t).flatten()[0]))
+        time.sleep(self.pause)
+        return super().__call__(x_t, t)
+
+
 def say(**what: Any) -> None:
     # One write call: lines of several children do not mix.
-    os.write(1, (json.dumps({"pid": os.getpid(), **what}) + "\n").encode())
+    os.write(STDOUT, (json.dumps({"pid": os.getpid(), **what}) + "\n").encode())
 
 
 def go(
@@ -89,7 +115,26 @@ def resume_unnamed(*, out: Path) -> None:
     say(end=True)
 
 
+def command(*, out: Path, words: Sequence[str], pause: float = 0.0, load_pause: float = 0.0) -> None:
+    """The command line, with fakes in place of the networks; what it prints goes to a file `log` in `out`."""
+
+    def load_for(run: Any, **_: Any) -> Networks:
+        say(loading=True)
+        time.sleep(load_pause)
+        return Networks(SlowDenoiser(pause), clips=[ReadingClip()], hashes={"fake/eight": "0" * 64})  # type: ignore[arg-type,list-item]
+
+    setattr(disco.rendering, "load_for", load_for)  # noqa: B010
+    log = os.open(out / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    code = disco.cli.main([*words, "--out", str(out / "images")])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def main() -> None:
+    os.dup2(2, 1)  # our messages have a way of their own
     torch.set_num_threads(1)
     os.fsync = lambda descriptor: None  # type: ignore[assignment]  # only a power cut needs it, and it is slow
     registry()  # read once, for all children
@@ -97,9 +142,9 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "wait":
-            while children:
-                os.waitpid(children.pop(), 0)
-            say(done=True)
+            statuses = [os.waitpid(child, 0)[1] for child in children]
+            children.clear()
+            say(statuses=statuses, done=True)
             continue
         in_background = order.pop("in_background", False)
         child = os.fork()
@@ -117,6 +162,7 @@ def main() -> None:
 
 
 children: list[int] = []
+STDOUT = os.dup(1)
 
 if __name__ == "__main__":
     main()

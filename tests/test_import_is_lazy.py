@@ -1,0 +1,68 @@
+"""`import disco` defines names and does nothing else; settings are read without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import disco
+
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "yaml", "pydantic", "open_clip", "tqdm", "huggingface_hub")
+PROBE = """
+import json, os, sys
+before, modules = dict(os.environ), set(sys.modules)
+{code}
+new = sorted(set(sys.modules) - modules)
+print(json.dumps({{"new": new, "same": dict(os.environ) == before}}))
+"""
+
+
+def loaded_by(code: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(code=code)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.stderr == "" and done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1, f"something was printed: {done.stdout}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_package_imports_nothing() -> None:
+    found = loaded_by("import disco")
+    assert not set(HEAVY) & set(found["new"])
+    assert [name for name in found["new"] if name.startswith("disco")] == ["disco"]
+    assert found["same"], "the environment was changed"
+
+
+def test_dir_and_version_import_nothing() -> None:
+    found = loaded_by("import disco; dir(disco); disco.__version__; hasattr(disco, 'nothing')")
+    assert not set(HEAVY) & set(found["new"])
+
+
+@pytest.mark.parametrize("code", ["import disco.cli", "from disco import Settings, load_runs"])
+def test_settings_need_no_torch(code: str) -> None:
+    found = loaded_by(code)
+    assert not {"torch", "torchvision", "numpy", "PIL", "open_clip", "tqdm"} & set(found["new"])
+    assert found["same"]
+
+
+def test_names_resolve_when_they_are_asked_for() -> None:
+    assert disco.render.__module__ == "disco.rendering"
+    assert disco.load_runs.__module__ == "disco.settings_load"
+    assert disco.run_from_mapping.__module__ == "disco.settings_load"
+    assert disco.Settings.__module__ == "disco.settings"
+    assert dir(disco) == ["Settings", "__version__", "load_runs", "render", "run_from_mapping"]
+
+
+def test_other_names_are_refused() -> None:
+    with pytest.raises(AttributeError) as caught:
+        _ = disco.rendr
+    assert str(caught.value) == "module 'disco' has no attribute 'rendr'"
