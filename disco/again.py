@@ -33,8 +33,8 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
     metadata = read_metadata(path)
     check_metadata(metadata, str(path))
     values = dict(metadata["settings"])
-    run = run_from_mapping(values, overrides=overrides, name=str(path))
-    original = run_from_mapping(values, name=str(path)).settings
+    run = run_from_mapping(values, overrides=overrides, name=str(path), base_dirs=(path.parent,))
+    original = run_from_mapping(values, name=str(path), base_dirs=(path.parent,)).settings
     changed = frozenset(key for key in KEYS if getattr(run.settings, key) != getattr(original, key))
     picture, batch = int(metadata["picture"]), tuple(metadata["batch"])
     starts = {str(picture): metadata["stream"]} if "stream" in metadata else {}

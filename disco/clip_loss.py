@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from disco.randomness import Randomness
     from disco.schedules import Schedule
 
-_CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
+CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
 
 
 class CutoutOptions(Protocol):
@@ -171,7 +171,7 @@ class ClipLoss:
     @staticmethod
     def _most(cutouts: Tensor) -> int:
         """How many a network may see at once, before any memory ran out."""
-        return max(_CPU_PIXELS // cutouts.shape[-1] ** 2, 1) if cutouts.device.type == "cpu" else len(cutouts)
+        return max(CPU_PIXELS // cutouts.shape[-1] ** 2, 1) if cutouts.device.type == "cpu" else len(cutouts)
 
     def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """The gradient at the cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M].

@@ -14,6 +14,8 @@ from disco.run_folder import RunFolder
 from disco.settings import plain_values
 from disco.settings_load import Run, dump_yaml
 
+NOT_RESUMING = {"resume_run": False, "run_to_resume": "latest", "resume_from_frame": "latest"}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,15 +55,21 @@ def new_job(
             groups=[list(group) for group in groups],
             wanted=sorted(wanted),
             starts=starts,
-            settings=plain_values(run.settings),
+            settings=saved_values(run),
+            base_dirs=[str(folder) for folder in run.base_dirs],
             status="running",
             **info,
         )
-        folder.save_settings(dump_yaml(run))
+        folder.save_settings(dump_yaml(run.with_values(NOT_RESUMING)))
     except BaseException:
         folder.close()
         raise
     return Job(run, seed, folder, groups, wanted, starts)
+
+
+def saved_values(run: Run) -> dict[str, Any]:
+    """The settings as pictures and the run's folder keep them: what they are used for next is no resume."""
+    return plain_values(run.with_values(NOT_RESUMING).settings)
 
 
 def draw_seed(run: Run) -> int:

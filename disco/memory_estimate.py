@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from disco.clip_loss import CPU_PIXELS
 from disco.clip_model import ClipConfig, build_clip
 from disco.devices import clip_dtype, unet_dtype
 from disco.secondary_model import SecondaryModel
@@ -39,13 +40,17 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class Work:
-    """What decides about memory besides the networks. size: (W, H); cutouts: at once, of one CLIP."""
+    """What decides about memory besides the networks.
+
+    size: (W, H). cutouts: of one CLIP in a step. clip_batch: how many of them it sees at once, None for all.
+    """
 
     size: tuple[int, int]
     batch_size: int
     cutouts: int
     precision: str
     device: torch.device
+    clip_batch: int | None = None
     use_checkpoint: bool = True
     compat: str = "fixed"
 
@@ -80,9 +85,15 @@ def estimate(
         half = clip_dtype(work.precision, work.device, openai="openai" in name, compat=work.compat)
         tower_bytes, kept, side = _clip(config)
         weights += tower_bytes * half.itemsize // 4
-        seen = max(seen, work.cutouts * (kept * half.itemsize // 4 + 6 * 3 * side**2 * 4))
+        at_once = min(work.clip_batch or at_once_by_itself(side, work.device), work.cutouts)
+        seen = max(seen, at_once * kept * half.itemsize // 4 + work.cutouts * 6 * 3 * side**2 * 4)
     together = guidance + seen if secondary_channels is not None else forward + seen
     return MemoryEstimate(weights, max(forward, together))
+
+
+def at_once_by_itself(side: int, device: torch.device) -> int:
+    """`clip_batch: auto` before any memory ran out: all on a GPU, what fits the caches on a CPU."""
+    return max(CPU_PIXELS // side**2, 1) if device.type == "cpu" else 1_000_000
 
 
 def _clip(config: ClipConfig) -> tuple[int, int, int]:

@@ -188,15 +188,13 @@ def _work(settings: Settings) -> Work:
         (settings.cut_overview.at(i) + settings.cut_innercut.at(i)) * settings.cutn_batches.at(i)
         for i in range(1000)
     ]
-    cutouts = int(max(cuts)) * settings.batch_size
-    if isinstance(settings.clip_batch, int):
-        cutouts = min(cutouts, settings.clip_batch)
     return Work(
         settings.width_height,
         settings.batch_size,
-        cutouts,
+        int(max(cuts)) * settings.batch_size,
         settings.precision,
         pick_device(settings.device),
+        settings.clip_batch if isinstance(settings.clip_batch, int) else None,
         settings.use_checkpoint,
         settings.compat,
     )

@@ -19,7 +19,7 @@ from disco.devices import pick_device
 from disco.errors import InputError
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
 from disco.images import contact_sheet, png_bytes, read_pixels
-from disco.jobs import Job
+from disco.jobs import Job, saved_values
 from disco.metadata import differences
 from disco.models import Networks
 from disco.pictures import Batch, Stop, Tally, executed_steps, keep_start, peak_memory, render_batch
@@ -97,7 +97,8 @@ def _runs(source: Source) -> list[Run]:
     if isinstance(source, Run):
         return [source]
     if isinstance(source, Settings):
-        return [run_from_mapping(plain_values(source))]
+        values = plain_values(source)  # what was not set is left to the network's own defaults
+        return [run_from_mapping({key: values[key] for key in source.model_fields_set})]
     if isinstance(source, Mapping):
         return [run_from_mapping(source)]
     return load_runs([source])
@@ -174,7 +175,7 @@ def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterat
             job.folder,
             group,
             job.wanted & frozenset(group),
-            _saved_settings(job),
+            saved_values(job.run),
             stop,
             tally,
             steps_after=len(steps) * (len(job.groups) - place - 1),
@@ -184,10 +185,6 @@ def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterat
         yield from render_batch(batch)
         if tally.stopped:
             return
-
-
-def _saved_settings(job: Job) -> dict[str, Any]:
-    return plain_values(job.run.settings)
 
 
 def _check_again(again: Again | None, studio: Studio) -> Iterator[Event]:
@@ -246,7 +243,8 @@ def _exactly(settings: Settings) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it by name
     was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
+    # dd57's augmentations are torchvision's, whose backward on CUDA has no bit-equal kernel.
+    torch.use_deterministic_algorithms(True, warn_only=settings.compat == "dd57")
     torch.backends.cudnn.benchmark = False
     try:
         yield

@@ -84,7 +84,8 @@ def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
 def saved_run(info: Mapping[str, Any], name: str) -> Run:
     """The settings that a run was started with. Raises ResumeError if they do not load any more."""
     try:
-        return replace(run_from_mapping(info["settings"], name=name), notices=())
+        run = run_from_mapping(info["settings"], name=name, base_dirs=info["base_dirs"])
+        return replace(run, notices=())
     except KeyError as error:
         raise ResumeError(
             f"{name}: the state of this run is incomplete ({error}). Start a new run."

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 
+import disco
 from disco.diffusion import make_steps
 from disco.guidance import make_guidance
+from disco.images import read_pixels
+from disco.models import Networks
 from disco.randomness import StreamRandom
 from disco.sampling import ddim, start
 from tests.conftest import relative
@@ -30,3 +35,35 @@ def test_ddim_with_secondary_and_inner_cuts(golden) -> None:
     final = samples[-1].pred_x0[0].add(1).div(2).clamp(0, 1).mul(255).byte().permute(1, 2, 0)
     difference = (final.int() - torch.from_numpy(arrays["ddim_sec_inner/final_png"]).int()).abs()
     assert (difference <= 1).all()
+
+
+def test_the_same_run_from_settings_to_png(golden, tmp_path) -> None:
+    """Through disco.render: prompts read and tokenised with their weights, steps, seed, saved picture."""
+    nets = golden_nets()
+    clips = [
+        SimpleNamespace(**vars(c), encode_image=c.encode_image, encode_text=c.encode_text) for c in nets.clips
+    ]
+    for clip, name in zip(clips, ("pocket-conv", "pocket-vit"), strict=True):
+        clip.name = name
+    networks = Networks(nets.denoiser, nets.secondary, clips, hashes={})
+    settings = {
+        "compat": "dd57",
+        "text_prompts": ["a lighthouse:2", "yellow:-1"],
+        "batch_name": "golden",
+        "n_batches": 1,
+        "width_height": [64, 32],
+        "steps": 25,
+        "skip_steps": 10,
+        "set_seed": 42,
+        "cutn_batches": 1,
+        "cut_overview": 1,
+        "cut_innercut": 3,
+        "cut_icgray_p": 0,
+        "skip_augs": True,
+        "clip_guidance_scale": 5000,
+        "clamp_max": 0.05,
+    }
+    list(disco.render(settings, out=tmp_path, networks=networks))
+    arrays = golden("h_end_to_end")
+    saved = read_pixels(tmp_path / "golden" / "golden(0)_0000.png").astype(int)
+    assert abs(saved - arrays["ddim_sec_inner/final_png"]).max() <= 1
