@@ -155,9 +155,7 @@ def _render(options: argparse.Namespace) -> int:
 def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], Again | None]:
     """The runs that the command line names. Raises SettingsError, InputError, ResumeError."""
     if options.images is not None and options.resume is not None:
-        raise InputError(
-            "--images: not with --resume, which goes on with the pictures of that run"
-        )
+        raise InputError("--images: not with --resume, which goes on with the pictures of that run")
     pngs = [path for path in options.settings if path.lower().endswith(".png")]
     if pngs:
         if len(options.settings) > 1 or options.images or options.resume is not None or options.prompt:

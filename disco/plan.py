@@ -12,7 +12,7 @@ import torch
 from disco.clip_model import ClipConfig, token_report, tokenizer_of
 from disco.devices import pick_device
 from disco.diffusion import Step, make_steps
-from disco.errors import DiscoError
+from disco.errors import DiscoError, SettingsError
 from disco.jobs import check_images
 from disco.memory_estimate import MemoryEstimate, Work, estimate
 from disco.models import custom_architecture, read_architecture
@@ -154,7 +154,7 @@ def _memory(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
     if isinstance(found, str):
         yield f"unknown: {found}"
         return
-    device = pick_device(settings.device)
+    device = _device(settings.device)
     yield (
         f"about {found.total / GIB:.1f} GiB on {device}: weights {found.weights / GIB:.1f}, work of a step "
         f"{found.work / GIB:.1f}, the rest for kernels" + _room(device)
@@ -193,14 +193,26 @@ def _work(settings: Settings) -> Work:
         settings.batch_size,
         int(max(cuts)) * settings.batch_size,
         settings.precision,
-        pick_device(settings.device),
+        _device(settings.device),
         settings.clip_batch if isinstance(settings.clip_batch, int) else None,
         settings.use_checkpoint,
         settings.compat,
     )
 
 
+def _device(name: str) -> torch.device:
+    """As pick_device gives it; a run can be planned for a device that this machine has not."""
+    try:
+        return pick_device(name)
+    except SettingsError:
+        return torch.device(name)
+
+
 def _room(device: torch.device) -> str:
+    try:
+        pick_device(str(device))
+    except SettingsError as error:
+        return f"; {error}"
     if device.type != "cuda":
         return ""
     free, total = torch.cuda.mem_get_info(device)

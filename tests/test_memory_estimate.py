@@ -1,0 +1,85 @@
+"""The memory estimate: weights to the byte, work that grows with what makes it grow."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from disco.clip_model import builtin_config, directory_config
+from disco.errors import SettingsError
+from disco.memory_estimate import SCRATCH, MemoryEstimate, Work, estimate
+from disco.models import read_architecture
+from disco.registry import registry
+from disco.secondary_model import SecondaryModel
+from disco.unet import build_unet
+from disco.weights import locate
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+POCKET = registry().get("diffusion", "pocket")
+WORK = Work((64, 64), 1, 8, "auto", CPU)
+
+
+def pocket_clip() -> object:
+    path = locate(registry().get("clip", "pocket-conv").files[0])
+    assert path is not None
+    return directory_config(path.parent)
+
+
+@functools.cache
+def of(work: Work = WORK, *, secondary: int | None = 8, clips: bool = True) -> MemoryEstimate:
+    configs = {"pocket-conv": pocket_clip()} if clips else {}
+    return estimate(read_architecture(POCKET), secondary, configs, work)  # type: ignore[arg-type]
+
+
+def test_weights_are_exact() -> None:
+    unet = build_unet(read_architecture(POCKET))
+    weights = 4 * sum(parameter.numel() for parameter in unet.parameters())
+    assert of(secondary=None, clips=False).weights == weights
+    secondary = 4 * sum(parameter.numel() for parameter in SecondaryModel(8).parameters())
+    assert of(clips=False).weights == weights + secondary
+
+
+def test_the_total_leaves_room_for_kernels() -> None:
+    assert MemoryEstimate(100, 60).total == int(160 * SCRATCH)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"size": (128, 64)}, {"batch_size": 2}, {"cutouts": 64}],
+    ids=lambda more: next(iter(more)),
+)
+@pytest.mark.parametrize("secondary", [8, None])
+def test_more_work_needs_more(more: dict[str, object], secondary: int | None) -> None:
+    work = replace(WORK, cutouts=32)
+    large = of(replace(work, **more), secondary=secondary)  # type: ignore[arg-type]
+    small = of(work, secondary=secondary)
+    assert large.work > small.work and large.weights == small.weights
+
+
+def test_the_gradient_through_the_unet_needs_more_than_through_the_secondary() -> None:
+    one = replace(WORK, cutouts=1)
+    unsaved = of(replace(one, use_checkpoint=False), secondary=None).work
+    assert unsaved > of(one).work and unsaved > of(one, secondary=None).work
+
+
+def test_half_precision_halves_the_unet() -> None:
+    half = of(replace(WORK, precision="bf16"), secondary=None, clips=False)
+    assert half.weights * 2 == of(secondary=None, clips=False).weights
+    with pytest.raises(SettingsError, match="precision: fp16 needs a CUDA GPU, this run is on cpu"):
+        of(replace(WORK, precision="fp16"))
+
+
+def test_the_originals_default_run() -> None:
+    """1280x768 with the 512 network on a GPU: known to fit into 16 GB, and not into 6."""
+    architecture = registry().get("diffusion", "512x512_diffusion_uncond_finetune_008100").architecture
+    names = ("ViT-B-32", "ViT-B-16", "RN50")
+    clips = {f"{name}-quickgelu/openai": builtin_config(f"{name}-quickgelu", "openai") for name in names}
+    work = Work((1280, 768), 1, 16, "auto", CUDA, compat="dd57")
+    found = estimate(architecture, 64, clips, work)
+    assert (
+        1.0e9 < found.weights < 1.8e9
+    )  # 558 M and 14 M parameters, three image towers, most in half precision
+    assert 6e9 < found.total < 16e9
