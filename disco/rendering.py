@@ -15,14 +15,16 @@ from typing import Any
 import torch
 
 from disco.again import Again
+from disco.batch import Batch, Stop, Tally
 from disco.devices import pick_device
 from disco.errors import InputError
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
 from disco.images import contact_sheet, png_bytes, read_pixels
 from disco.jobs import Job, saved_values
+from disco.keeper import keep_start
 from disco.metadata import differences
 from disco.models import Networks
-from disco.pictures import Batch, Stop, Tally, executed_steps, keep_start, peak_memory, render_batch
+from disco.pictures import executed_steps, peak_memory, render_batch
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.settings import Settings, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping
