@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped at once; a run that had begun goes on with --resume", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
     except BrokenPipeError:  # `| head` has seen enough
-        from disco.listeners import stdout_to_nowhere
+        from disco.listeners import to_nowhere
 
-        stdout_to_nowhere()
+        to_nowhere(sys.stdout)
         return 0
 
 

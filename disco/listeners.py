@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -33,18 +33,24 @@ class Listener(Protocol):
 
 
 def listen(events: Iterable[Event], listener: Listener) -> None:
-    """Hand every event to the listener, and close it whatever happens."""
+    """Hand every event to the listener, and close it whatever happens.
+
+    The run goes on to its end even if nobody reads what the listener writes any more.
+    """
     try:
         for event in events:
-            listener.hear(event)
+            try:
+                listener.hear(event)
+            except BrokenPipeError:
+                to_nowhere(sys.stderr)
     finally:
         listener.close()
 
 
-def stdout_to_nowhere() -> None:
-    """Whoever read our stdout has gone (`| head`): what comes next is thrown away, without an error."""
+def to_nowhere(stream: TextIO) -> None:
+    """Whoever read this output has gone (`| head`): what comes next is thrown away, without an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -66,12 +72,12 @@ class Lines:
         print(text, file=sys.stderr)
 
     def result(self, text: str) -> None:
-        """A path, for whoever reads our stdout. The pictures are rendered even if nobody does any more."""
+        """A path, for whoever reads our stdout."""
         try:
             self.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
-            stdout_to_nowhere()
+            to_nowhere(sys.stdout)
 
     def write(self, text: str) -> None:
         print(text)
