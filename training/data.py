@@ -2,7 +2,7 @@
 
     python -m training.data --from DIR --out data/ [--only scenes flowers]
 
-DIR holds a clone (bare or not) of each named source, see `SOURCES`; nothing of the pictures is ever committed here.
+DIR holds a clone (bare or not) of each source in `SOURCES`; no picture is ever committed here.
 Writes `<name>.npy` [N, S, S, 3] uint8 RGB and `<name>.json` {"labels": [...], "split": [...]} per source.
 """
 
@@ -65,7 +65,9 @@ SOURCES = {
     "flowers": Source(
         "udacity/aipnd-project", "982f44cce96f07948da0d52867dfda6b57ef5a23", "flowers/", 144, _flower_place
     ),
-    "caltech": Source("MachineLearning2020/Homework2-Caltech101", "HEAD", "101_ObjectCategories/", 112, _caltech_place),
+    "caltech": Source(
+        "MachineLearning2020/Homework2-Caltech101", "HEAD", "101_ObjectCategories/", 112, _caltech_place
+    ),
     "tiny": Source("seshuad/IMagenet", "HEAD", "tiny-imagenet-200/train/", 64, _tiny_imagenet_place),
 }
 
@@ -77,7 +79,9 @@ def find_clone(root: Path, repository: str) -> Path:
         for git_dir in (folder / "repo" / ".git", folder / "repo", folder / ".git", folder):
             if (git_dir / "HEAD").exists():
                 return git_dir
-    raise SystemExit(f"{root}: no clone of {repository}. Run: git clone --bare https://github.com/{repository}")
+    raise SystemExit(
+        f"{root}: no clone of {repository}. Run: git clone --bare https://github.com/{repository}"
+    )
 
 
 def git_blobs(git_dir: Path, source: Source) -> Iterator[tuple[str, bytes]]:
@@ -99,7 +103,7 @@ def git_blobs(git_dir: Path, source: Source) -> Iterator[tuple[str, bytes]]:
 
 
 def square(data: bytes, side: int) -> np.ndarray:
-    """The centre square of a picture file, [side, side, 3] uint8. `draft` lets the JPEG decoder shrink for free."""
+    """The centre square of a picture file, [side, side, 3] uint8. `draft`: the decoder shrinks, for free."""
     picture = Image.open(io.BytesIO(data))
     picture.draft("RGB", (side * 2, side * 2))
     picture = picture.convert("RGB")
