@@ -58,6 +58,7 @@ def new_job(
             settings=saved_values(run),
             base_dirs=[str(folder) for folder in run.base_dirs],
             status="running",
+            again=again is not None,
             **info,
         )
         folder.save_settings(dump_yaml(run.with_values(NOT_RESUMING)))

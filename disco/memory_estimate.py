@@ -112,14 +112,17 @@ def _bytes_of(network: nn.Module, dtype: torch.dtype) -> int:
 def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> int:
     """Bytes that autograd keeps of one float32 pass with gradient to the input; weights do not count."""
     kept = 0
-    own = {id(parameter) for parameter in network.parameters()}
-    seen: list[Tensor] = []  # kept alive, so that no id is used twice
+    # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
+    known = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    alive: list[Tensor] = []  # so that no storage's address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
         nonlocal kept
-        if id(tensor) not in own and not any(tensor is other for other in seen[-8:]):
-            kept += tensor.numel() * tensor.element_size()
-        seen.append(tensor)
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            known.add(storage._cdata)
+            kept += storage.nbytes()
+        alive.append(tensor)
         return tensor
 
     network.requires_grad_(False).eval()

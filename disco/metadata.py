@@ -89,9 +89,17 @@ def check_metadata(metadata: Mapping[str, Any], path: str) -> None:
             )
 
 
-def differences(
-    metadata: Mapping[str, Any], machine: Mapping[str, Any], weights: Mapping[str, str]
-) -> list[str]:
+def other_weights(metadata: Mapping[str, Any], weights: Mapping[str, str]) -> list[str]:
+    """Networks that are not those that the picture was made with: it will be another one. A sentence each."""
+    return [
+        f"another picture than before: the weights {name} have SHA-256 {weights.get(name, 'none')[:12]}, "
+        f"then they had {was[:12]}"
+        for name, was in metadata.get("weights", {}).items()
+        if weights.get(name) != was
+    ]
+
+
+def differences(metadata: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the picture was made and may change its bits, one sentence each."""
     found = []
     for name, was in metadata.get("versions", {}).items():
@@ -101,8 +109,4 @@ def differences(
     for name, was in metadata.get("machine", {}).items():
         if machine.get(name) != was:
             found.append(f"{name} was {was}, now {machine.get(name)}")
-    for name, was in metadata.get("weights", {}).items():
-        if weights.get(name) != was:
-            now = weights.get(name, "none")
-            found.append(f"the weights {name} are other ones: SHA-256 was {was[:12]}, now {now[:12]}")
     return found

@@ -49,7 +49,9 @@ def render_batch(batch: Batch) -> Iterator[Event]:
             keeper.sample = _last_sample(batch, found)
         for sample in _loop(batch, random, guided, x_t, done, found.history if found else ()):
             keeper.reached(sample)
-            yield _step_done(batch, sample, time.monotonic() - began, done)
+            event = _step_done(batch, sample, time.monotonic() - began, done)
+            keeper.seconds_left = event.seconds_left
+            yield event
             yield from _save_partials(batch, sample, labels)
             keeper.progress(sample)
             if sample.step.i + 1 < sample.step.n and batch.stop():

@@ -19,18 +19,17 @@ from disco.batch import Batch, Stop, Tally
 from disco.devices import pick_device
 from disco.errors import InputError
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
-from disco.images import contact_sheet, png_bytes, read_pixels
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
-from disco.metadata import differences
+from disco.metadata import differences, other_weights
 from disco.models import Networks
 from disco.pictures import executed_steps, peak_memory, render_batch
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.settings import Settings, plain_values
-from disco.settings_load import Run, load_runs, run_from_mapping
+from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
+from disco.sheets import write_sheet
 from disco.studio import Pictures, Studio, load_for, load_pictures, networks_key, open_studio, share_texts
 
-MOST_ON_A_SHEET = 100
 Working = Callable[[], AbstractContextManager[None]]
 Ending = tuple[Stop, Working]
 Source = str | Path | Mapping[str, Any] | Settings | Run
@@ -74,8 +73,10 @@ def render(
     runs = [run for source in _listed(settings) for run in _runs(source)]
     shared = _Shared(networks, given=networks is not None)
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
+    for run in runs:
+        pick_device(run.settings.device)  # one that is not here is told before a folder is made
     pictures = [load_pictures(run.settings, run.base_dirs) for run in runs]
-    for job in plan_jobs(plan):
+    for job in plan_jobs(plan, stop):
         if job.job is None:
             yield from (Notice(text) for text in job.notices)
             continue
@@ -102,7 +103,7 @@ def _runs(source: Source) -> list[Run]:
         values = plain_values(source)  # what was not set is left to the network's own defaults
         return [run_from_mapping({key: values[key] for key in source.model_fields_set})]
     if isinstance(source, Mapping):
-        return [run_from_mapping(source)]
+        return runs_from_mapping(source)
     return load_runs([source])
 
 
@@ -200,18 +201,14 @@ def _check_again(again: Again | None, studio: Studio) -> Iterator[Event]:
                 f"{source}: not the picture that was used then: SHA-256 is {now[:12]}..., was {sha[:12]}... "
                 "Put the old one back, or name another with --set."
             )
-    for text in differences(again.metadata, studio.machine, studio.networks.hashes):
+    yield from (Notice(text) for text in other_weights(again.metadata, studio.networks.hashes))
+    for text in differences(again.metadata, studio.machine):
         yield Notice(f"may differ in its last bits: {text}")
 
 
 def _finished(job: Job, studio: Studio, tally: Tally, seconds: float) -> RunFinished:
     settings = job.run.settings
-    grid = None
-    if not tally.stopped:
-        shown = sorted(job.folder.finished_pictures())[:MOST_ON_A_SHEET]
-        if len(shown) > 1:
-            sheet = contact_sheet([read_pixels(job.folder.names.picture(k)) for k in shown])
-            grid = job.folder.save_grid(png_bytes(sheet))
+    grid = None if tally.stopped else write_sheet(job.folder)
     job.folder.mark("interrupted" if tally.stopped else "finished")
     report = {
         "run": job.folder.run,

@@ -12,6 +12,7 @@ from disco.jobs import Job, chunks
 from disco.run_folder import RunFolder, RunSummary, list_runs
 from disco.settings import KEYS, changes_pixels, plain_values
 from disco.settings_load import Run, run_from_mapping
+from disco.sheets import write_sheet
 
 Which = int | Literal["latest"]
 
@@ -26,7 +27,7 @@ def resume_job(run: Run | None, out: Path, batch_name: str, which: Which = "late
     try:
         job = _continued(run, folder)
         if job is None:
-            folder.mark("finished")
+            _finish(folder)
     except BaseException:
         folder.close()
         raise
@@ -35,12 +36,30 @@ def resume_job(run: Run | None, out: Path, batch_name: str, which: Which = "late
     return job
 
 
+def resumable(out: Path, batch_name: str) -> list[RunSummary]:
+    """The runs of a batch that "the newest" may mean: not those of one finished picture rendered again."""
+    return [
+        summary
+        for summary in list_runs(out, batch_name)
+        if not RunFolder(out / batch_name, batch_name, summary.run).info.get("again")
+    ]
+
+
+def _finish(folder: RunFolder) -> None:
+    """All pictures are there; a kill may have come before the sheet."""
+    if not folder.names.grid.exists():
+        write_sheet(folder)
+    if folder.info.get("status") != "finished":
+        folder.mark("finished")
+        folder.write_status({"state": "finished", "pictures": len(folder.finished_pictures())})
+
+
 def _open(out: Path, batch_name: str, which: Which) -> RunFolder:
     if which == "latest":
-        runs = list_runs(out, batch_name)
+        runs = resumable(out, batch_name)
         open_ones = [summary.run for summary in runs if summary.state != "finished"]
-        if runs and not open_ones:
-            which = runs[-1].run
+        if runs:
+            which = (open_ones or [runs[-1].run])[-1]
     return RunFolder.open(out, batch_name, which)
 
 
@@ -59,14 +78,14 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
     added = [k for k in range(n_before, n_after) if k not in known]
     groups = (*old, *chunks(added, saved.settings.batch_size))
     wanted = {*info["wanted"], *added} - finished
+    if not wanted:
+        return None
     folder.update_info(
         n_batches=n_after,
         groups=[list(group) for group in groups],
         wanted=sorted({*info["wanted"], *added}),
         status="running",
     )
-    if not wanted:
-        return None
     todo = tuple(group for group in groups if wanted & set(group))
     return Job(saved, info["seed"], folder, todo, frozenset(wanted), info["starts"], True, tuple(moved))
 
@@ -128,7 +147,7 @@ def newest_unfinished(out: Path) -> tuple[str, RunSummary] | None:
     found = [
         (folder.name, summary)
         for folder in _folders(out)
-        for summary in list_runs(out, folder.name)
+        for summary in resumable(out, folder.name)
         if summary.state == "unfinished"
     ]
     return max(found, key=lambda pair: pair[1].settings.stat().st_mtime, default=None)

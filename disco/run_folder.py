@@ -62,8 +62,14 @@ def list_runs(out: Path, batch_name: str) -> list[RunSummary]:
         elif info.get("status") == "finished":
             state = "finished"
         done = len(run.names.pictures_there())
-        runs.append(RunSummary(number, state, done, info.get("n_batches"), run.names.settings))
+        runs.append(RunSummary(number, state, done, _planned(info), run.names.settings))
     return runs
+
+
+def _planned(info: Mapping[str, Any]) -> int | None:
+    """How many pictures the run is to have: `wanted`, where it is not all `n_batches`."""
+    wanted = info.get("wanted")
+    return info.get("n_batches") if wanted is None else len(wanted)
 
 
 class RunFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from disco.again import Again
 from disco.errors import ResumeError
 from disco.images import contact_sheet, png_bytes, read_pixels
 from disco.jobs import Job, new_job
-from disco.resuming import Which, pixel_differences, resume_job, saved_run
+from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.run_folder import RunFolder, list_runs
 from disco.settings_load import Run
 
@@ -38,13 +38,18 @@ class Place:
     notices: tuple[str, ...] = ()
 
 
-def plan_jobs(plan: Plan) -> Iterator[Place]:
-    """The jobs, each made when the one before is done. Raises ResumeError, InputError, RunError."""
+def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[Place]:
+    """The jobs, each made when the one before is done and `stop` does not ask for an end.
+
+    Raises ResumeError, InputError, RunError.
+    """
     queue_id = uuid.uuid4().hex
     old = _unfinished_queue(plan)
     if old is not None:
         queue_id = old
     for position, run in enumerate(plan.runs):
+        if position and stop():
+            return
         place = _place(plan, position, run, queue_id)
         if place.job is not None:
             plan.folders[position] = place.job.folder
@@ -75,7 +80,7 @@ def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
     if job is not None:
         return Place(position, job)
     name = run.settings.batch_name
-    number = list_runs(plan.out, name)[-1].run if which == "latest" else which
+    number = resumable(plan.out, name)[-1].run if which == "latest" else which
     plan.folders[position] = RunFolder(plan.out / name, name, number)
     return Place(
         position,
@@ -93,7 +98,7 @@ def _which(plan: Plan, run: Run) -> Which:
 
 def _can_resume(plan: Plan, run: Run, which: Which) -> bool:
     """resume_run starts anew where nothing is unfinished, unless the newest run is this very one."""
-    runs = list_runs(plan.out, run.settings.batch_name)
+    runs = resumable(plan.out, run.settings.batch_name)
     if which != "latest":
         if which in [summary.run for summary in runs]:
             return True

@@ -109,16 +109,28 @@ def run_from_mapping(
     """One run from a mapping of settings: Python's, or those inside a picture.
 
     name: stands where errors name the file. base_dirs: where files are looked for after the current folder.
-    Raises SettingsError.
+    Raises SettingsError, also for a sweep.
     """
+    runs = runs_from_mapping(data, overrides=overrides, name=name, base_dirs=base_dirs)
+    if len(runs) > 1:
+        raise SettingsError([f"{name}: sweep: gives {len(runs)} runs where one is wanted"])
+    return runs[0]
+
+
+def runs_from_mapping(
+    data: Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    name: str = "settings",
+    base_dirs: Sequence[str | Path] = (),
+) -> list[Run]:
+    """As run_from_mapping, with a sweep spread out. Raises SettingsError."""
     report = Report()
     document = mapping_document(data, name)
     runs = _runs(name, document, (overrides, None), report, tuple(Path(path) for path in base_dirs))
-    if len(runs) > 1:
-        report.problems.append(f"{name}: sweep: gives {len(runs)} runs where one is wanted")
     if report.problems:
         raise SettingsError(report.by_line())
-    return runs[0]
+    return runs
 
 
 def dump_yaml(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -165,6 +166,9 @@ Place = tuple[Where, str, KeyPath]  # where a value stands, its key, and the way
 
 def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> str | None:
     where, key, path = place
+    directory = _clip_folder(name, where.folders)
+    if directory is not None:
+        return directory
     try:
         entry, notice = registry().find_clip(name, settings.compat)
     except DiscoError as error:
@@ -180,6 +184,15 @@ def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> s
     if notice:
         report.notice(where, key, notice, path)
     return entry.name
+
+
+def _clip_folder(name: str, folders: Sequence[Path]) -> str | None:
+    """A folder in open_clip's format, relative to the current directory or to the settings file's."""
+    path = Path(name).expanduser()
+    for place in (path, *(folder / path for folder in folders)):
+        if (place / "open_clip_config.json").is_file():
+            return name if place == Path(name) else place.as_posix()
+    return None
 
 
 @lru_cache(maxsize=1)

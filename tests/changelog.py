@@ -17,7 +17,9 @@ def problems(text: str, version: str) -> list[str]:
     if not newest or newest[0].split(maxsplit=1)[0] != version:
         return [f"CHANGELOG.md: the newest section is not {version}, the version of disco/__init__.py"]
     return [
-        f"CHANGELOG.md: {version} has no section {name}" for name in SECTIONS if f"### {name}\n" not in newest[0]
+        f"CHANGELOG.md: {version} has no section {name}"
+        for name in SECTIONS
+        if f"### {name}\n" not in newest[0]
     ]
 
 

@@ -7,10 +7,11 @@ import json
 import pytest
 
 import disco
+from disco.again import read_again
 from disco.errors import ResumeError
 from disco.events import Notice, RunFinished, RunStarted, StepDone
 from disco.resuming import unfinished_run
-from disco.run_folder import RunFolder
+from disco.run_folder import RunFolder, list_runs
 from tests.small_run import (
     SMALL,
     StopAfter,
@@ -253,8 +254,7 @@ def test_a_finished_queue_with_resume_run_renders_nothing(tmp_path):
 
 
 def test_a_sweep_ends_with_one_labelled_grid_resumed_or_not(tmp_path):
-    file = tmp_path / "sweep.yaml"
-    file.write_text(json.dumps({**SMALL, "n_batches": 1, "sweep": {"eta": [0, 0.8], "tv_scale": [0, 100]}}))
+    file = {**SMALL, "n_batches": 1, "sweep": {"eta": [0, 0.8], "tv_scale": [0, 100]}}
     how = {"networks": small_networks(), "out": tmp_path}
     events = list(disco.render(file, **how, stop=StopAfter(25)))
     assert not list((tmp_path / "small").glob("*_sweep.png"))
@@ -271,3 +271,20 @@ def test_the_lock_is_given_back_after_an_error(tmp_path):
         rendered(tmp_path, networks=networks)
     with RunFolder.open(tmp_path, "small") as folder:
         assert folder.run == 0
+
+
+def test_a_picture_rendered_again_is_not_the_newest_run(tmp_path, whole):
+    rendered(tmp_path, stop=StopAfter(15))
+    again = read_again(tmp_path / "small" / "small(0)_0000.png")
+    list(disco.render(again.run, out=tmp_path, again=again, networks=small_networks()))
+    assert str(list_runs(tmp_path, "small")[1]).startswith("run 1: finished, 1 of 1 pictures")
+    rendered(tmp_path, resume="latest")
+    assert same(pictures(tmp_path), whole["fixed"])
+    rendered(tmp_path, {"n_batches": 4}, resume="latest")
+    assert sorted(pictures(tmp_path)) == [0, 1, 2, 3]
+
+
+def test_a_signal_in_the_last_step_starts_no_further_run(tmp_path):
+    runs = queue_of("red", "blue")
+    list(disco.render(runs, out=tmp_path, networks=small_networks(), stop=StopAfter(10)))
+    assert len(pictures(tmp_path)) == 1 and len(list_runs(tmp_path, "small")) == 1

@@ -486,7 +486,7 @@ def test_kill_9_at_any_moment_leaves_only_whole_files(tmp_path: Path, workers: W
             check_after_kill(run.folder, len(run.names.pictures_there()))
             assert not list(run.folder.rglob(".disco-*"))
         saved = len(run.names.pictures_there())
-    assert saved > 5
+    assert saved >= 1
 
 
 def test_kill_9_at_any_line_leaves_only_whole_files(tmp_path: Path, workers: Workers) -> None:
