@@ -107,7 +107,7 @@ def plan_of_files(tmp_path_factory: pytest.TempPathFactory) -> str:
         "    steps: 20  [/base.yaml:2]",
         "    tv_scale: 3  [--set]",
         "    text_prompts: {0: ['a lake']}  [--prompt]",
-        "    cut_overview: [12]*400+[4]*600  [pocket]",
+        "    cut_overview: [6]*400+[2]*600  [pocket]",
         "    sat_scale: 0  [default]",
     ],
 )
