@@ -139,7 +139,7 @@ def groups(towers: Towers, rate: float) -> list[dict[str, object]]:
     """The pretrained part moves slowly, lest noisy views undo what it knows; the new ViT moves fastest."""
     new = [*towers.vit.parameters(), towers.scale]
     return [
-        {"params": list(towers.conv.trunk.parameters()), "lr": 0.06 * rate},
+        {"params": list(towers.conv.trunk.parameters()), "lr": 0.1 * rate},
         {"params": list(towers.conv.head.parameters()), "lr": 0.12 * rate},
         {"params": new, "lr": 1.5 * rate},
     ]
@@ -151,9 +151,11 @@ def load_secondary(path: Path, channels: int) -> SecondaryModel:
     return secondary
 
 
-def start_head(towers: Towers, source: Labelled, captions: Captions, secondary: SecondaryModel) -> None:
+def start_head(
+    towers: Towers, source: Labelled, captions: Captions, secondary: SecondaryModel, views: int
+) -> None:
     norm = (towers.mean, towers.std)
-    rows = heads.view_features(towers.conv.trunk, source, secondary, 12_000, norm)
+    rows = heads.view_features(towers.conv.trunk, source, secondary, views, norm)
     heads.fit_head(towers.conv.head.proj, rows, captions, towers)
     towers.train()
 
@@ -172,7 +174,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed + trainer.step)
     towers.train()
     if trainer.step == 0:
-        start_head(towers, source, captions, secondary)
+        start_head(towers, source, captions, secondary, args.head_views)
         trainer.ema = Ema(towers, 0.998)
     if args.round:
         trainer.start_rounding()
@@ -201,6 +203,7 @@ def main() -> None:
     )
     parser.add_argument("--secondary", type=Path, required=True, help="trained by training.secondary")
     parser.add_argument("--secondary-channels", type=int, default=12)
+    parser.add_argument("--head-views", type=int, default=12_000, help="views to start the head with")
     parser.add_argument("--steps", type=int, default=6_000)
     parser.add_argument(
         "--freeze", type=int, default=1_500, help="steps after which the text projection rests"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.secondary_model import SecondaryModel
+from training import light
 from training.captions import Captions
 from training.common import learning_rate
 from training.views import Labelled, cut, view_batch
@@ -35,7 +36,7 @@ def view_features(
         views = (views - norm[0]) / norm[1]
         with torch.autocast(views.device.type, torch.bfloat16):
             features = trunk(views.to(memory_format=torch.channels_last)).float()
-        unknown = torch.full((64, len(rows[0][2][0]) if rows else 19), -1)
+        unknown = torch.full((64, len(light.WORDS)), -1)
         rows.append((features, labels, unknown if lights is None else lights))
     features, labels, lights = (torch.cat(part) for part in zip(*rows, strict=True))
     return features, labels, lights
