@@ -158,12 +158,19 @@ def sweep_sheet(plan: Plan) -> Path | None:
     folders = [plan.folders[position] for position in swept if position in plan.folders]
     if plan.again is not None or len(folders) != len(swept) or not folders:
         return None
-    pixels, labels = [], []
+    pixels, labels, columns = [], [], 1
     for position, folder in zip(swept, folders, strict=True):
         done = sorted(folder.finished_pictures())
         if done:
             sweep = plan.runs[position].sweep
             assert sweep is not None
             pixels.append(read_pixels(folder.names.picture(done[0])))
-            labels.append(", ".join(f"{key}: {value}" for key, value in sweep.values.items()))
-    return folders[0].save_sweep(png_bytes(contact_sheet(pixels, labels))) if pixels else None
+            labels.append(", ".join(_label(key, value) for key, value in sweep.values.items()))
+            columns = len(sweep.axes[-1][1]) if len(sweep.axes) > 1 else 4  # the last axis from left to right
+    if not pixels:
+        return None
+    return folders[0].save_sweep(png_bytes(contact_sheet(pixels, labels, min(columns, len(pixels)))))
+
+
+def _label(key: str, value: Any) -> str:
+    return str(value) if key == "text_prompts" else f"{key}: {value}"
