@@ -36,7 +36,7 @@ def test_later_layers_win_and_every_value_knows_its_origin() -> None:
     }
     assert run.origins["text_prompts"] == "--prompt"
     assert run.origins["width_height"] == "pocket"
-    assert run.origins["clamp_max"] == "default"
+    assert run.origins["clamp_max"] == "pocket" and run.origins["clamp_grad"] == "default"
     assert tuple(run.origins) == KEYS
     assert run.base_dirs == (Path.cwd(),)
 
