@@ -74,7 +74,7 @@ def test_disco57() -> None:
     assert settings.compat == "dd57"
     assert settings.diffusion_model == "512x512_diffusion_uncond_finetune_008100"
     assert (settings.width_height, settings.steps, settings.skip_steps) == ((1280, 768), 250, 10)
-    assert (settings.n_batches, settings.batch_name) == (50, "TimeToDisco")
+    assert (settings.n_batches, settings.batch_name) == (50, "disco57")
     lighthouse, colours = settings.text_prompts[0]
     assert lighthouse.raw.startswith(
         "A beautiful painting of a singular lighthouse, shining its light across"
