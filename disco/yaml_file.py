@@ -92,13 +92,14 @@ class _Builder:
             key = self.scalar(key_node)
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 key = key_node.value
+            place = (*path, key)
             if key in data:
-                first = self.lines[(*path, key)]
-                whole = ": ".join(map(str, (*path, key)))
+                first = self.lines[place]
+                whole = ": ".join(map(str, place))
                 self.problem(key_node, f"{whole}: written twice (first on line {first})")
                 continue
-            self.lines[(*path, key)] = _line(key_node)
-            data[key] = self.build(value_node, (*path, key), above)
+            self.lines[place] = _line(key_node)
+            data[key] = self.build(value_node, place, above)
         return data
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
