@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import time
@@ -150,3 +151,22 @@ def linear_alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     alpha_bar = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).sub(1).neg().cumprod(0)
     chosen = alpha_bar.to(torch.float32).to(t.device)[t.long()][:, None, None, None]
     return chosen.sqrt(), (1 - chosen).sqrt()
+
+
+def arguments(what: str, *, steps: int, batch: int, lr: float, ema: float, seed: int) -> argparse.Namespace:
+    """The command line of one network's training, with its defaults; sets the number of threads."""
+    parser = argparse.ArgumentParser(description=f"Train the pocket {what} network.")
+    parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
+    parser.add_argument("--out", type=Path, default=Path("training/runs") / what)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--lr", type=float, default=lr)
+    parser.add_argument("--ema", type=float, default=ema)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--round", action="store_true", help="last phase: train with rounded weights")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
 from guided_diffusion.unet import UNetModel
 from torch import Tensor, nn
 
-from training.common import Pictures, Run, Trainer, linear_alpha_sigma
+from training.common import Pictures, Run, Trainer, arguments, linear_alpha_sigma
 from training.rounding import export
 from training.spectral import Speckle, Spectral, SpectralError, folded, usual_sizes
 
@@ -124,23 +123,5 @@ def train(args: argparse.Namespace) -> None:
     export(folded(trainer.ema.network.state_dict()), args.out / "pocket_diffusion.safetensors")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the pocket diffusion network.")
-    parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
-    parser.add_argument("--out", type=Path, default=Path("training/runs/diffusion"))
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=8e-4)
-    parser.add_argument("--ema", type=float, default=0.9985)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--round", action="store_true", help="last phase: train with rounded weights")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    train(args)
-
-
 if __name__ == "__main__":
-    main()
+    train(arguments("diffusion", steps=20_000, batch=32, lr=8e-4, ema=0.9985, seed=0))

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from disco.secondary_model import SecondaryModel
-from training.common import Pictures, Run, Trainer
+from training.common import Pictures, Run, Trainer, arguments
 from training.rounding import export
 
 CHANNELS = 12
@@ -67,23 +66,5 @@ def train(args: argparse.Namespace) -> None:
     export(trainer.ema.network.state_dict(), args.out / "pocket_secondary.safetensors")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the pocket secondary network.")
-    parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
-    parser.add_argument("--out", type=Path, default=Path("training/runs/secondary"))
-    parser.add_argument("--steps", type=int, default=6_000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--ema", type=float, default=0.998)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--round", action="store_true", help="last phase: train with rounded weights")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    train(args)
-
-
 if __name__ == "__main__":
-    main()
+    train(arguments("secondary", steps=6_000, batch=16, lr=1e-3, ema=0.998, seed=1))
