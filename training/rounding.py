@@ -21,7 +21,12 @@ def storage_type(tensor: Tensor) -> torch.dtype:
     if not tensor.is_floating_point():
         return tensor.dtype
     depthwise = tensor.ndim == 4 and tensor.shape[1] == 1  # nine numbers a channel: each one counts
-    if tensor.ndim >= 2 and tensor.numel() >= SMALL and not depthwise and float(tensor.std()) >= FAINT:
+    if (
+        tensor.ndim >= 2
+        and tensor.numel() >= SMALL
+        and not depthwise
+        and float(tensor.detach().std()) >= FAINT
+    ):
         return torch.float8_e4m3fn
     return torch.float16
 
