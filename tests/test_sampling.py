@@ -297,3 +297,15 @@ def test_without_symmetry_nothing_happens():
     x, step = torch.randn(SHAPE), make_steps(2)[0]
     assert torch.equal(make_symmetry(2, False, False, [0.0])(x, step), x)
     assert identity(x, step) is x
+
+
+def test_eta_may_be_a_number_or_one_for_each_step() -> None:
+    x_t, steps = torch.randn(1, 3, 8, 12), make_steps(10)
+    noises = {step.i: torch.randn(1, 3, 8, 12) for step in steps}
+
+    def last(**how: object) -> torch.Tensor:
+        *_, sample = ddim(x_t, steps, toy_guided, noise=lambda step: noises[step.i], **how)  # type: ignore[arg-type]
+        return sample.x_t
+
+    assert torch.equal(last(eta=0.5), last(eta=lambda step: 0.5))
+    assert torch.equal(last(), last(eta=0.0)) and not torch.equal(last(), last(eta=0.5))
