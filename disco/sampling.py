@@ -64,15 +64,15 @@ def ddim(
 ) -> Iterator[Sample]:
     """DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), guided; yields every step, noisiest first.
 
-    eta: share of fresh noise, a number or one for each step. noise(step): [B, 3, H, W]; called once at each step, after `guided`, at eta 0 and at the last step too.
+    eta: share of fresh noise, a number or one for each step. noise(step): [B, 3, H, W]; called once at each
+    step, after `guided`, at eta 0 and at the last step too.
     clip_denoised: the model's guess is limited to [-1, 1] before the guidance acts.
     """
     for step in steps:
         x_t = before_step(x_t, step)
         pred_x0, eps, losses = _guess(x_t, step, guided, clip_denoised)
-        x_t = ddim_step(
-            predict_x0(x_t, eps, step), eps, step, eta(step) if callable(eta) else eta, noise(step).to(x_t)
-        )
+        share = eta(step) if callable(eta) else eta
+        x_t = ddim_step(predict_x0(x_t, eps, step), eps, step, share, noise(step).to(x_t))
         yield Sample(step, x_t, pred_x0, losses)
 
 
