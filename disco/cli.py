@@ -131,7 +131,7 @@ def _render(options: argparse.Namespace) -> int:
         if options.plan:
             from disco.plan import describe
 
-            print(describe(runs, options.out, images=options.images, again=again))
+            print(describe(runs, options.out, images=options.images, again=again, resume=options.resume))
             return 0
         from disco.devices import pick_device
         from disco.listeners import Bars, Lines, listen

@@ -19,6 +19,7 @@ from disco.models import custom_architecture, read_architecture
 from disco.plan_weights import clip_configs, downloads
 from disco.prompts import Prompt, prompts_at
 from disco.registry import registry
+from disco.resuming import resumable
 from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings
@@ -31,11 +32,17 @@ GIB = 2**30
 
 
 def describe(
-    runs: Sequence[Run], out: Path, *, images: Sequence[int] | None = None, again: Again | None = None
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    images: Sequence[int] | None = None,
+    again: Again | None = None,
+    resume: int | str | None = None,
 ) -> str:
     """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written.
 
-    images: only these pictures of each run; again: the one finished picture that is to be rendered again.
+    images: only these pictures of each run; again: the one finished picture that is to be rendered again;
+    resume: "latest" or the number of the run that is to go on.
     """
     parts = []
     for n, run in enumerate(runs, 1):
@@ -43,10 +50,24 @@ def describe(
         if again is None:
             check_images(run, images)
             pictures = list(images) if images is not None else list(range(run.settings.n_batches))
+            title += _goes_on(run, out, resume)
             parts.append(_run(run, out, pictures, title, min(run.settings.batch_size, len(pictures))))
         else:
             parts.append(_run(run, out, [again.picture], title, len(again.batch)))
     return "\n".join([*itertools.chain.from_iterable(parts), *_indented("to fetch", downloads(runs))])
+
+
+def _goes_on(run: Run, out: Path, resume: int | str | None) -> str:
+    """Which run would be taken up, if one would; the rest of the report is about the run as a whole."""
+    if resume is None and not run.settings.resume_run:
+        return ""
+    wanted = run.settings.run_to_resume if resume in (None, "latest") else resume
+    runs = [
+        summary
+        for summary in resumable(out, run.settings.batch_name)
+        if summary.run == wanted or (wanted == "latest" and summary.state != "finished")
+    ]
+    return f"\ngoes on    {runs[-1]}" if runs else "\ngoes on    with no run: there is none to resume"
 
 
 def _run(run: Run, out: Path, pictures: Sequence[int], title: str, together: int) -> Iterator[str]:

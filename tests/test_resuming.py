@@ -10,8 +10,10 @@ import disco
 from disco.again import read_again
 from disco.errors import ResumeError
 from disco.events import Notice, RunFinished, RunStarted, StepDone
+from disco.plan import describe
 from disco.resuming import unfinished_run
 from disco.run_folder import RunFolder, list_runs
+from disco.settings_load import run_from_mapping
 from tests.small_run import (
     SMALL,
     StopAfter,
@@ -288,3 +290,15 @@ def test_a_signal_in_the_last_step_starts_no_further_run(tmp_path):
     runs = queue_of("red", "blue")
     list(disco.render(runs, out=tmp_path, networks=small_networks(), stop=StopAfter(10)))
     assert len(pictures(tmp_path)) == 1 and len(list_runs(tmp_path, "small")) == 1
+
+
+def test_a_resume_says_which_run_goes_on(tmp_path):
+    run = run_from_mapping({**SMALL, "n_batches": 3})
+    none = describe([run], tmp_path, resume="latest").splitlines()[1]
+    assert none == "goes on    with no run: there is none to resume"
+    rendered(tmp_path, stop=StopAfter(15))
+    settings = tmp_path / "small" / "small(0)_settings.yaml"
+    line = f"goes on    run 0: unfinished, 1 of 3 pictures ({settings})"
+    assert describe([run], tmp_path, resume="latest").splitlines()[1] == line
+    assert describe([run.with_values({"resume_run": True})], tmp_path).splitlines()[1] == line
+    assert "goes on" not in describe([run], tmp_path)
