@@ -86,8 +86,8 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
         wanted=sorted({*info["wanted"], *added}),
         status="running",
     )
-    todo = tuple(group for group in groups if wanted & set(group))
-    return Job(saved, info["seed"], folder, todo, frozenset(wanted), info["starts"], True, tuple(moved))
+    left = tuple(group for group in groups if wanted & set(group))
+    return Job(saved, info["seed"], folder, left, frozenset(wanted), info["starts"], True, tuple(moved))
 
 
 def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
