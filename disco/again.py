@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from disco.errors import InputError
 from disco.metadata import check_metadata
 from disco.png_file import read_metadata
-from disco.settings import KEYS
 from disco.settings_load import Run, run_from_mapping
 
 
@@ -22,7 +22,6 @@ class Again:
     batch: tuple[int, ...]
     starts: Mapping[str, str]
     metadata: Mapping[str, Any]
-    changed: frozenset[str]
 
 
 def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
@@ -34,11 +33,21 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
     check_metadata(metadata, str(path))
     values = dict(metadata["settings"])
     run = run_from_mapping(values, overrides=overrides, name=str(path), base_dirs=(path.parent,))
-    original = run_from_mapping(values, name=str(path), base_dirs=(path.parent,)).settings
-    changed = frozenset(key for key in KEYS if getattr(run.settings, key) != getattr(original, key))
     picture, batch = int(metadata["picture"]), tuple(metadata["batch"])
     starts = {str(picture): metadata["stream"]} if "stream" in metadata else {}
-    if run.settings.compat == "dd57" and changed & {"set_seed", "compat"}:
+    was = (values.get("set_seed"), values.get("compat"))
+    if run.settings.compat == "dd57" and was != (run.settings.set_seed, run.settings.compat):
         picture, batch, starts = 0, (0,), {}  # another stream: it has a first picture and no other yet
     run = replace(run, notices=())  # they were said when the picture was made
-    return Again(run, picture, batch, starts, metadata, changed)
+    return Again(run, picture, batch, starts, metadata)
+
+
+def check_inputs(again: Again, inputs: Mapping[str, str]) -> None:
+    """Raises InputError for an init or prompt picture that is not the one used. inputs: source -> SHA-256."""
+    for source, was in again.metadata.get("inputs", {}).items():
+        now = inputs.get(source, was)
+        if now != was:
+            raise InputError(
+                f"{source}: not the picture that was used then: SHA-256 is {now[:12]}..., was {was[:12]}... "
+                "Put the old one back, or name another with --set."
+            )

@@ -133,12 +133,9 @@ def _render(options: argparse.Namespace) -> int:
 
             print(describe(runs, options.out, images=options.images, again=again, resume=options.resume))
             return 0
-        from disco.devices import pick_device
         from disco.listeners import Bars, Lines, listen
         from disco.rendering import render
 
-        for run in runs:
-            pick_device(run.settings.device)  # before a folder is made
         events = render(
             runs,
             out=options.out,

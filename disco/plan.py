@@ -188,19 +188,17 @@ def _memory(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
 
 def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str:
     settings = run.settings
-    entry = None
     try:
         if settings.diffusion_model == "custom":
             architecture: dict[str, Any] = custom_architecture(settings.custom_config)
         else:
-            entry = registry().get("diffusion", settings.diffusion_model)
-            architecture = read_architecture(entry)
+            architecture = read_architecture(registry().get("diffusion", settings.diffusion_model))
         channels = None
         if settings.use_secondary_model:
             secondary = registry().get("secondary", architecture["secondary"])
             channels = int(secondary.architecture["channels"])
         return estimate(architecture, channels, configs, _work(settings))
-    except (DiscoError, RuntimeError, NotImplementedError) as error:
+    except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from disco.again import Again
+from disco.again import Again, check_inputs
 from disco.batch import Batch, Stop, Tally
 from disco.devices import pick_device
-from disco.errors import InputError
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
@@ -76,13 +75,15 @@ def render(
     for run in runs:
         pick_device(run.settings.device)  # one that is not here is told before a folder is made
     pictures = [load_pictures(run.settings, run.base_dirs) for run in runs]
-    for job in plan_jobs(plan, stop):
-        if job.job is None:
-            yield from (Notice(text) for text in job.notices)
+    if again is not None:
+        check_inputs(again, pictures[0].inputs)
+    for place in plan_jobs(plan, stop):
+        if place.job is None:
+            yield from (Notice(text) for text in place.notices)
             continue
-        with job.job.folder:
+        with place.job.folder:
             interrupted = False
-            for event in _render_job(job.job, pictures[job.position], shared, plan, (stop, working)):
+            for event in _render_job(place.job, pictures[place.position], shared, plan, (stop, working)):
                 yield event
                 interrupted = isinstance(event, RunFinished) and event.interrupted
         if interrupted:
@@ -130,7 +131,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         yield from (Notice(text) for text in shared.networks.notices)
     with _exactly(settings):
         studio = open_studio(settings, job.seed, shared.networks, pictures)
-        yield from _check_again(plan.again, studio)
+        yield from _tell_differences(plan.again, studio)
         with working():
             yield from _render_groups(job, studio, tally, stop)
     yield _finished(job, studio, tally, time.monotonic() - began)
@@ -190,17 +191,10 @@ def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterat
             return
 
 
-def _check_again(again: Again | None, studio: Studio) -> Iterator[Event]:
-    """A picture rendered again: its init and prompt pictures must be the same; other differences are told."""
+def _tell_differences(again: Again | None, studio: Studio) -> Iterator[Event]:
+    """A picture rendered again: what is not as it was then, and what that means."""
     if again is None:
         return
-    for source, sha in again.metadata.get("inputs", {}).items():
-        now = studio.inputs.get(source)
-        if now is not None and now != sha:
-            raise InputError(
-                f"{source}: not the picture that was used then: SHA-256 is {now[:12]}..., was {sha[:12]}... "
-                "Put the old one back, or name another with --set."
-            )
     yield from (Notice(text) for text in other_weights(again.metadata, studio.networks.hashes))
     for text in differences(again.metadata, studio.machine):
         yield Notice(f"may differ in its last bits: {text}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,22 @@ def _unfinished_queue(plan: Plan) -> str | None:
         return None
     queues = [info for _, _, info in _infos(plan) if info.get("queue", {}).get("of") == len(plan.runs)]
     newest = max(queues, key=lambda info: str(info.get("updated", "")), default=None)
+    if newest is not None and plan.resume is None and _is_done_otherwise(plan, newest["queue"]["id"], queues):
+        return None
     if newest is None and plan.resume is not None:
         names = ", ".join(dict.fromkeys(run.settings.batch_name for run in plan.runs))
         raise ResumeError(f"no queue of {len(plan.runs)} runs to resume in {plan.out} ({names})")
     return None if newest is None else str(newest["queue"]["id"])
+
+
+def _is_done_otherwise(plan: Plan, queue_id: str, infos: Sequence[Mapping[str, Any]]) -> bool:
+    """A queue that is finished and was of other settings: resume_run starts anew, as with a single run."""
+    mine = {info["queue"]["position"]: info for info in infos if info["queue"]["id"] == queue_id}
+    if len(mine) < len(plan.runs) or any(info.get("status") != "finished" for info in mine.values()):
+        return False
+    return any(
+        pixel_differences(run, saved_run(mine[n], "saved settings")) for n, run in enumerate(plan.runs)
+    )
 
 
 def _in_queue(plan: Plan, run: Run, queue_id: str, position: int) -> int | None:

@@ -207,7 +207,7 @@ def test_images() -> None:
 
 def test_a_picture_that_is_rendered_again() -> None:
     run: Run = run_from_mapping({**SMALL, "n_batches": 5, "compat": "dd57"})
-    plan = describe([run], Path("images_out"), again=Again(run, 3, (3,), {}, {}, frozenset()))
+    plan = describe([run], Path("images_out"), again=Again(run, 3, (3,), {}, {}))
     assert "pictures   1 of 64x64, 1 at a time" in plan
     assert part(plan, "files")[0] == "images_out/harbour/harbour(0)_0003.png"
 

@@ -149,6 +149,7 @@ def test_an_init_picture_that_changed_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         list(disco.render(again.run, out=tmp_path / "again", again=again, networks=small_networks()))
     assert str(error.value).startswith("init.png: not the picture that was used then: SHA-256 is ")
+    assert not (tmp_path / "again").exists(), "refused before a folder is made or a network loaded"
     assert str(error.value).endswith("Put the old one back, or name another with --set.")
 
 

@@ -253,6 +253,9 @@ def test_a_finished_queue_with_resume_run_renders_nothing(tmp_path):
     list(disco.render(runs, out=tmp_path, networks=small_networks()))
     events = list(disco.render(runs, out=tmp_path, networks=small_networks()))
     assert [type(event) for event in events] == [Notice, Notice]
+    others = [run | {"eta": 0.3} for run in runs]
+    assert len(finished_paths(disco.render(others, out=tmp_path, networks=small_networks()))) == 2
+    assert len(list_runs(tmp_path, "small")) == 4, "other settings, nothing unfinished: a new queue"
 
 
 def test_a_sweep_ends_with_one_labelled_grid_resumed_or_not(tmp_path):
