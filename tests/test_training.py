@@ -1,4 +1,4 @@
-"""What ships of the training: the change of basis is exact, rounding loads strictly, the files stay small."""
+"""What ships of the training: the change of basis is exact, captions fit, files load."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 import disco
-from training.rounding import StraightThrough, export, storage_type
+from training.captions import title_fits
+from training.clip import ranked
+from training.common import export
+from training.halves import guides, judges
 from training.spectral import SpectralError, cosine_basis, folded, usual_sizes
+from training.towers import Tower
+from training.views import cut, random_boxes
 
 POCKET = Path(disco.__file__).parent / "pocket"
 
@@ -47,22 +52,55 @@ def test_a_whole_error_costs_as_much_in_frequencies_as_in_pixels():
     assert SpectralError(sizes)(pictures).mean() == pytest.approx(float(pictures.square().mean()), rel=1e-3)
 
 
-def test_rounded_files_load_strictly_and_the_rounding_is_taken_back(tmp_path):
-    network = nn.Sequential(nn.Linear(96, 96), nn.Linear(96, 4))
-    types = {name: storage_type(tensor) for name, tensor in network.state_dict().items()}
-    assert types["0.weight"] == torch.float8_e4m3fn and types["1.weight"] == types["0.bias"] == torch.float16
-    exact = network[0].weight.detach().clone()
-    rounding = StraightThrough(network)
-    rounding.round()
-    rounded = network[0].weight.detach().clone()
-    assert not torch.equal(rounded, exact)
-    rounding.restore()
-    assert torch.equal(network[0].weight, exact)
+def test_exported_networks_are_half_precision_and_load_strictly(tmp_path):
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     export(network.state_dict(), tmp_path / "net.safetensors")
-    network.load_state_dict(load_file(tmp_path / "net.safetensors"))
-    assert torch.equal(network[0].weight, rounded)
+    state = load_file(tmp_path / "net.safetensors")
+    assert state["0.weight"].dtype == torch.float16 and state["1.num_batches_tracked"].dtype == torch.int64
+    exact = network[0].weight.detach().clone()
+    network.load_state_dict(state)
+    assert torch.equal(network[0].weight, exact.half().float())
 
 
-def test_the_bundled_networks_are_at_most_12_megabytes():
+def test_the_bundled_networks_fit_into_28_megabytes_and_15_each():
     sizes = {path: path.stat().st_size for path in POCKET.rglob("*") if path.is_file()}
-    assert len(sizes) >= 7 and sum(sizes.values()) <= 12_000_000
+    assert len(sizes) >= 7 and sum(sizes.values()) <= 28_000_000
+    assert max(sizes.values()) <= 15_000_000
+
+
+def test_a_caption_that_fits_costs_nothing_once_it_is_far_ahead_and_doubtful_ones_are_left_out():
+    logits = torch.tensor([[20.0, 0.0, 30.0]])
+    assert float(ranked(logits, torch.tensor([[1, 0, -1]]))) == pytest.approx(0, abs=1e-6)
+    assert float(ranked(logits, torch.tensor([[0, 1, -1]]))) == pytest.approx(20, rel=1e-4)
+    assert float(ranked(logits, torch.tensor([[-1, -1, -1]]))) == 0
+
+
+def test_a_title_fits_its_own_picture_and_is_not_held_against_one_with_a_like_title():
+    titles = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.9, 0.436], [0.0, 1.0]])
+    fits = title_fits(titles, titles.abs().sum(1) > 0)
+    assert fits.tolist() == [[1, -1, 0], [-1, -1, -1], [-1, 1, 0], [0, 0, 1]]
+
+
+def test_guides_and_judge_never_learn_from_the_same_picture():
+    seen = {k for k in range(100) if guides("scenes", k, "train")}
+    judged = {k for k in range(100) if judges("scenes", k)}
+    assert seen | judged == set(range(100)) and not seen & judged
+    assert not guides("scenes", 4, "test") and guides("tiny", 5, "train") and not judges("tiny", 5)
+
+
+def test_cuts_keep_their_least_area_and_stay_inside_the_picture():
+    torch.manual_seed(0)
+    boxes = random_boxes(torch.full((500,), 0.4))
+    area = (boxes[:, 0, 0] * boxes[:, 1, 1] - boxes[:, 0, 1] * boxes[:, 1, 0]).abs()
+    assert float(area.min()) > 0.25 and float(area.max()) <= 1.0 + 1e-6  # 0.4, less what stretching cuts off
+    untouched = cut(torch.rand(1, 3, 8, 8), torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]]), 8)
+    assert untouched.shape == (1, 3, 8, 8)
+
+
+def test_a_tower_gives_unit_embeddings_and_the_vit_guesses_nine_places_of_the_teachers_map():
+    tower = Tower("vit").eval()
+    with torch.no_grad():
+        embeds, features = tower.with_features(torch.rand(2, 3, 96, 96))
+        again = tower(torch.rand(2, 3, 64, 64))
+    assert features.shape == (2, 9, 1280) and embeds.shape == again.shape == (2, 64)
+    assert torch.allclose(embeds.norm(dim=-1), torch.ones(2), atol=1e-5)

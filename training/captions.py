@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training import light
 
-NO = -1
+NO = -1  # neither fits nor fails: not trained on
 # Which labels belong to the general words; for all others the names' similarity decides what is doubtful.
 MEMBERS = {
     "group/flower": ("flowers/", "caltech/sunflower", "caltech/lotus", "caltech/water_lilly"),
@@ -81,7 +81,7 @@ class Captions:
         """For each picture, where there is one, a caption of its label (or group) and one of its lights."""
         chosen = []
         for picture, label in enumerate(labels[:most].tolist()):
-            kin = self.kin[label]
+            kin = self.kin[label] if label >= 0 else []
             present = (lights[picture] == 1).nonzero()[:, 0].tolist()
             keys = [(k, w) for k in kin for w in present if (k, w) in self.both]
             if keys:
@@ -89,12 +89,12 @@ class Captions:
                 chosen.append((*key, int(self.rng.choice(self.both[key]))))
         return chosen
 
-    def draw(self, labels: Tensor, lights: Tensor, composed: int = 64) -> Texts:
-        """One random caption of every label and every light, and composed ones of this batch."""
+    def draw(self, labels: Tensor, lights: Tensor, titles: Tensor | None = None, composed: int = 64) -> Texts:
+        """One random caption of every label and every light, composed ones and the titles of this batch."""
         plain = [int(self.rng.choice(rows)) for rows in self.plain]
         lit = [int(self.rng.choice(rows)) for rows in self.lit]
         pairs = self._composed(labels, lights, composed)
-        label_fits = self.fits[labels]  # [B, L]
+        label_fits = torch.where(labels[:, None] < 0, NO, self.fits[labels])  # [B, L]
         # The general words compete among themselves: a rose need not be more "flower" than "rose".
         cuts = np.cumsum([0, len(plain) - len(MEMBERS), len(MEMBERS), len(lit), len(pairs)])
         fits = [label_fits, lights]
@@ -107,5 +107,18 @@ class Captions:
         parts = {
             name: slice(cuts[k], cuts[k + 1]) for k, name in enumerate(("label", "group", "light", "both"))
         }
-        rows = plain + lit + [row for _, _, row in pairs]
-        return Texts(self.embeds[rows], torch.cat(fits, dim=1), parts)
+        embeds = self.embeds[plain + lit + [row for _, _, row in pairs]]
+        if titles is not None and (has := titles.abs().sum(1) > 0).any():
+            parts["title"] = slice(len(embeds), len(embeds) + int(has.sum()))
+            fits.append(title_fits(titles, has))
+            embeds = torch.cat([embeds, titles[has]])
+        return Texts(embeds, torch.cat(fits, dim=1), parts)
+
+
+def title_fits(titles: Tensor, has: Tensor) -> Tensor:
+    """[B, T] for the T pictures of [B] that have a title: its own fits, another's does not unless alike."""
+    alike = titles @ titles[has].T
+    fits = torch.where(alike > DOUBTFUL, -1, 0)
+    fits[has.nonzero()[:, 0], torch.arange(int(has.sum()))] = 1
+    fits[~has] = NO
+    return fits

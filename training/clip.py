@@ -1,10 +1,12 @@
-"""Train the image sides of the two pocket CLIPs into one joint space with projected MiniLM sentences.
+"""Train the image tower of a pocket CLIP into the joint space of projected MiniLM sentences.
 
-    python -m training.clip --data DIR --out DIR --mobilenet FILE --secondary FILE [--steps N]
+    python -m training.clip --tower conv --data DIR --out DIR --mobilenet FILE --secondary FILE
+    python -m training.clip --tower vit  --data DIR --out DIR --mobilenet FILE --secondary FILE [--conv FILE]
 
-The convolutional tower starts from ImageNet's MobileNetV2; the ViT starts from nothing and also learns from
-the convolutional one. The projection of the sentences is fixed (training.projection), so that the text tower
-(training.text) can be taught before, beside or after.
+The convolutional tower starts from ImageNet's MobileNetV2. The ViT starts from nothing: it learns that
+network's last feature map first (Hinton et al. 2015, arXiv:1503.02531); with --conv, the checkpoint of the
+other tower, it goes on with the joint space, from the captions and from that tower's embeddings. The
+projection of the sentences is fixed (training.projection): the text tower (training.text) needs neither.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,73 +24,8 @@ from disco.secondary_model import SecondaryModel
 from training import heads, projection
 from training.captions import Captions
 from training.common import Ema, Run, Trainer
-from training.views import Batch, Labelled, cut, view_batch
-
-TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-VISION = {
-    "conv": {
-        "timm_model_name": "mobilenetv2_100",
-        "timm_model_pretrained": False,
-        "timm_pool": "avg",
-        "timm_proj": "linear",
-        "image_size": 96,
-    },
-    "vit": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 5, "head_width": 32, "mlp_ratio": 4.0},
-}
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def model_config(kind: str) -> dict[str, object]:
-    return {"embed_dim": TEXT["width"], "vision_cfg": VISION[kind], "text_cfg": TEXT}
-
-
-def build(kind: str) -> open_clip.model.CLIP:
-    return open_clip.model.CLIP(**model_config(kind))
-
-
-def load_mobilenet(trunk: nn.Module, path: Path) -> None:
-    """torchvision's MobileNetV2 weights under timm's names: the same layers in the same order."""
-    theirs = [(k, v) for k, v in torch.load(path, weights_only=True).items() if "num_batches" not in k]
-    mine = [k for k in trunk.state_dict() if "num_batches" not in k]
-    theirs = [(k, v) for k, v in theirs if not k.startswith("classifier")]
-    state = {name: value for name, (_, value) in zip(mine, theirs, strict=True)}
-    missing = trunk.load_state_dict(state, strict=False)
-    assert not missing.unexpected_keys and all("num_batches" in k for k in missing.missing_keys)
-
-
-class Towers(nn.Module):
-    """Both image towers and the fixed projection of MiniLM sentences [N, 384] to the joint space [N, D]."""
-
-    def __init__(self, mobilenet: Path, projection: tuple[Tensor, Tensor]) -> None:
-        super().__init__()
-        self.conv, self.vit = build("conv").visual, build("vit").visual
-        load_mobilenet(self.conv.trunk, mobilenet)
-        self.text = nn.Linear(384, int(TEXT["width"])).requires_grad_(False)
-        self.text.weight.copy_(projection[0])
-        self.text.bias.copy_(projection[1])
-        self.scale = nn.Parameter(torch.tensor([15.0, 15.0]).log())
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-
-    def train(self, mode: bool = True) -> Towers:
-        """Batch norms keep ImageNet's statistics: those of noisy batches would unlearn clean pictures."""
-        super().train(mode)
-        for module in self.conv.trunk.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
-    def images(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit embeddings [B, D] of views [B, 3, 96, 96] in [0, 1] by both towers."""
-        views = (views - self.mean) / self.std
-        small = nn.functional.interpolate(views, (64, 64), mode="bilinear", antialias=True)
-        with torch.autocast(views.device.type, torch.bfloat16):
-            conv = self.conv(views.to(memory_format=torch.channels_last))
-            vit = self.vit(small)
-        return nn.functional.normalize(conv.float(), dim=-1), nn.functional.normalize(vit.float(), dim=-1)
-
-    def sentences(self, embeds: Tensor) -> Tensor:
-        return nn.functional.normalize(self.text(embeds), dim=-1)
+from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, load_mobilenet
+from training.views import SHARES, Batch, Labelled, cut, view_batch
 
 
 def ranked(logits: Tensor, fits: Tensor) -> Tensor:
@@ -99,121 +35,142 @@ def ranked(logits: Tensor, fits: Tensor) -> Tensor:
     return chosen.mean() if chosen.numel() else logits.sum() * 0
 
 
-def loss_of(towers: Towers, batch: Batch, captions: Captions) -> tuple[Tensor, dict[str, float]]:
-    texts = captions.draw(batch.labels, batch.lights)
-    embeds = towers.sentences(texts.embeds)
-    conv, vit = towers.images(batch.views)
-    distilled = (vit - conv.detach()).square().sum(1).mean()
-    total, notes = 2 * distilled, {"distil": float(distilled.detach())}
-    for k, (name, images) in enumerate({"conv": conv, "vit": vit}.items()):
-        logits = towers.scale[k].exp().clamp(max=60) * images @ embeds.T
+class Space:
+    """The joint space: captions of a batch as unit vectors [N, D], by a fixed projection of MiniLM's."""
+
+    def __init__(self, captions: Captions, folder: Path) -> None:
+        self.captions = captions
+        self.weight, self.bias = projection.fit(captions, folder, int(str(TEXT["width"])))
+
+    def sentences(self, embeds: Tensor) -> Tensor:
+        return nn.functional.normalize(embeds @ self.weight.T + self.bias, dim=-1)
+
+    def loss(self, images: Tensor, batch: Batch, scale: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The sum over the kinds of captions: labels, groups, light, composed ones, titles."""
+        texts = self.captions.draw(batch.labels, batch.lights, batch.titles)
+        logits = scale.exp().clamp(max=60) * images @ self.sentences(texts.embeds).T
+        total, notes = images.sum() * 0, {}
         for part, columns in texts.parts.items():
             loss = ranked(logits[:, columns], texts.fits[:, columns])
             total = total + loss
-            notes[f"{name}_{part}"] = float(loss.detach())
-    return total, notes
+            notes[part] = round(float(loss.detach()), 4)
+        return total, notes
+
+
+class VitLoss:
+    """Features of the teacher always; captions and the other tower's embeddings once `joint` is set."""
+
+    def __init__(self, teacher: Teacher, conv: Tower | None, space: Space) -> None:
+        self.teacher, self.conv, self.space = teacher, conv, space
+
+    def __call__(self, tower: Tower, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        images, features = tower.with_features(batch.views)
+        wanted = self.teacher(batch.clean)
+        distilled = (features - wanted).square().mean() + (features - wanted).mean(1).square().mean() * 3
+        notes = {"features": round(float(distilled.detach()), 4)}
+        if self.conv is None:
+            return distilled, notes
+        with torch.no_grad():
+            other = self.conv(batch.clean)
+        alike = (images - other).square().sum(1).mean()
+        captions, parts = self.space.loss(images, batch, tower.scale)
+        return captions + 4 * alike + distilled, notes | parts | {"alike": round(float(alike.detach()), 4)}
 
 
 @torch.no_grad()
-def accuracy(towers: Towers, held_out: Labelled, captions: Captions, count: int = 300) -> dict[str, float]:
+def accuracy(tower: Tower, held_out: Labelled, space: Space, count: int = 400) -> dict[str, float]:
     """Zero-shot top-1 among the labels of each source, through the projected sentences."""
-    was_training = towers.training
-    towers.eval()
-    texts = towers.sentences(captions.label_means())
-    answer = {}
-    rng = np.random.default_rng(0)
-    for name, rows in held_out.rows.items():
-        chosen = np.sort(rng.choice(len(rows), min(count, len(rows)), replace=False))
+    tower.eval()
+    texts = space.sentences(space.captions.label_means())
+    answer, rng = {}, np.random.default_rng(0)
+    for name in ("scenes", "flowers", "caltech", "cifar10", "tiny"):
+        chosen = np.sort(rng.choice(len(held_out.rows[name]), count, replace=False))
         labels = torch.from_numpy(held_out.labels[name][chosen])
-        whole = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(len(chosen), 2, 3)
-        views = cut(held_out.pictures(name, chosen), whole, 96)
+        whole = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(count, 2, 3)
+        views = cut(held_out.pictures(name, chosen), whole, TEACHER_SIDE)
         mine = torch.tensor([k for label, k in held_out.index.items() if label.startswith(name + "/")])
-        for tower, images in zip(("conv", "vit"), towers.images(views), strict=True):
-            guess = mine[(images @ texts[mine].T).argmax(1)]
-            answer[f"{tower}/{name}"] = round(float((guess == labels).float().mean()), 3)
-    towers.train(was_training)
+        guess = mine[(tower(views) @ texts[mine].T).argmax(1)]
+        answer[name] = round(float((guess == labels).float().mean()), 3)
     return answer
 
 
-def groups(towers: Towers, rate: float) -> list[dict[str, object]]:
-    """The pretrained part moves slowly, lest noisy views undo what it knows; the new ViT moves fastest."""
-    new = [*towers.vit.parameters(), towers.scale]
+def groups(tower: Tower, rate: float) -> list[dict[str, object]]:
+    """The pretrained part moves slowly, lest noisy views undo what it knows; a new ViT moves fast."""
+    if tower.kind == "vit":
+        return [{"params": list(tower.parameters()), "lr": rate}]
     return [
-        {"params": list(towers.conv.trunk.parameters()), "lr": 0.1 * rate},
-        {"params": list(towers.conv.head.parameters()), "lr": 0.12 * rate},
-        {"params": new, "lr": 1.5 * rate},
+        {"params": list(tower.visual.trunk.parameters()), "lr": 0.1 * rate},
+        {"params": [*tower.visual.head.parameters(), tower.scale], "lr": 0.12 * rate},
     ]
 
 
 def load_secondary(path: Path, channels: int) -> SecondaryModel:
     secondary = SecondaryModel(channels).eval().requires_grad_(False)
     secondary.load_state_dict(load_file(path))
-    return secondary
+    return secondary.to(memory_format=torch.channels_last)
 
 
-def start_head(
-    towers: Towers, source: Labelled, captions: Captions, secondary: SecondaryModel, views: int
-) -> None:
-    norm = (towers.mean, towers.std)
-    rows = heads.view_features(towers.conv.trunk, source, secondary, views, norm)
-    heads.fit_head(towers.conv.head.proj, rows, captions, towers)
-    towers.train()
+def load_tower(kind: str, checkpoint: Path) -> Tower:
+    tower = Tower(kind)
+    tower.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+    return tower.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run, captions = Run(args.out), Captions(args.data)
-    towers = Towers(args.mobilenet, projection.fit(captions, args.data, int(TEXT["width"]))).to(
-        memory_format=torch.channels_last
-    )
-    optimizer = torch.optim.AdamW(groups(towers, args.lr), weight_decay=0.03, betas=(0.9, 0.98))
-    trainer = Trainer(run, towers, optimizer, 0.998)
+    space, tower = Space(captions, args.data), Tower(args.tower).to(memory_format=torch.channels_last)
+    if args.tower == "conv":
+        load_mobilenet(tower.visual.trunk, args.mobilenet)
+    optimizer = torch.optim.AdamW(groups(tower, args.lr), weight_decay=0.05, betas=(0.9, 0.98), fused=True)
+    trainer = Trainer(run, tower, optimizer, 0.998)
     secondary = load_secondary(args.secondary, args.secondary_channels)
-    source = Labelled(args.data, captions.labels, "train", args.seed + trainer.step)
+    source = Labelled(args.data, captions.labels, "train", args.seed, SHARES[args.tower])
     held_out = Labelled(args.data, captions.labels, "test", 0)
+    if args.tower == "conv":
+        if trainer.step == 0:
+            rows = heads.view_features(tower, source, secondary, args.head_views)
+            heads.fit_head(tower.visual.head.proj, rows, space)
+            trainer.ema = Ema(tower, 0.998)
+        loss_of = lambda net, batch: space.loss(net(batch.views), batch, net.scale)  # noqa: E731
+    else:
+        teacher = Teacher(args.mobilenet, view_batch(source, 256, TEACHER_SIDE, None).clean)
+        loss_of = VitLoss(teacher, load_tower("conv", args.conv) if args.conv else None, space)
+    source.rng = np.random.default_rng(args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
-    towers.train()
-    if trainer.step == 0:
-        start_head(towers, source, captions, secondary, args.head_views)
-        trainer.ema = Ema(towers, 0.998)
-    if args.round:
-        trainer.start_rounding()
     notes: dict[str, float] = {}
 
     def loss() -> Tensor:
-        total, parts = loss_of(towers, view_batch(source, args.batch, 96, secondary), captions)
+        total, parts = loss_of(tower, view_batch(source, args.batch, TEACHER_SIDE, secondary))
         notes.update(parts)
         return total
 
+    tower.train()
     while trainer.step < args.steps:
         run.log(trainer.step, trainer.update(loss, args.steps), **notes)
         if trainer.step % args.save_every == 0 or trainer.step == args.steps:
             trainer.save()
-            scores = accuracy(trainer.ema.network, held_out, captions)
-            print(json.dumps(scores), flush=True)
+            scores = accuracy(trainer.ema.network, held_out, space)
+            print(json.dumps({"step": trainer.step, **scores}), flush=True)
             (args.out / "accuracy.json").write_text(json.dumps({"step": trainer.step, **scores}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the image towers of the pocket CLIPs.")
+    parser = argparse.ArgumentParser(description="Train the image tower of a pocket CLIP.")
+    parser.add_argument("--tower", choices=("conv", "vit"), required=True)
     parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
-    parser.add_argument("--out", type=Path, default=Path("training/runs/clip"))
-    parser.add_argument(
-        "--mobilenet", type=Path, required=True, help="torchvision's mobilenet_v2-b0353104.pth"
-    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--mobilenet", type=Path, required=True, help="torchvision's weights")
     parser.add_argument("--secondary", type=Path, required=True, help="trained by training.secondary")
     parser.add_argument("--secondary-channels", type=int, default=12)
-    parser.add_argument("--head-views", type=int, default=12_000, help="views to start the head with")
-    parser.add_argument("--steps", type=int, default=6_000)
-    parser.add_argument(
-        "--freeze", type=int, default=1_500, help="steps after which the text projection rests"
-    )
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--conv", type=Path, help="checkpoint of the convolutional tower")
+    parser.add_argument("--head-views", type=int, default=16_000, help="views to start conv's head with")
+    parser.add_argument("--steps", type=int, default=4_000)
+    parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--save-every", type=int, default=250)
-    parser.add_argument("--round", action="store_true", help="last phase: train with rounded weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     train(args)

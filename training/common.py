@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from training import data
-from training.rounding import StraightThrough
 
 
 class Pictures:
@@ -61,6 +61,21 @@ class Ema:
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for buffer, new in zip(self.network.buffers(), network.buffers(), strict=True):
             buffer.copy_(new)
+
+
+def export(state: dict[str, Tensor], path: Path) -> int:
+    """Write `state` as fp16 safetensors through a temporary name; returns the bytes written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".safetensors.part")
+    save_file({name: stored(tensor) for name, tensor in state.items()}, partial)
+    partial.chmod(0o644)
+    partial.rename(path)
+    return path.stat().st_size
+
+
+def stored(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 class Run:
@@ -112,7 +127,6 @@ class Trainer:
         self.run, self.network, self.optimizer = run, network, optimizer
         self.ema = Ema(network, decay)
         self.rates = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
-        self.rounding: StraightThrough | None = None
         self.step = 0
         if (saved := run.load()) is not None:
             network.load_state_dict(saved["network"])
@@ -120,21 +134,13 @@ class Trainer:
             optimizer.load_state_dict(saved["optimizer"])
             self.step = saved["step"]
 
-    def start_rounding(self) -> None:
-        """From here on the forward passes see the weights as they will be stored."""
-        self.rounding = StraightThrough(self.network)
-
     def update(self, loss_of: Callable[[], Tensor], steps: int) -> float:
         """One step of the optimiser; the learning rate is that of this step among `steps`."""
         for group, (rate, decay) in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"], group["weight_decay"] = learning_rate(self.step, steps, rate), decay
-        if self.rounding:
-            self.rounding.round()
         loss = loss_of()
         self.optimizer.zero_grad()
         loss.backward()
-        if self.rounding:
-            self.rounding.restore()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.ema.update(self.network, self.step)
@@ -166,7 +172,6 @@ def arguments(what: str, *, steps: int, batch: int, lr: float, ema: float, seed:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--round", action="store_true", help="last phase: train with rounded weights")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options

@@ -1,6 +1,6 @@
 """Train the pocket diffusion network: guided-diffusion's UNet behind a pixel-unshuffle, predicting x0.
 
-    python -m training.diffusion --data DIR --out DIR [--steps N] [--round]
+    python -m training.diffusion --data DIR --out DIR [--steps N]
 
 Behind a large patch a network that predicts eps would have to carry every number of the noise through fewer
 channels; one that predicts the picture need not (arXiv:2511.13720). The loss is the one in v up to the clamp:
@@ -16,14 +16,13 @@ import torch
 from guided_diffusion.unet import UNetModel
 from torch import Tensor, nn
 
-from training.common import Pictures, Run, Trainer, arguments, linear_alpha_sigma
-from training.rounding import export
+from training.common import Pictures, Run, Trainer, arguments, export, linear_alpha_sigma
 from training.spectral import Speckle, Spectral, SpectralError, folded, usual_sizes
 
 ARCHITECTURE = {
     "image_size": 16,  # side of the token grid at the trained size: attention sits at image_size / resolution
     "num_channels": 96,
-    "num_res_blocks": 2,
+    "num_res_blocks": 1,
     "channel_mult": "1,1",
     "attention_resolutions": "8",
     "num_head_channels": 32,
@@ -105,12 +104,12 @@ def train(args: argparse.Namespace) -> None:
     sizes = usual_sizes(Pictures(args.data, ["scenes", "flowers"], 128, 0).batch(512), patch)
     network = Spectral(build(ARCHITECTURE), sizes).to(args.device, memory_format=torch.channels_last)
     measure, speckle = SpectralError(sizes.to(args.device)), Speckle(sizes.to(args.device))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     trainer = Trainer(run, network, optimizer, args.ema)
     pictures = Pictures(args.data, ["scenes", "flowers"], 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
-    if args.round:
-        trainer.start_rounding()
     while trainer.step < args.steps:
         x_0 = pictures.batch(args.batch).to(args.device)
         run.log(trainer.step, trainer.update(lambda x=x_0: loss_of(network, x, measure, speckle), args.steps))

@@ -1,7 +1,7 @@
 """Which labelled pictures teach the guides (the CLIPs), and which the judge of their obedience.
 
-Scenes and flowers, the only sources that the judge judges, are halved by the row's number; the guides leave the
-pictures of the split "test" alone as well, so that their own accuracy is measured on pictures new to them.
+Scenes and flowers, the only sources that the judge judges, are halved by the row's number; the guides leave
+the pictures of the split "test" alone as well: their own accuracy is measured on pictures new to them.
 """
 
 from __future__ import annotations

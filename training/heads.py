@@ -6,59 +6,54 @@ hundred of them what the pretrained trunk knows.
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from disco.secondary_model import SecondaryModel
 from training import light
-from training.captions import Captions
 from training.common import learning_rate
-from training.views import Labelled, cut, view_batch
+from training.towers import TEACHER_SIDE, Tower
+from training.views import Batch, Labelled, cut, view_batch
 
-SIDE = 96
+if TYPE_CHECKING:
+    from training.clip import Space
 
 
 @torch.no_grad()
-def view_features(
-    trunk: nn.Module, source: Labelled, secondary: SecondaryModel, count: int, norm: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features [N, C], labels [N], lights [N, L] of `count` views; a third of them clean whole pictures."""
-    trunk.eval()
-    rows: list[tuple[Tensor, Tensor, Tensor]] = []
-    whole = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(64, 2, 3)
+def view_features(tower: Tower, source: Labelled, secondary: SecondaryModel, count: int) -> Batch:
+    """`count` views with the trunk's features [N, C] in place of the views; a third whole and clean."""
+    tower.eval()
+    rows: list[Batch] = []
     for k in range(count // 64):
-        if k % 3:
-            batch = view_batch(source, 64, SIDE, secondary)
-            views, labels, lights = batch.views, batch.labels, batch.lights
-        else:
-            pictures, labels = source.batch(64)
-            views, lights = cut(pictures, whole, SIDE), None
-        views = (views - norm[0]) / norm[1]
-        with torch.autocast(views.device.type, torch.bfloat16):
-            features = trunk(views.to(memory_format=torch.channels_last)).float()
-        unknown = torch.full((64, len(light.WORDS)), -1)
-        rows.append((features, labels, unknown if lights is None else lights))
-    features, labels, lights = (torch.cat(part) for part in zip(*rows, strict=True))
-    return features, labels, lights
+        batch = view_batch(source, 64, TEACHER_SIDE, secondary) if k % 3 else whole_batch(source)
+        with torch.autocast(batch.views.device.type, torch.bfloat16):
+            batch.views = tower.visual.trunk(tower.prepared(batch.views)).float()
+        batch.clean = batch.views
+        rows.append(batch)
+    return Batch(*(torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Batch)))
 
 
-def fit_head(
-    head: nn.Linear, rows: tuple[Tensor, Tensor, Tensor], captions: Captions, towers: nn.Module
-) -> None:
+def whole_batch(source: Labelled) -> Batch:
+    """64 whole pictures as they are; their light is not measured."""
+    drawn = source.batch(64)
+    views = cut(drawn.pictures, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(64, 2, 3), TEACHER_SIDE)
+    unknown = torch.full((64, len(light.WORDS)), -1)
+    return Batch(views, views, drawn.labels, unknown, drawn.titles)
+
+
+def fit_head(head: nn.Linear, rows: Batch, space: Space, steps: int = 1500) -> None:
     """Train `head` [C -> D] on cached features with the losses of training.clip."""
-    from training.clip import ranked
-
-    features, labels, lights = rows
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.05)
-    for step in range(1200):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, 1200, 3e-3, warmup=50, cooldown=0.9)
-        chosen = torch.randint(0, len(labels), (512,))
-        texts = captions.draw(labels[chosen], lights[chosen], composed=128)
-        embeds = towers.sentences(texts.embeds)
-        noisy = features[chosen] * (0.8 + 0.4 * torch.rand(512, features.shape[1]))
-        images = nn.functional.normalize(head(noisy), dim=-1)
-        logits = 15 * images @ embeds.T
-        loss = sum(ranked(logits[:, part], texts.fits[:, part]) for part in texts.parts.values())
+    scale = torch.tensor(15.0).log()
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, 3e-3, warmup=50, cooldown=0.9)
+        chosen = torch.randint(0, len(rows.labels), (384,))
+        part = Batch(*(getattr(rows, field.name)[chosen] for field in fields(Batch)))
+        noisy = part.views * (0.8 + 0.4 * torch.rand_like(part.views))
+        loss, _ = space.loss(nn.functional.normalize(head(noisy), dim=-1), part, scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""The joint space: which 32 of MiniLM's 384 dimensions the pocket CLIPs speak.
+"""The joint space: which few of MiniLM's 384 dimensions the pocket CLIPs speak.
 
 Fitted once, in closed form, and never trained: learned together with the image towers it collapses early,
 because all sentences move towards the one place where the untrained towers see all pictures. Directions that

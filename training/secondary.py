@@ -1,6 +1,6 @@
 """Train the pocket secondary network: Crowson's architecture with fewer channels, v objective.
 
-    python -m training.secondary --data DIR --out DIR [--steps N] [--round]
+    python -m training.secondary --data DIR --out DIR [--steps N]
 
 t is uniform in [0, 1] on the cosine schedule: alpha = cos(t pi/2), sigma = sin(t pi/2),
 v = alpha eps - sigma x0.
@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.secondary_model import SecondaryModel
-from training.common import Pictures, Run, Trainer, arguments
-from training.rounding import export
+from training.common import Pictures, Run, Trainer, arguments, export
 
 CHANNELS = 12
 
@@ -51,12 +50,12 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run = Run(args.out)
     network = SecondaryModel(CHANNELS).to(args.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     trainer = Trainer(run, network, optimizer, args.ema)
     pictures = Pictures(args.data, ["scenes", "flowers"], 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
-    if args.round:
-        trainer.start_rounding()
     while trainer.step < args.steps:
         x_0 = pictures.batch(args.batch).to(args.device)
         run.log(trainer.step, trainer.update(lambda x=x_0: loss_of(network, x), args.steps))

@@ -1,6 +1,6 @@
 """Teach the small text tower MiniLM's meaning of many phrases, in the joint space of the image towers.
 
-    python -m training.text --data DIR --clip DIR --out DIR [--steps N]
+    python -m training.text --data DIR --out DIR [--steps N]
 
 Both pocket CLIPs share one joint space, so one text tower serves both. Its token embeddings start as the
 projected MiniLM embeddings of the tokens' own text: words that no phrase of the bank holds still mean
@@ -18,8 +18,10 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from training.clip import TEXT, build
+from training.captions import Captions
+from training.clip import Space
 from training.common import Run, Trainer
+from training.towers import TEXT, build
 
 PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
 
@@ -44,22 +46,10 @@ class TextTower(nn.Module):
         return nn.functional.normalize(x[torch.arange(len(x)), end] @ self.text_projection, dim=-1)
 
 
-class Projection:
-    """MiniLM embeddings [N, 384] -> unit vectors of the joint space, as training.clip learned it."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
-        self.weight, self.bias = state["text.weight"], state["text.bias"]
-
-    def __call__(self, embeds: np.ndarray) -> Tensor:
-        wide = torch.from_numpy(embeds.astype(np.float32))
-        return nn.functional.normalize(wide @ self.weight.T + self.bias, dim=-1)
-
-
 class Phrases:
     """Tokens and targets of the bank and of the image captions; the latter make up a third of each batch."""
 
-    def __init__(self, folder: Path, project: Projection, seed: int) -> None:
+    def __init__(self, folder: Path, space: Space, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.tokens, self.targets = {}, {}
         for name in ("bank", "captions"):
@@ -69,7 +59,7 @@ class Phrases:
                 texts = [row if isinstance(row, str) else row["text"] for row in rows]
                 np.save(cache, open_clip.get_tokenizer("ViT-B-32")(texts).numpy().astype(np.uint16))
             self.tokens[name] = np.load(cache)
-            self.targets[name] = project(np.load(folder / f"{name}.npy"))
+            self.targets[name] = projected(space, folder / f"{name}.npy")
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         counts = {"captions": size // 3, "bank": size - size // 3}
@@ -81,23 +71,27 @@ class Phrases:
         return torch.cat(tokens), torch.cat(targets)
 
 
+def projected(space: Space, embeds: Path) -> Tensor:
+    """A file of MiniLM embeddings [N, 384] as unit vectors of the joint space [N, D]."""
+    return space.sentences(torch.from_numpy(np.load(embeds).astype(np.float32)))
+
+
 def start(tower: TextTower, tokens: Tensor) -> None:
     """tokens: projected embeddings [49408, D] of the tokens' own text."""
     with torch.no_grad():
         tower.token_embedding.weight.copy_(tokens)
         tower.token_embedding.weight[-2:].normal_(std=0.05)  # the start and the end mark
         tower.positional_embedding.mul_(0.5)
-        tower.text_projection.copy_(torch.eye(int(TEXT["width"])))
+        tower.text_projection.copy_(torch.eye(int(str(TEXT["width"]))))
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
-    run, project = Run(args.out), Projection(args.clip / "checkpoint.pt")
+    run, space = Run(args.out), Space(Captions(args.data), args.data)
     tower = TextTower()
-    start(tower, project(np.load(args.data / "tokens.npy")))
+    start(tower, projected(space, args.data / "tokens.npy"))
     trainer = Trainer(run, tower, torch.optim.Adam(tower.parameters(), lr=args.lr, betas=(0.9, 0.98)), 0.997)
-    trainer.start_rounding()
-    phrases = Phrases(args.data, project, args.seed + trainer.step)
+    phrases = Phrases(args.data, space, args.seed + trainer.step)
 
     def loss() -> Tensor:
         tokens, targets = phrases.batch(args.batch)
@@ -112,7 +106,6 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Distil MiniLM into the text tower of the pocket CLIPs.")
     parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
-    parser.add_argument("--clip", type=Path, default=Path("training/runs/clip"))
     parser.add_argument("--out", type=Path, default=Path("training/runs/text"))
     parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--batch", type=int, default=256)

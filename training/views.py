@@ -12,35 +12,71 @@ from torch import Tensor, nn
 
 from disco.secondary_model import SecondaryModel
 from training import data, light
+from training.halves import guides
 
-SHARES = {"scenes": 0.46, "flowers": 0.36, "caltech": 0.13, "tiny": 0.05}
+# The share of each source in a batch: the convolutional tower knows objects already, the ViT must learn them.
+SHARES = {
+    "conv": {"scenes": 0.34, "flowers": 0.26, "caltech": 0.1, "tiny": 0.07, "cifar10": 0.09, "cifar100": 0.03,
+             "clipart": 0.05, "emoji": 0.04, "stamps": 0.02},
+    "vit": {"scenes": 0.22, "flowers": 0.16, "caltech": 0.13, "tiny": 0.18, "cifar10": 0.14, "cifar100": 0.06,
+            "clipart": 0.05, "emoji": 0.04, "stamps": 0.02},
+}  # fmt: skip
+WIDE = ("scenes", "flowers")  # a small cut of these still shows what they are
 SIDE = 128
 
 
 @dataclass
 class Batch:
-    """Views [B, 3, S, S] in [0, 1], label indices [B], light labels [B, len(light.WORDS)]."""
+    """Views [B, 3, S, S] in [0, 1] and the same before they were spoiled; label indices [B] (-1: none).
+
+    lights: labels [B, len(light.WORDS)]; titles: MiniLM embeddings [B, 384], zeros where there is none.
+    """
 
     views: Tensor
+    clean: Tensor
     labels: Tensor
     lights: Tensor
+    titles: Tensor
+
+
+@dataclass
+class Drawn:
+    """Pictures [B, 3, 128, 128] in [0, 1], labels [B], titles [B, 384], the least area of a cut [B]."""
+
+    pictures: Tensor
+    labels: Tensor
+    titles: Tensor
+    least: Tensor
 
 
 class Labelled:
-    """The labelled pictures of one split of all sources."""
+    """The labelled and titled pictures of one split ("train": what the guides may see) of all sources."""
 
-    def __init__(self, folder: Path, labels: list[str], split: str, seed: int) -> None:
+    def __init__(
+        self, folder: Path, labels: list[str], split: str, seed: int, shares: dict[str, float] | None = None
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.words = labels
         self.index = {label: k for k, label in enumerate(labels)}
-        self.arrays, self.rows, self.labels = {}, {}, {}
-        for name in SHARES:
-            self.arrays[name], words, splits = data.load(folder, name)
-            if name == "tiny":  # its own held-out labels are in another place: every 25th picture instead
-                splits = ["test" if k % 25 == 0 else "train" for k in range(len(words))]
-            keep = [k for k, word in enumerate(words) if word is not None and splits[k] == split]
-            self.rows[name] = np.array(keep)
-            self.labels[name] = np.array([self.index[f"{name}/{words[k]}"] for k in keep])
+        self.shares = shares or SHARES["conv"]
+        self.arrays, self.rows, self.labels, self.titles = {}, {}, {}, {}
+        for name in self.shares:
+            self._add(folder, name, split)
+
+    def _add(self, folder: Path, name: str, split: str) -> None:
+        self.arrays[name], words, splits = data.load(folder, name)
+        if name == "tiny":  # its own held-out labels are in another place: every 25th picture instead
+            splits = ["test" if k % 25 == 0 else "train" for k in range(len(words))]
+        titled = folder / f"{name}.titles.npy"
+        known = [titled.exists() or word is not None for word in words]
+        if split == "train":
+            keep = [k for k, yes in enumerate(known) if yes and guides(name, k, splits[k])]
+        else:
+            keep = [k for k, yes in enumerate(known) if yes and splits[k] == split]
+        self.rows[name] = np.array(keep)
+        self.labels[name] = np.array([self.index.get(f"{name}/{words[k]}", -1) for k in keep])
+        has_none = np.zeros((len(words), 384), np.float16)
+        self.titles[name] = (np.load(titled) if titled.exists() else has_none)[self.rows[name]]
 
     def pictures(self, name: str, chosen: np.ndarray) -> Tensor:
         """[n, 3, 128, 128] in [0, 1]"""
@@ -48,14 +84,17 @@ class Labelled:
         pictures = torch.from_numpy(np.ascontiguousarray(stacked)).permute(0, 3, 1, 2).float() / 255
         return nn.functional.interpolate(pictures, (SIDE, SIDE), mode="bilinear")
 
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        counts = self.rng.multinomial(size, list(SHARES.values()))
-        pictures, labels = [], []
-        for name, count in zip(SHARES, counts, strict=True):
+    def batch(self, size: int) -> Drawn:
+        shares = np.array(list(self.shares.values()))
+        counts = self.rng.multinomial(size, shares / shares.sum())
+        pictures, labels, titles, least = [], [], [], []
+        for name, count in zip(self.shares, counts, strict=True):
             chosen = np.sort(self.rng.integers(0, len(self.rows[name]), count))
             pictures.append(self.pictures(name, chosen))
             labels.append(torch.from_numpy(self.labels[name][chosen]))
-        return torch.cat(pictures), torch.cat(labels)
+            titles.append(torch.from_numpy(self.titles[name][chosen].astype(np.float32)))
+            least.append(torch.full((count,), 0.1 if name in WIDE else 0.4))
+        return Drawn(torch.cat(pictures), torch.cat(labels), torch.cat(titles), torch.cat(least))
 
 
 @torch.no_grad()
@@ -70,24 +109,25 @@ def half_denoised(x: Tensor, secondary: SecondaryModel) -> Tensor:
 
 
 def degraded(x: Tensor, secondary: SecondaryModel | None) -> Tensor:
-    """A quarter half denoised, a quarter blurred or noised or both, the others as they are."""
+    """A fifth half denoised, two fifths blurred or noised or both, the others as they are."""
     kind = torch.rand(len(x))
     x = x.clone()
-    half = kind < 0.26
+    half = kind < 0.2
     if secondary is not None and half.any():
         x[half] = half_denoised(x[half], secondary)
-    soft = (kind > 0.26) & (kind < 0.42)
+    soft = (kind > 0.2) & (kind < 0.4)
     if soft.any():
         x[soft] = light.blurred(x[soft], float(torch.empty(()).uniform_(0.6, 3.5)))
-    noisy = (kind > 0.36) & (kind < 0.6)
+    noisy = (kind > 0.34) & (kind < 0.6)
     level = 0.15 * torch.rand(len(x))[:, None, None, None]
     x[noisy] = x[noisy] + (level * torch.randn_like(x))[noisy]
     return x
 
 
-def random_boxes(size: int) -> Tensor:
-    """Affine maps [B, 2, 3]: 10 to 100 % of the area, any place, some flipped, some turned."""
-    area = torch.where(torch.rand(size) < 0.3, 1.0, 0.1 + 0.9 * torch.rand(size))
+def random_boxes(least: Tensor) -> Tensor:
+    """Affine maps [B, 2, 3]: from `least` [B] to all of the area, any place, some flipped, some turned."""
+    size = len(least)
+    area = torch.where(torch.rand(size) < 0.3, 1.0, torch.lerp(least, torch.ones(size), torch.rand(size)))
     stretch = torch.exp(0.2 * torch.randn(size))
     wide, high = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
     flip = torch.where(torch.rand(size) < 0.5, -1.0, 1.0)
@@ -104,8 +144,9 @@ def cut(x: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 def view_batch(source: Labelled, size: int, side: int, secondary: SecondaryModel | None) -> Batch:
-    pictures, labels = source.batch(size)
-    pictures, made = light.relit(pictures)
-    boxes = random_boxes(size)
+    drawn = source.batch(size)
+    pictures, made = light.relit(drawn.pictures)
+    boxes = random_boxes(drawn.least)
     lights = light.measure(cut(pictures, boxes, 32), made)
-    return Batch(cut(degraded(pictures, secondary), boxes, side), labels, lights)
+    views, clean = cut(degraded(pictures, secondary), boxes, side), cut(pictures, boxes, side)
+    return Batch(views, clean, drawn.labels, lights, drawn.titles)
