@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from disco.errors import WeightsError
+from disco.frequencies import Frequencies
 
 # Channel multiples of the published networks by the side they were trained at.
 CHANNEL_MULT: dict[int, tuple[float, ...]] = {
@@ -62,6 +63,12 @@ def _check(architecture: Mapping[str, Any]) -> None:
     prediction = architecture.get("prediction", "eps")
     if prediction not in PREDICTIONS:
         raise WeightsError(f"architecture: prediction is {prediction!r}; allowed: {', '.join(PREDICTIONS)}")
+    sizes, wanted = architecture.get("frequency_sizes"), 3 * int(architecture.get("patch", 1)) ** 2
+    if sizes is not None and (prediction != "x0" or len(sizes) != wanted):
+        raise WeightsError(
+            f"architecture: frequency_sizes needs prediction x0 and 3 * patch^2 = {wanted} numbers; "
+            f"here are {prediction} and {len(sizes)}"
+        )
 
 
 def _unet_class() -> Any:
@@ -186,7 +193,8 @@ class Denoiser:
 
     x_t: [B, 3, H, W], [-1, 1] scale. t: a number or [B], 0..1000 scale. Returns eps, [B, 3, H, W] float32:
     variance channels are dropped, a prediction of x0 or v is converted with the linear schedule's alpha and
-    sigma. Gradients flow to x_t; the weights are frozen.
+    sigma. With frequency_sizes the network works on a patch's frequencies (disco.frequencies). Gradients flow
+    to x_t; the weights are frozen.
     """
 
     def __init__(self, network: nn.Module, architecture: Mapping[str, Any]) -> None:
@@ -194,19 +202,25 @@ class Denoiser:
         self.network = network.requires_grad_(False).eval()
         self.patch = int(architecture.get("patch", 1))
         self.prediction: str = architecture.get("prediction", "eps")
+        sizes = architecture.get("frequency_sizes")
+        self.frequencies = None if sizes is None else Frequencies(torch.tensor(sizes))
         depth = 2 ** (len(channel_mult(architecture)) - 1)
         self.size_multiple = int(architecture.get("size_multiple", depth * self.patch))
 
     def __call__(self, x_t: Tensor, t: float | Tensor) -> Tensor:
         t = torch.as_tensor(t, dtype=torch.float32)
         times = t.to(x_t.device).expand(x_t.shape[0])
-        x_in = functional.pixel_unshuffle(x_t, self.patch) if self.patch > 1 else x_t
-        answer = self.network(x_in, times)[:, : x_in.shape[1]].float()  # [B, 3 * patch^2, h, w]
+        alpha, sigma = (value.to(x_t.device).view(-1, 1, 1, 1) for value in alpha_sigma(t))
+        tokens = functional.pixel_unshuffle(x_t, self.patch) if self.patch > 1 else x_t
+        if self.frequencies is None:
+            answer = self.network(tokens, times)[:, : tokens.shape[1]].float()  # [B, 3 * patch^2, h, w]
+        else:
+            x_in, linear = self.frequencies.split(tokens, alpha, sigma)
+            answer = self.frequencies.join(linear, self.network(x_in, times).float(), alpha, sigma)
         if self.patch > 1:
             answer = functional.pixel_shuffle(answer, self.patch)  # [B, 3, H, W]
         if self.prediction == "eps":
             return answer
-        alpha, sigma = (value.to(x_t.device).view(-1, 1, 1, 1) for value in alpha_sigma(t))
         if self.prediction == "x0":
             return (x_t - alpha * answer) / sigma
         return alpha * answer + sigma * x_t

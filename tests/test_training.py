@@ -1,7 +1,8 @@
-"""What ships of the training: the change of basis is exact, captions fit, files load."""
+"""What ships of the training: the preconditioning is exact, captions fit, files load."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 import disco
+from disco.frequencies import Frequencies, cosine_basis
+from disco.unet import Denoiser, build_unet
+from training import diffusion
 from training.captions import title_fits
 from training.clip import ranked
-from training.common import export
+from training.common import export, linear_alpha_sigma
 from training.halves import guides, judges
-from training.spectral import SpectralError, cosine_basis, folded, usual_sizes
+from training.spectral import Preconditioned, SpectralError, usual_sizes
 from training.towers import Tower
 from training.views import cut, random_boxes
 
@@ -27,23 +31,31 @@ def test_the_basis_is_orthonormal_and_begins_with_the_mean_brightness():
     assert torch.allclose(basis[0], torch.full((48,), 48**-0.5), atol=1e-6)
 
 
-def test_folding_the_basis_into_the_convolutions_changes_nothing():
-    patch = 4
-    sizes = usual_sizes(torch.randn(8, 3, 16, 16).cumsum(-1) * 0.2, patch)
-    inward, outward = (
-        cosine_basis(patch) / (1 + sizes.square())[:, None] ** 0.25,
-        cosine_basis(patch).T * sizes,
-    )
-    first, last = nn.Conv2d(48, 8, 3, padding=1), nn.Conv2d(8, 48, 3, padding=1)
-    tokens = torch.randn(2, 48, 4, 4)
-    answer = last(first(torch.einsum("kc,bchw->bkhw", inward, tokens)))
-    expected = torch.einsum("ck,bkhw->bchw", outward, answer)
-    state = {f"unet.input_blocks.0.0.{k}": v for k, v in first.state_dict().items()}
-    state |= {f"unet.out.2.{k}": v for k, v in last.state_dict().items()}
-    plain = folded(state | {"inward": inward, "outward": outward})
-    first.load_state_dict({k: plain[f"input_blocks.0.0.{k}"] for k in ("weight", "bias")})
-    last.load_state_dict({k: plain[f"out.2.{k}"] for k in ("weight", "bias")})
-    assert torch.allclose(last(first(tokens)), expected, atol=1e-5)
+def test_an_untrained_network_starts_as_the_linear_guess():
+    sizes = usual_sizes(torch.randn(8, 3, 64, 64), 4)
+    unet = build_unet(diffusion.ARCHITECTURE)
+    for parameter in unet.out[2].parameters():
+        nn.init.zeros_(parameter)
+    tokens, t = torch.randn(2, 48, 16, 16), torch.tensor([100, 800])
+    linear = Frequencies(sizes).split(tokens, *linear_alpha_sigma(t))[1]
+    expected = torch.einsum("kc,bkhw->bchw", cosine_basis(4), linear)
+    assert torch.allclose(Preconditioned(unet, sizes)(tokens, t), expected, atol=1e-4)
+
+
+def test_the_shipped_network_answers_as_the_trained_one(tmp_path):
+    torch.manual_seed(0)
+    trained = Preconditioned(build_unet(diffusion.ARCHITECTURE), usual_sizes(torch.randn(8, 3, 64, 64), 4))
+    nn.init.normal_(trained.unet.out[2].weight, std=0.02)
+    diffusion.export_network(trained.eval().state_dict(), tmp_path)
+    architecture = json.loads((tmp_path / "pocket_diffusion.json").read_text())
+    network = build_unet(architecture)
+    network.load_state_dict(load_file(tmp_path / "pocket_diffusion.safetensors"))
+    x_t, t = torch.randn(1, 3, 64, 64), torch.tensor([300])
+    with torch.no_grad():
+        eps = Denoiser(network, architecture)(x_t, 300.0)
+        x_0 = diffusion.guess(trained, x_t, t, 4)
+    alpha, sigma = linear_alpha_sigma(t)
+    assert torch.allclose(eps, (x_t - alpha * x_0) / sigma, atol=0.03)  # bfloat16 in training
 
 
 def test_a_whole_error_costs_as_much_in_frequencies_as_in_pixels():

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import diffusion, spectral, towers
+from training import diffusion, towers
 from training.common import export
 from training.text import PARTS
 
@@ -47,8 +47,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("training/runs"))
     parser.add_argument("--out", type=Path, default=Path("disco/pocket"))
     args = parser.parse_args()
-    export(spectral.folded(averaged(args.runs / "diffusion")), args.out / "pocket_diffusion.safetensors")
-    (args.out / "pocket_diffusion.json").write_text(json.dumps(diffusion.ARCHITECTURE, indent=2) + "\n")
+    diffusion.export_network(averaged(args.runs / "diffusion"), args.out)
     export(averaged(args.runs / "secondary"), args.out / "pocket_secondary.safetensors")
     for kind in towers.VISION:
         write_clip(kind, args.runs, args.out)

@@ -2,55 +2,38 @@
 
     python -m training.diffusion --data DIR --out DIR [--steps N]
 
-Behind a large patch a network that predicts eps would have to carry every number of the noise through fewer
-channels; one that predicts the picture need not (arXiv:2511.13720). The loss is the one in v up to the clamp:
-(x0_hat - x0)^2 / max(sigma^2, 0.2).
+Behind a patch a network that predicts eps would have to carry every number of the noise through few channels;
+one that predicts the picture need not (arXiv:2511.13720), and what is linear of that is done for it
+(disco.frequencies). The loss is the one in v up to the clamp: (x0_hat - x0)^2 / max(sigma^2, 0.05).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import torch
-from guided_diffusion.unet import UNetModel
 from torch import Tensor, nn
 
+from disco.unet import build_unet
 from training.common import Pictures, Run, Trainer, arguments, export, linear_alpha_sigma
-from training.spectral import Speckle, Spectral, SpectralError, folded, usual_sizes
+from training.spectral import Preconditioned, Speckle, SpectralError, usual_sizes
 
 ARCHITECTURE = {
-    "image_size": 16,  # side of the token grid at the trained size: attention sits at image_size / resolution
-    "num_channels": 96,
+    "image_size": 32,  # side of the token grid at the trained size: attention sits at image_size / resolution
+    "num_channels": 32,
     "num_res_blocks": 1,
-    "channel_mult": "1,1",
+    "channel_mult": "2,3,3",
     "attention_resolutions": "8",
     "num_head_channels": 32,
     "use_scale_shift_norm": True,
     "resblock_updown": False,
     "learn_sigma": False,
     "noise_schedule": "linear",
-    "patch": 8,
+    "patch": 4,
     "prediction": "x0",
 }
-
-
-def build(architecture: dict[str, object]) -> UNetModel:
-    """The UNet of an architecture dict, as guided_diffusion.script_util.create_model reads it."""
-    channels = 3 * int(str(architecture["patch"])) ** 2
-    side = int(str(architecture["image_size"]))
-    return UNetModel(
-        image_size=side,
-        in_channels=channels,
-        model_channels=architecture["num_channels"],
-        out_channels=channels,
-        num_res_blocks=architecture["num_res_blocks"],
-        attention_resolutions=[side // int(r) for r in str(architecture["attention_resolutions"]).split(",")],
-        channel_mult=[int(m) for m in str(architecture["channel_mult"]).split(",")],
-        num_head_channels=architecture["num_head_channels"],
-        use_scale_shift_norm=architecture["use_scale_shift_norm"],
-        resblock_updown=architecture["resblock_updown"],
-    )
 
 
 def guess(network: nn.Module, x_t: Tensor, t: Tensor, patch: int) -> Tensor:
@@ -73,7 +56,7 @@ def loss_of(network: nn.Module, x_0: Tensor, measure: SpectralError, speckle: Sp
     alpha, sigma = linear_alpha_sigma(t)
     x_t = alpha * (x_0 + speckle(x_0)) + sigma * torch.randn_like(x_0)
     error = measure(guess(network, x_t, t, measure.patch) - x_0)
-    return (error / sigma.flatten().square().clamp(min=0.2)).mean()
+    return (error / sigma.flatten().square().clamp(min=0.05)).mean()
 
 
 @torch.no_grad()
@@ -102,7 +85,9 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run, patch = Run(args.out), int(str(ARCHITECTURE["patch"]))
     sizes = usual_sizes(Pictures(args.data, ["scenes", "flowers"], 128, 0).batch(512), patch)
-    network = Spectral(build(ARCHITECTURE), sizes).to(args.device, memory_format=torch.channels_last)
+    unet = build_unet(ARCHITECTURE)
+    nn.init.zeros_(unet.out[2].weight)
+    network = Preconditioned(unet, sizes).to(args.device, memory_format=torch.channels_last)
     measure, speckle = SpectralError(sizes.to(args.device)), Speckle(sizes.to(args.device))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -118,8 +103,16 @@ def train(args: argparse.Namespace) -> None:
             run.sheet(
                 samples(trainer.ema.network, (8, 128, 128), patch, 30), f"samples_{trainer.step:06d}.png"
             )
-    (args.out / "pocket_diffusion.json").write_text(json.dumps(ARCHITECTURE, indent=2) + "\n")
-    export(folded(trainer.ema.network.state_dict()), args.out / "pocket_diffusion.safetensors")
+    export_network(trainer.ema.network.state_dict(), args.out)
+
+
+def export_network(state: dict[str, Tensor], folder: Path) -> None:
+    """The UNet alone, and beside it the architecture with the usual sizes that it was trained with."""
+    unet = {name.removeprefix("unet."): value for name, value in state.items() if name.startswith("unet.")}
+    export(unet, folder / "pocket_diffusion.safetensors")
+    sizes = [round(size, 4) for size in state["sizes"].tolist()]
+    architecture = ARCHITECTURE | {"frequency_sizes": sizes}
+    (folder / "pocket_diffusion.json").write_text(json.dumps(architecture, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,4 @@
-"""Train behind a patch in its frequencies, ship in its pixels.
-
-A network that paints 8x8 patches pixel by pixel must learn 192 numbers to agree with each other; until it
-does, a lattice covers the pictures. Pictures have little energy in high frequencies: so it is trained on the
-patches' cosine coefficients, each in units of its usual size over the training pictures. Both changes
-of basis are linear and next to a convolution: `folded` writes them into the first and the last one, exactly.
-"""
+"""Train behind a patch in its frequencies (disco.frequencies): their usual sizes, the error, the speckle."""
 
 from __future__ import annotations
 
@@ -13,24 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-
-def cosine_basis(patch: int) -> Tensor:
-    """Orthonormal [3 p^2, 3 p^2]: rows colour axis, vertical and horizontal frequency; columns pixels."""
-    k, x = torch.arange(patch, dtype=torch.float64)[:, None], torch.arange(patch, dtype=torch.float64)
-    waves = torch.cos(math.pi / patch * (x + 0.5) * k) * math.sqrt(2 / patch)
-    waves[0] /= math.sqrt(2)
-    third, half, sixth = math.sqrt(1 / 3), math.sqrt(1 / 2), math.sqrt(1 / 6)
-    colour = torch.tensor(
-        [[third, third, third], [half, 0, -half], [sixth, -2 * sixth, sixth]], dtype=torch.float64
-    )
-    return torch.kron(colour, torch.kron(waves, waves)).float()
+from disco.frequencies import Frequencies, cosine_basis
+from training.common import linear_alpha_sigma
 
 
 def usual_sizes(pictures: Tensor, patch: int) -> Tensor:
-    """Root mean square of each coefficient over pictures [B, 3, H, W], [3 p^2]."""
+    """Root mean square of each coefficient over pictures [B, 3, H, W], as architectures hold it: [3 p^2]."""
     tokens = nn.functional.pixel_unshuffle(pictures, patch)
     coefficients = torch.einsum("kc,bchw->bkhw", cosine_basis(patch), tokens)
-    return coefficients.square().mean((0, 2, 3)).sqrt()
+    return coefficients.square().mean((0, 2, 3)).sqrt().round(decimals=4)
 
 
 class Speckle:
@@ -73,30 +58,20 @@ class SpectralError:
         return (coefficients.square().mean((2, 3)) * self.weights).mean(1)
 
 
-class Spectral(nn.Module):
-    """A UNet on pixel_unshuffle's tokens [B, 3 p^2, h, w] that works on their scaled cosine coefficients."""
+class Preconditioned(nn.Module):
+    """The UNet between disco.frequencies' two halves: tokens [B, 3 p^2, h, w] of x_t -> those of x0.
+
+    It starts as the linear guess: the UNet's last convolution is zero.
+    """
 
     def __init__(self, unet: nn.Module, sizes: Tensor) -> None:
         super().__init__()
-        self.unet = unet
-        basis = cosine_basis(math.isqrt(len(sizes) // 3))
-        # The noise has size 1 in every coefficient, the picture `sizes`: a compromise over all t.
-        self.register_buffer("inward", basis / (1 + sizes.square())[:, None] ** 0.25)
-        self.register_buffer("outward", basis.T * sizes)
+        self.unet, self.frequencies = unet, Frequencies(sizes)
+        self.register_buffer("sizes", sizes)  # goes with the checkpoint
 
     def forward(self, tokens: Tensor, t: Tensor) -> Tensor:
-        coefficients = torch.einsum("kc,bchw->bkhw", self.inward, tokens)
-        coefficients = coefficients.contiguous(memory_format=torch.channels_last)
+        alpha, sigma = linear_alpha_sigma(t)
+        x_in, linear = self.frequencies.split(tokens, alpha, sigma)
         with torch.autocast(tokens.device.type, torch.bfloat16):
-            answer = self.unet(coefficients, t)
-        return torch.einsum("ck,bkhw->bchw", self.outward, answer.float())
-
-
-def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A Spectral's state dict -> that of the plain UNet which gives the same answers."""
-    unet = {name.removeprefix("unet."): value for name, value in state.items() if name.startswith("unet.")}
-    first, last = "input_blocks.0.0.weight", "out.2"
-    unet[first] = torch.einsum("okyx,kc->ocyx", unet[first], state["inward"])
-    unet[f"{last}.weight"] = torch.einsum("ck,kiyx->ciyx", state["outward"], unet[f"{last}.weight"])
-    unet[f"{last}.bias"] = state["outward"] @ unet[f"{last}.bias"]
-    return unet
+            answer = self.unet(x_in.contiguous(memory_format=torch.channels_last), t)
+        return self.frequencies.join(linear, answer.float(), alpha, sigma)
