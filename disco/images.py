@@ -26,6 +26,7 @@ __all__ = [
     "check_png",
     "contact_sheet",
     "from_uint8",
+    "load_mask",
     "load_picture",
     "png_bytes",
     "read_metadata",
@@ -42,7 +43,7 @@ _TRY = "Save it anew as an 8-bit PNG or JPEG."
 
 @dataclass(frozen=True)
 class LoadedPicture:
-    """A picture from outside: `tensor` [1, 3, h, w] in [-1, 1], and the SHA-256 of the bytes it came from."""
+    """A picture from outside: `tensor` [1, 3, h, w] in [-1, 1] (masks [1, 1, h, w]), its bytes' SHA-256."""
 
     tensor: Tensor
     sha256: str
@@ -100,12 +101,7 @@ def load_picture(
     download: fetches the bytes of a URL.
     Raises InputError: missing, unreadable, no picture, cut off, too large.
     """
-    if source.startswith(("http://", "https://")):
-        if download is None:
-            raise InputError(f"{source}: a web address; here only local pictures will do. Download it first.")
-        data = download(source)
-    else:
-        data = _read(source, base_dirs)
+    data = _fetched(source, base_dirs, download)
     picture = _to_rgb(_decode(data, source), source, as_stored)
     if size is not None:
         picture = resize_lanczos(picture, size)
@@ -114,6 +110,37 @@ def load_picture(
         width, height = picture.size
         picture = resize_lanczos(picture, (width * max_short_side // short, height * max_short_side // short))
     return LoadedPicture(from_uint8(np.asarray(picture)), hashlib.sha256(data).hexdigest(), source)
+
+
+def load_mask(
+    source: str,
+    *,
+    size: tuple[int, int],
+    base_dirs: Sequence[Path] = (),
+    download: Callable[[str], bytes] | None = None,
+) -> LoadedPicture:
+    """A mask from a path or URL, resized to size = (width, height): [1, 1, h, w], 0 black .. 1 white.
+
+    Transparent parts count as black. Raises InputError as load_picture does, and for a mask without white.
+    """
+    data = _fetched(source, base_dirs, download)
+    picture = _to_rgb(_decode(data, source), source, as_stored=False, paper="black").convert("L")
+    pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    if not pixels.any():
+        raise InputError(
+            f"{source}: this mask is black everywhere, so that nothing would be painted. "
+            "White parts are painted, black and transparent ones stay."
+        )
+    tensor = torch.from_numpy(pixels.copy()).float().div(255)
+    return LoadedPicture(tensor[None, None], hashlib.sha256(data).hexdigest(), source)
+
+
+def _fetched(source: str, base_dirs: Sequence[Path], download: Callable[[str], bytes] | None) -> bytes:
+    if not source.startswith(("http://", "https://")):
+        return _read(source, base_dirs)
+    if download is None:
+        raise InputError(f"{source}: a web address; here only local pictures will do. Download it first.")
+    return download(source)
 
 
 def resize_lanczos(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -155,7 +182,7 @@ def _decode(data: bytes, source: str) -> Image.Image:
     return picture
 
 
-def _to_rgb(picture: Image.Image, source: str, as_stored: bool) -> Image.Image:
+def _to_rgb(picture: Image.Image, source: str, as_stored: bool, paper: str = "white") -> Image.Image:
     if not as_stored:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
@@ -169,7 +196,7 @@ def _to_rgb(picture: Image.Image, source: str, as_stored: bool) -> Image.Image:
     if as_stored or not has_alpha:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, paper), layer).convert("RGB")
 
 
 def contact_sheet(

@@ -34,6 +34,10 @@ class Randomness(Protocol):
         """[B, 3, H, W], standard normal, float32 on the CPU: the sampler's noise of this step."""
         ...
 
+    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        """[B, 3, H, W], standard normal, float32 on the CPU: the noise on what a mask keeps."""
+        ...
+
     def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
         """CPU generators for the sizes and offsets of the inner cuts."""
         ...
@@ -92,6 +96,9 @@ class FixedRandom:
 
     def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
         return self._normal("step", shape, step.i)
+
+    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        return self._normal("mask", shape, step.i)
 
     def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return self._each("crops", step.i, clip_index, batch_index)
@@ -160,6 +167,9 @@ class StreamRandom:
         return torch.randn(tuple(shape))
 
     def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+        return torch.randn(tuple(shape))
+
+    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
         return torch.randn(tuple(shape))
 
     def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:

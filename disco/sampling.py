@@ -40,6 +40,17 @@ def identity(x_t: Tensor, step: Step) -> Tensor:
     return x_t
 
 
+def in_turn(*hooks: BeforeStep) -> BeforeStep:
+    """All of them, one after the other."""
+
+    def before_step(x_t: Tensor, step: Step) -> Tensor:
+        for hook in hooks:
+            x_t = hook(x_t, step)
+        return x_t
+
+    return before_step
+
+
 def start(x0: Tensor | None, step: Step, noise: Tensor, skip_steps: int = 0) -> Tensor:
     """x_t before the first step. x0, noise: [B, 3, H, W]; step: the first one to be executed.
 
@@ -84,6 +95,7 @@ def plms(
     *,
     history: tuple[Tensor, ...] = (),
     compat: str = "fixed",
+    before_step: BeforeStep = identity,
     clip_denoised: bool = False,
 ) -> Iterator[Sample]:
     """PLMS of order 2 (Liu et al. 2022, arXiv:2202.09778), guided; yields every step, noisiest first.
@@ -93,6 +105,7 @@ def plms(
     (quirk Q17); "fixed": each call at its own step.
     """
     for k, step in enumerate(steps):
+        x_t = before_step(x_t, step)
         pred_x0, eps, losses = _guess(x_t, step, guided, clip_denoised)
         if step.sigma_next == 0:
             eps_prime = eps  # The last step is the clean guess itself.

@@ -27,6 +27,7 @@ def draws(source, step=STEPS[3], pictures=1):
     each = {
         "start": source.start_noise(shape),
         "step": source.step_noise(step, shape),
+        "mask": source.mask_noise(step, shape),
         "crops": [torch.rand(5, generator=g) for g in source.crops(step, 1, 2)],
         "augments": [torch.rand(5, generator=g) for g in source.augments(step, 1, 2)],
         "pixels": [source.pixel_noise(step, 1, 2, (5, 3), "cpu", k) for k in range(pictures)],
@@ -46,6 +47,7 @@ def test_every_place_has_its_own_numbers():
     source, seen = FixedRandom(1, [0, 1]), []
     for step in STEPS[:2]:
         seen += source.step_noise(step, (2, 1, 1, 4)).flatten(1).tolist()
+        seen += source.mask_noise(step, (2, 1, 1, 4)).flatten(1).tolist()
         for clip in range(2):
             for batch in range(2):
                 generators = source.crops(step, clip, batch) + source.augments(step, clip, batch)
@@ -58,7 +60,7 @@ def test_every_place_has_its_own_numbers():
     seen += [torch.randn(4, generator=g).tolist() for g in source.perlin()]
     for kind in (source.fuzzy, source.image_prompt):
         seen += [torch.randn(4, generator=kind(c, p)).tolist() for c in range(2) for p in range(2)]
-    assert len(seen) == len({tuple(numbers) for numbers in seen}) == 96
+    assert len(seen) == len({tuple(numbers) for numbers in seen}) == 100
 
 
 def test_seeds_differ_and_repeat():
@@ -112,6 +114,7 @@ def test_stream_draws_in_the_originals_order(own_stream):
     for name, draw in {
         "start": lambda: torch.randn(ONE)[0],
         "step": lambda: torch.randn(ONE)[0],
+        "mask": lambda: torch.randn(ONE)[0],
         "crops": lambda: torch.rand(5),
         "augments": lambda: torch.rand(5),
         "pixels": lambda: torch.randn(5, 3),

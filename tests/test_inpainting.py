@@ -1,0 +1,219 @@
+"""inpainting: the blend before each step, soft masks, what is kept, and masks from files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from disco.diffusion import make_steps, q_sample
+from disco.errors import InputError
+from disco.images import from_uint8, load_mask, to_uint8
+from disco.inpainting import grey, keep_original, make_mask_blend, soften
+from disco.sampling import ddim, in_turn, make_symmetry, plms
+from tests.conftest import GaussianDenoiser
+
+STEPS = make_steps(10)
+
+
+def halves(height: int = 6, width: int = 8) -> torch.Tensor:
+    """Left half kept, right half painted."""
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., width // 2 :] = 1
+    return mask
+
+
+def noise(step, shape=(1, 3, 6, 8)):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(step.i))
+
+
+def test_the_kept_part_is_the_original_at_the_noise_of_the_step() -> None:
+    original, x_t = torch.full((1, 3, 6, 8), 0.5), torch.full((1, 3, 6, 8), 7.0)
+    step = STEPS[4]
+    blended = make_mask_blend(original, halves(), noise)(x_t, step)
+    assert torch.equal(blended[..., 4:], x_t[..., 4:])
+    assert torch.equal(blended[..., :4], (step.alpha * 0.5 + step.sigma * noise(step))[..., :4])
+
+
+def test_the_mask_mixes_what_lies_between() -> None:
+    original, x_t, step = torch.full((1, 3, 6, 8), 0.5), torch.full((1, 3, 6, 8), 7.0), STEPS[9]
+    blended = make_mask_blend(original, torch.full((1, 1, 6, 8), 0.25), noise)(x_t, step)
+    torch.testing.assert_close(blended, 0.75 * q_sample(original, step, noise(step)) + 0.25 * x_t)
+
+
+def test_one_original_serves_a_batch() -> None:
+    def two(step):
+        return noise(step, (2, 3, 6, 8))
+
+    blended = make_mask_blend(torch.zeros(1, 3, 6, 8), halves(), two)(torch.ones(2, 3, 6, 8), STEPS[0])
+    torch.testing.assert_close(blended[..., :4], STEPS[0].sigma * two(STEPS[0])[..., :4])
+
+
+@pytest.mark.parametrize("skip", [0, 4])
+@pytest.mark.parametrize(("to_repaint", "unmasked"), [(0, 0), (1, 1), (3, 3), (6, 6), (99, 6)])
+def test_the_last_steps_repaint_everything(skip: int, to_repaint: int, unmasked: int) -> None:
+    steps = make_steps(10, skip)
+    hook = make_mask_blend(torch.zeros(1, 3, 6, 8), halves(), noise, to_repaint)
+    x_t = torch.full((1, 3, 6, 8), 7.0)
+    acts = [not torch.equal(hook(x_t, step), x_t) for step in steps]
+    unmasked = min(to_repaint, len(steps)) if to_repaint > 6 else unmasked
+    assert acts == [True] * (len(steps) - unmasked) + [False] * unmasked
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "plms"])
+def test_a_run_keeps_one_half_and_paints_the_other(sampler: str) -> None:
+    """The toy network's pictures have pixels of mean 0.3 and deviation 0.05; the original is -0.8."""
+    size, denoiser = (1, 3, 16, 16), GaussianDenoiser(0.3, 0.05)
+    original, mask = torch.full(size, -0.8), halves(16, 16)
+    hook = make_mask_blend(original, mask, lambda step: noise(step, size))
+    start, steps = torch.randn(size, generator=torch.Generator().manual_seed(9)), make_steps(50)
+
+    def guided(x_t, step):
+        return denoiser(x_t, step.t), None, {}
+
+    if sampler == "ddim":
+        run = ddim(start, steps, guided, noise=lambda step: torch.zeros(size), before_step=hook)
+    else:
+        run = plms(start, steps, guided, before_step=hook)
+    last = list(run)[-1].pred_x0
+    assert last[..., 8:].mean().item() == pytest.approx(0.3, abs=0.03)
+    kept = keep_original(last, original, mask)
+    torch.testing.assert_close(kept[..., :8], original[..., :8], atol=1e-5, rtol=0)
+    assert torch.equal(kept[..., 8:], last[..., 8:])
+
+
+def test_plms_calls_the_hook_once_before_each_step() -> None:
+    seen = []
+
+    def hook(x_t, step):
+        seen.append(step.i)
+        return x_t + 1
+
+    def guided(x_t, step):
+        return torch.zeros_like(x_t), None, {}
+
+    samples = list(plms(torch.zeros(1, 3, 4, 4), STEPS, guided, before_step=hook))
+    assert seen == list(range(10))
+    assert samples[0].pred_x0.unique().item() == pytest.approx(1 / STEPS[0].alpha, rel=1e-4)
+
+
+def test_hooks_in_turn() -> None:
+    """Symmetry first, so that the mask has the last word about what is kept."""
+    mirror = make_symmetry(10, True, False, [0])
+    hook = in_turn(mirror, lambda x_t, step: x_t + step.i)
+    x_t = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 3, 2, 4)
+    assert hook(x_t, STEPS[0])[0, 0, 0].tolist() == [0, 1, 1, 0]
+    assert hook(x_t, STEPS[2])[0, 0, 0].tolist() == [2, 3, 4, 5]
+    assert in_turn()(x_t, STEPS[0]) is x_t
+
+
+def test_every_8_bit_value_comes_out_as_it_went_in() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    original = from_uint8(pixels)
+    kept = keep_original(torch.zeros(1, 3, 16, 16), original, torch.zeros(1, 1, 16, 16))
+    assert np.array_equal(to_uint8(kept[0]), pixels)
+
+
+def test_only_what_the_mask_leaves_out_entirely_is_replaced() -> None:
+    mask = torch.tensor([0.0, 1e-6, 0.5, 1.0]).view(1, 1, 1, 4)
+    kept = keep_original(torch.ones(1, 3, 1, 4), torch.zeros(1, 3, 1, 4), mask)
+    assert kept[0, 0, 0].tolist() == [pytest.approx(0, abs=1e-5), 1, 1, 1]
+
+
+def test_a_soft_edge_is_the_normal_distribution() -> None:
+    soft = soften(halves(9, 80), 4)[0, 0, 4]
+    for x in range(80):
+        expected = 0.5 * (1 + math.erf((x + 0.5 - 40) / 4 / math.sqrt(2)))
+        assert soft[x].item() == pytest.approx(expected, abs=4e-3)
+    assert (soft.diff() >= -1e-6).all()
+    assert soft[:28].max() == 0 and soft[28] > 0, "12 pixels away nothing is mixed in any more"
+
+
+@pytest.mark.parametrize("blur", [0, 0.3, 5, 40])
+def test_blur_keeps_even_masks_and_the_share_that_is_painted(blur: float) -> None:
+    ones = torch.ones(1, 1, 7, 12)
+    torch.testing.assert_close(soften(ones, blur), ones)
+    torch.testing.assert_close(soften(0 * ones, blur), 0 * ones)
+    tall = halves(40, 12).mT.contiguous()
+    torch.testing.assert_close(soften(halves(12, 40), blur).mT, soften(halves(12, 40).mT.contiguous(), blur))
+    assert soften(tall, blur).mean().item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_no_blur_is_no_blur() -> None:
+    mask = halves()
+    assert soften(mask, 0) is mask
+
+
+def test_grey_of_a_frame() -> None:
+    frame = torch.tensor([[1.0, -1], [1, -1], [1, -1]]).view(1, 3, 1, 2)
+    assert grey(frame).flatten().tolist() == pytest.approx([1, 0])
+    assert grey(torch.tensor([-1.0, 1, -1]).view(1, 3, 1, 1)).item() == pytest.approx(0.587)
+
+
+# ---- masks from files ----
+
+
+def saved(tmp_path: Path, picture: Image.Image) -> str:
+    picture.save(tmp_path / "mask.png")
+    return str(tmp_path / "mask.png")
+
+
+WHITE = [255, 255, 255, 255]
+
+
+def columns(*values: object) -> np.ndarray:
+    return np.array([values] * 4, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(columns(0, 0, 255, 255)),
+        Image.fromarray(columns(0, 0, 255, 255)).convert("1"),
+        Image.fromarray(columns(0, 0, 255, 255)).convert("RGB"),
+        Image.fromarray(columns(0, 0, 255, 255)).convert("P"),
+        Image.fromarray(columns([0, 0, 0, 255], [0, 0, 0, 255], [255, 255, 255, 255], [255, 255, 255, 255])),
+        Image.fromarray(
+            columns([255, 255, 255, 0], [9, 9, 9, 0], [255, 255, 255, 255], [255, 255, 255, 255])
+        ),
+        Image.fromarray(columns([255, 0], [255, 0], [255, 255], [255, 255])),
+    ],
+    ids=["grey", "bits", "RGB", "palette", "opaque RGBA", "strokes on nothing", "grey with alpha"],
+)
+def test_white_is_painted_and_black_or_transparent_stays(tmp_path: Path, picture: Image.Image) -> None:
+    loaded = load_mask(saved(tmp_path, picture), size=(4, 4))
+    assert loaded.tensor.shape == (1, 1, 4, 4) and loaded.tensor.dtype == torch.float32
+    assert loaded.tensor[0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert len(loaded.sha256) == 64
+
+
+def test_half_transparent_and_grey_are_between(tmp_path: Path) -> None:
+    picture = Image.fromarray(columns([255, 255, 255, 128], [128, 128, 128, 255]))
+    values = load_mask(saved(tmp_path, picture), size=(2, 4)).tensor[0, 0, 0].tolist()
+    assert values == pytest.approx([128 / 255, 128 / 255], abs=0.005)
+
+
+def test_a_mask_of_another_size_is_resized(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.kron(columns(0, 255), np.ones((5, 50), dtype=np.uint8)))
+    mask = load_mask(saved(tmp_path, picture), size=(16, 32)).tensor
+    assert mask.shape == (1, 1, 32, 16)
+    assert mask[..., :7].max() == 0 and mask[..., 9:].min() == 1
+    assert load_mask(saved(tmp_path, picture), size=(200, 40)).tensor.shape == (1, 1, 40, 200)
+
+
+def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.png: no such picture"):
+        load_mask(str(tmp_path / "no.png"), size=(4, 4))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match="not a picture in a known format"):
+        load_mask(str(tmp_path / "text.png"), size=(4, 4))
+    with pytest.raises(InputError, match=r"black everywhere, so that nothing would be painted\. White parts"):
+        load_mask(saved(tmp_path, Image.new("L", (4, 4))), size=(4, 4))
+    with pytest.raises(InputError, match="black everywhere"):
+        load_mask(saved(tmp_path, Image.new("RGBA", (4, 4), (255, 255, 255, 0))), size=(4, 4))
+    with pytest.raises(InputError, match="web address"):
+        load_mask("https://example.org/mask.png", size=(4, 4))
