@@ -107,9 +107,9 @@ def _help() -> int:
     folder = next((path for path in (Path("settings"), OUR_RECIPES) if path.is_dir()), None)
     if folder is not None:
         print("\nRecipes:")
-        for path in sorted(folder.glob("*.yaml")):
+        for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("recipes/*.yaml"))]:
             if path.name != "default.yaml" and path.is_file():
-                print(f"  {path!s:28} {_first_sentence(path)}")
+                print(f"  {path!s:40} {_first_sentence(path)}")
         print(f"\n{folder / 'default.yaml'} says every setting.")
     print("`python run.py --help` says every option.")
     return 0

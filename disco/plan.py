@@ -183,7 +183,19 @@ def _memory(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
     if unknown:
         yield f"not counted: {', '.join(unknown)}"
     if found.total > 8 * GIB:
-        yield "to need less: a smaller width_height, fewer cutn_batches, clip_batch: 16 (a little slower)"
+        yield "to need less: " + ", ".join(_savings(settings, device))
+
+
+def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
+    """What would lower the memory and is not done yet; on a CPU auto is about 16."""
+    yield "a smaller width_height"
+    if device.type != "cpu" if settings.clip_batch == "auto" else settings.clip_batch > 16:
+        yield from ["fewer cutn_batches"] if settings.cutn_batches.max() > 1 else []
+        yield "clip_batch: 16 (a little slower)"
+    if settings.batch_size > 1:
+        yield "batch_size: 1"
+    if not settings.use_secondary_model:
+        yield "use_secondary_model: true (a little less exact)"
 
 
 def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str:

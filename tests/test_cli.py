@@ -83,10 +83,13 @@ def test_no_argument_is_help_and_the_recipes(capsys: Capture, here: Path) -> Non
     (here / "settings" / "default.yaml").write_text("# All of them\n")
     (here / "settings" / "broken.yaml").write_bytes(b"\xff\xfe")
     (here / "settings" / "folder.yaml").mkdir()
+    (here / "settings" / "recipes").mkdir()
+    (here / "settings" / "recipes" / "head.yaml").write_text("# A head: python run.py")
     assert main([]) == 0
     out = capsys.readouterr().out
     assert out.startswith("usage: python run.py SETTINGS... [options] ") and '--prompt "one sentence"' in out
     assert re.search(r"^  settings/sea.yaml +Waves in a storm\.$", out, re.MULTILINE)
+    assert re.search(r"^  settings/recipes/head.yaml +A head$", out, re.MULTILINE)
     assert "settings/bare.yaml" in out and "never" not in out
     assert "settings/default.yaml says every setting." in out and "folder.yaml" not in out
 
