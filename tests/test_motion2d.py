@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from disco.animation.motion2d import BORDERS, Border, matrix2d, warp2d
+from tests.animation_pictures import noise, spot, whereabouts
 from tests.conftest import relative
 
 MOVES = ("identity", "zoom", "rot", "shrink")
@@ -17,24 +17,6 @@ MOVES = ("identity", "zoom", "rot", "shrink")
 
 def move(angle: float = 0, zoom: float = 1, x: float = 0, y: float = 0) -> dict[str, float]:
     return {"angle": angle, "zoom": zoom, "translation_x": x, "translation_y": y}
-
-
-def picture(height: int = 7, width: int = 11, batch: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(batch, 3, height, width, generator=generator) * 2 - 1
-
-
-def bump(size: int = 33, x: float = 16, y: float = 16, width: float = 3) -> Tensor:
-    """A soft spot, [1, 3, size, size], at pixel (x, y)."""
-    axis = torch.arange(size)
-    spot = torch.exp(-((axis - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * width**2))
-    return spot.expand(1, 3, -1, -1)
-
-
-def centroid(frame: Tensor) -> tuple[float, float]:
-    weight = frame[0, 0] / frame[0, 0].sum()
-    axis = torch.arange(frame.shape[-1], dtype=torch.float32)
-    return float((weight.sum(0) * axis).sum()), float((weight.sum(1) * axis).sum())
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -64,13 +46,13 @@ def test_warps_are_the_originals_before_it_rounds(name: str, golden: Any) -> Non
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("shape", [(7, 11), (11, 7), (8, 8), (1, 1), (1, 5)])
 def test_no_motion_is_the_identity(border: Border, shape: tuple[int, int]) -> None:
-    frame = picture(*shape)
+    frame = noise(*shape)
     assert torch.equal(warp2d(frame, **move(), border=border), frame)
 
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_whole_pixels_right_and_down(border: Border) -> None:
-    frame = picture()
+    frame = noise(7, 11)
     moved = warp2d(frame, **move(x=3, y=2), border=border)
     assert torch.equal(moved[..., 2:, 3:], frame[..., :-2, :-3])
     if border == "wrap":
@@ -84,14 +66,14 @@ def test_whole_pixels_right_and_down(border: Border) -> None:
 
 
 def test_a_shift_of_many_widths_stays_inside() -> None:
-    frame = picture()
+    frame = noise(7, 11)
     assert torch.equal(warp2d(frame, **move(x=11 * 5 + 1), border="wrap"), frame.roll(1, -1))
     assert torch.equal(warp2d(frame, **move(x=22 * 3 - 1), border="reflect")[..., 1:-1], frame[..., 2:])
     assert torch.equal(warp2d(frame, **move(y=-999), border="replicate"), frame[..., -1:, :].expand_as(frame))
 
 
 def test_a_quarter_turn_of_a_square_is_counter_clockwise() -> None:
-    frame = picture(8, 8)
+    frame = noise(8, 8)
     turned = warp2d(frame, **move(90), border="wrap")
     assert torch.equal(turned, frame.rot90(1, (-2, -1)).roll(1, -2))  # about pixel (4, 4), not (3.5, 3.5)
     back = warp2d(turned, **move(-90), border="wrap")
@@ -99,7 +81,7 @@ def test_a_quarter_turn_of_a_square_is_counter_clockwise() -> None:
 
 
 def test_four_quarter_turns_of_an_odd_square_are_none() -> None:
-    frame = turned = picture(9, 9)
+    frame = turned = noise(9, 9)
     for _ in range(4):
         turned = warp2d(turned, **move(90), border="replicate")
     assert torch.equal(turned, frame)
@@ -107,29 +89,30 @@ def test_four_quarter_turns_of_an_odd_square_are_none() -> None:
 
 
 def test_half_a_pixel_is_the_mean_of_two() -> None:
-    frame = picture()
+    frame = noise(7, 11)
     moved = warp2d(frame, **move(x=0.5), border="wrap")
     torch.testing.assert_close(moved, (frame + frame.roll(1, -1)) / 2)
 
 
 def test_zoom_enlarges_about_the_centre_and_keeps_it() -> None:
-    frame = bump(x=19, width=2)
+    frame = spot(19, 16)
     for zoom in (1.5, 0.75):
-        x, y = centroid(warp2d(frame, **move(zoom=zoom), border="replicate"))
+        x, y = whereabouts(warp2d(frame, **move(zoom=zoom), border="replicate"))
         assert x == pytest.approx(16 + 3 * zoom, abs=0.02)
         assert y == pytest.approx(16, abs=0.02)
-    assert warp2d(bump(), **move(zoom=1.5), border="replicate").sum() > 2 * bump().sum()
+    larger = warp2d(spot(16, 16), **move(zoom=1.5), border="replicate")
+    assert (larger + 1).sum() > 2 * (spot(16, 16) + 1).sum()
 
 
 def test_tiny_moves_are_not_lost() -> None:
-    frame = bump()
+    frame = spot(16, 16)
     for _ in range(50):
         frame = warp2d(frame, **move(x=0.01), border="replicate")
-    assert centroid(frame)[0] == pytest.approx(16.5, abs=1e-3)
+    assert whereabouts(frame)[0] == pytest.approx(16.5, abs=1e-3)
 
 
 def test_a_batch_is_its_pictures() -> None:
-    frames, how = picture(batch=3), move(7, 1.1, 2, -1)
+    frames, how = noise(7, 11, batch=3), move(7, 1.1, 2, -1)
     moved = warp2d(frames, **how, border="reflect")
     for k in range(3):
         assert torch.equal(moved[k : k + 1], warp2d(frames[k : k + 1], **how, border="reflect"))
@@ -139,8 +122,8 @@ def test_a_batch_is_its_pictures() -> None:
 
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"^zoom is 0; allowed are numbers above 0$"):
-        warp2d(picture(), **move(zoom=0))
+        warp2d(noise(7, 11), **move(zoom=0))
     with pytest.raises(ValueError, match=r"^zoom is nan; allowed are numbers above 0$"):
-        warp2d(picture(), **move(zoom=float("nan")))
+        warp2d(noise(7, 11), **move(zoom=float("nan")))
     with pytest.raises(ValueError, match=r"^border is 'mirror'; allowed are wrap, reflect, replicate$"):
-        warp2d(picture(), **move(), border="mirror")  # type: ignore[arg-type]
+        warp2d(noise(7, 11), **move(), border="mirror")  # type: ignore[arg-type]

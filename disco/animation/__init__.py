@@ -1,1 +1,1 @@
-"""Pure maps from the picture of the last frame to the next one's start: no disk, no settings file, no globals."""
+"""Pure maps from the last frame to the next one's start: no disk, no settings file, no globals."""
