@@ -1,4 +1,4 @@
-"""How one setting is read: kinds of values, their ranges, and the sentence that says what is allowed.
+"""How one setting is read: kinds of values and their ranges.
 
 Each field of settings.py carries its facts in `json_schema_extra`:
 kind, ge, le, choices, unit, schedulable, pixels (changed by it?), section, no_effect (why, if it has none).
@@ -14,9 +14,13 @@ from typing import Any
 
 from pydantic import Field
 
+from disco.keyframes import KeyFrames
 from disco.prompts import parse_image_prompts, parse_prompts
 from disco.schedules import Schedule, short
+from disco.setting_words import allowed, outside
 from disco.values import BadValue, Fault, faults_of, show
+
+__all__ = ["ClipChoice", "allowed", "read_value", "setting"]
 
 NOTHING = ("", "none", "null")
 
@@ -34,6 +38,8 @@ def setting(default: Any, kind: str, description: str, **facts: Any) -> Any:
     name, _, number = kind.partition(":")
     if name == "schedule":
         default = Schedule.parse(default, _TYPES[number])
+    if name == "keyframes":
+        default = KeyFrames.parse(default)
     extra = {"kind": kind, "pixels": True, "schedulable": name == "schedule", **facts}
     return Field(default, description=description, json_schema_extra=extra)
 
@@ -46,37 +52,10 @@ def read_value(value: Any, facts: Mapping[str, Any]) -> Any:
     return _READERS[name](value, facts)
 
 
-def allowed(facts: Mapping[str, Any]) -> str:
-    """The values that a setting accepts, in words: "a whole number from 2 to 1000"."""
-    name, _, number = facts["kind"].partition(":")
-    unit = f" ({facts['unit']})" if facts.get("unit") else ""
-    if name == "schedule" and number == "bool":
-        return "true, false or a schedule of them"
-    if name in ("schedule", "int", "float"):
-        noun = "whole number" if "int" in (name, number) else "number"
-        plan = " or a schedule of them" if name == "schedule" else ""
-        return f"a {noun}{_limits(facts)}{plan}{unit}"
-    if name == "choice":
-        return "one of " + ", ".join(facts["choices"])
-    return f"{_WORDS[name]}{_limits(facts)}{unit}"
-
-
 # ---- numbers ----
 
 _TYPES: dict[str, type] = {"float": float, "int": int, "bool": bool}
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
-
-
-def _limits(facts: Mapping[str, Any]) -> str:
-    ge, le = facts.get("ge"), facts.get("le")
-    if ge is not None and le is not None:
-        return f" from {ge} to {le}"
-    return f" from {ge} up" if ge is not None else f" up to {le}" if le is not None else ""
-
-
-def _outside(number: float, facts: Mapping[str, Any]) -> bool:
-    ge, le = facts.get("ge"), facts.get("le")
-    return (ge is not None and number < ge) or (le is not None and number > le)
 
 
 def _refuse(value: Any, facts: Mapping[str, Any]) -> ValueError:
@@ -88,7 +67,7 @@ def _schedule(value: Any, number: str, facts: Mapping[str, Any]) -> Schedule:
     versions = [schedule] if schedule.frames is None else [part for _, part in schedule.frames.keys]
     for version in versions:
         for index, entry in enumerate(version.values):
-            if _outside(entry, facts):
+            if outside(entry, facts):
                 place = "" if version.constant else f" (at index {index})"
                 raise ValueError(f"{show(short(entry))}{place} is not allowed: write {allowed(facts)}")
     return schedule
@@ -102,15 +81,21 @@ def _whole(value: Any) -> int | None:
 
 def _int(value: Any, facts: Mapping[str, Any]) -> int:
     number = _whole(value)
-    if number is None or _outside(number, facts):
+    if number is None or outside(number, facts):
         raise _refuse(value, facts)
     return number
+
+
+def _digits(value: Any, facts: Mapping[str, Any]) -> int:
+    """A whole number that the original writes as a text: "3"."""
+    is_number = isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value)
+    return _int(int(value), facts) if is_number else _int(value, facts)
 
 
 def _float(value: Any, facts: Mapping[str, Any]) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
         raise _refuse(value, facts)
-    if not math.isfinite(value) or _outside(value, facts):
+    if not math.isfinite(value) or outside(value, facts):
         raise _refuse(value, facts)
     return float(value)
 
@@ -126,7 +111,7 @@ def _bool(value: Any, facts: Mapping[str, Any]) -> bool:
 
 
 def _choice(value: Any, facts: Mapping[str, Any]) -> str:
-    word = "None" if value is None and "None" in facts["choices"] else value
+    word = "none" if value is None else value
     for choice in facts["choices"]:
         if isinstance(word, str) and word.lower() == choice.lower():
             return str(choice)
@@ -194,7 +179,7 @@ def _size(value: Any, facts: Mapping[str, Any]) -> tuple[int, int]:
         match = re.fullmatch(r"\s*(\d{1,6})\s*[x×,*]\s*(\d{1,6})\s*", value)
         value = [int(match[1]), int(match[2])] if match else value
     sides = [_whole(side) for side in value] if isinstance(value, (list, tuple)) else []
-    if len(sides) != 2 or any(side is None or _outside(side, facts) for side in sides):
+    if len(sides) != 2 or any(side is None or outside(side, facts) for side in sides):
         raise _refuse(value, facts)
     return int(sides[0] or 0), int(sides[1] or 0)
 
@@ -216,6 +201,19 @@ def _shares(value: Any, facts: Mapping[str, Any]) -> tuple[float, ...]:
     if not isinstance(value, (list, tuple)):
         value = [value]
     return tuple(_at(index, _float, entry, facts) for index, entry in enumerate(value))
+
+
+# ---- of animations ----
+
+
+def _steps(value: Any, facts: Mapping[str, Any]) -> str | int:
+    """A share of the steps, "60%", or their number."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*%\s*", value) if isinstance(value, str) else None
+    if match is None:
+        return _int(value, facts)
+    if int(match[1]) > 100:
+        raise _refuse(value, facts)
+    return f"{int(match[1])}%"
 
 
 # ---- networks and prompts ----
@@ -261,6 +259,7 @@ def _clip(entry: Any, facts: Mapping[str, Any]) -> ClipChoice:
 
 _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "int": _int,
+    "digits": _digits,
     "float": _float,
     "bool": _bool,
     "choice": _choice,
@@ -272,28 +271,13 @@ _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "seed": _word_or_int("random_seed"),
     "auto_int": _word_or_int("auto"),
     "latest_int": _word_or_int("latest"),
+    "final_int": _word_or_int("final_frame"),
+    "keyframes": lambda value, _facts: KeyFrames.parse(value),
+    "steps": _steps,
     "size": _size,
     "saves": _saves,
     "shares": _shares,
     "clips": _clips,
     "prompts": lambda value, _facts: parse_prompts(value),
     "image_prompts": lambda value, _facts: parse_image_prompts(value),
-}
-
-_WORDS = {
-    "bool": "true or false",
-    "text": "some text",
-    "path": "a path or none",
-    "device": "auto, cpu, cuda, cuda:0 or mps",
-    "mapping": "a map of names to values",
-    "file_name": "a name for files",
-    "seed": "random_seed or a whole number",
-    "auto_int": "auto or a whole number",
-    "latest_int": "latest or a whole number",
-    "size": "two sides such as [1280, 768], each a whole number",
-    "saves": "a whole number or a list of steps, each",
-    "shares": "a list of numbers, each",
-    "clips": "a list of names or {name, weight}",
-    "prompts": "a text, a list of them, or {0: [...], 100: [...]}",
-    "image_prompts": "a path or address, a list of them, or {0: [...], 100: [...]}",
 }

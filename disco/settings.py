@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
-
+from disco.keyframes import KeyFrames
 from disco.prompts import ImagePrompt, Prompt, dump_prompts, parse_prompts
 from disco.schedules import Schedule
-from disco.setting_fields import ClipChoice, read_value, setting
+from disco.setting_fields import ClipChoice, setting
+from disco.settings_animation import (
+    AnimationSettings,
+    MaskSettings,
+    Motion3dSettings,
+    VideoInitSettings,
+    VideoOutSettings,
+)
+from disco.settings_section import Section, section_facts
 
 DEFAULT_PROMPTS = (
     "a lonely lighthouse in a storm, oil painting, trending on artstation",
@@ -22,30 +29,9 @@ DEFAULT_PROMPTS = (
 DEFAULT_CLIPS = ("ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai", "RN50-quickgelu/openai")
 
 
-class Section(BaseModel):
-    """One concern's settings. Every value goes through setting_fields.read_value, whatever wrote it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-    title: ClassVar[str] = ""
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        for field in cls.model_fields.values():
-            if isinstance(field.json_schema_extra, dict):
-                field.json_schema_extra.setdefault("section", cls.title)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _read(cls, value: Any, info: ValidationInfo) -> Any:
-        return read_value(value, facts_of(info.field_name or "", cls))
-
-
-def facts_of(key: str, section: type[Section] | None = None) -> dict[str, Any]:
+def facts_of(key: str) -> dict[str, Any]:
     """What setting_fields.setting() noted about a setting. Raises KeyError for an unknown one."""
-    extra = (section or Settings).model_fields[key].json_schema_extra
-    assert isinstance(extra, dict)
-    return extra
+    return section_facts(key, Settings)
 
 
 class PromptSettings(Section):
@@ -230,9 +216,14 @@ SECTIONS: tuple[type[Section], ...] = (
     CutoutSettings,
     SamplingSettings,
     InitSettings,
+    MaskSettings,
     ModelSettings,
     OutputSettings,
     ResumeSettings,
+    AnimationSettings,
+    Motion3dSettings,
+    VideoInitSettings,
+    VideoOutSettings,
 )
 
 
@@ -242,13 +233,28 @@ class Settings(
     CutoutSettings,
     SamplingSettings,
     InitSettings,
+    MaskSettings,
     ModelSettings,
     OutputSettings,
     ResumeSettings,
+    AnimationSettings,
+    Motion3dSettings,
+    VideoInitSettings,
+    VideoOutSettings,
 ):
     """All of them: what one run needs to know. Frozen."""
 
     title: ClassVar[str] = "Settings"
+
+
+def is_animation(settings: Settings) -> bool:
+    """Are the pictures frames that follow one another?"""
+    return settings.animation_mode != "None"
+
+
+def picture_count(settings: Settings) -> int:
+    """How many pictures a run has: n_batches stills, or max_frames frames."""
+    return settings.max_frames if is_animation(settings) else settings.n_batches
 
 
 def changes_pixels(key: str) -> bool:
@@ -265,7 +271,7 @@ def plain_values(settings: Section) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Schedule):
+    if isinstance(value, (Schedule, KeyFrames)):
         return value.to_yaml()
     if isinstance(value, tuple) and value and isinstance(value[0], ClipChoice):
         one = Schedule.parse(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from disco.frame_settings import step_count
 from disco.prompts import ImagePrompt, Prompt, prompts_at
 from disco.registry import Entry
 from disco.schedules import LENGTH, Schedule
@@ -12,6 +13,7 @@ from disco.setting_fields import ClipChoice
 from disco.settings import Settings
 from disco.settings_layers import Layer
 from disco.settings_networks import CUSTOM, size_multiple
+from disco.values import show
 from disco.yaml_file import KeyPath
 
 SMALLEST_SUM = 1e-3  # prompt weights are divided by the absolute value of their sum
@@ -68,10 +70,16 @@ def problems(case: Case) -> Iterator[Finding]:
         yield from function(case)
 
 
+def of_one_picture(case: Case) -> Iterator[Finding]:
+    """The part of it that may be another for each frame of an animation."""
+    for function in (_no_cuts, _weights):
+        yield from function(case)
+
+
 @needs("steps", "skip_steps")
 def _skip_steps(case: Case) -> Iterator[Finding]:
     steps, skip = case.settings.steps, case.settings.skip_steps
-    if skip >= steps:
+    if skip >= steps and case.settings.animation_mode != "Video Input":  # which has keys of its own
         text = f"{skip} of {steps} steps leaves none: write at most {steps - 1}"
         yield Finding("skip_steps", text, beside=("steps",))
 
@@ -107,6 +115,23 @@ def _symmetry(case: Case) -> Iterator[Finding]:
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
         if getattr(settings, key):
             yield Finding(key, "plms knows no symmetry: write diffusion_sampling_mode: ddim")
+
+
+@needs("mask_path", "init_image", "animation_mode")
+def _mask_needs_a_picture(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    if settings.mask_path is not None and settings.init_image is None:
+        if settings.animation_mode != "Video Input":
+            yield Finding("mask_path", "needs an init_image: the picture of which the mask keeps a part")
+
+
+@needs("mask_path", "steps_to_repaint", "steps", "skip_steps")
+def _mask_acts(case: Case) -> Iterator[Finding]:
+    settings = case.settings
+    left = settings.steps - settings.skip_steps
+    if settings.mask_path is not None and step_count(settings.steps_to_repaint, settings.steps) >= left > 0:
+        text = f"{show(settings.steps_to_repaint)} leaves no step to the mask: write at most {left - 1}"
+        yield Finding("steps_to_repaint", text, beside=("skip_steps", "steps", "mask_path"))
 
 
 @needs("compat", "batch_size")
@@ -205,6 +230,8 @@ _CHECKS: tuple[Check, ...] = (
     _saves,
     _sides,
     _symmetry,
+    _mask_needs_a_picture,
+    _mask_acts,
     _compat_batch,
     _custom,
     _no_cuts,

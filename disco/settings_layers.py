@@ -157,11 +157,11 @@ def _base(path: Path, where: Where, report: Report, above: tuple[Path, ...]) -> 
     return _extended(layer_of(place_of(documents[0])), report, (*above, path.resolve()))
 
 
-def find_file(name: str, folders: Sequence[Path]) -> Path | None:
+def find_file(name: str, folders: Sequence[Path], *, or_folder: bool = False) -> Path | None:
     """A file as the user names it: relative to the current directory, then to the folders."""
     for path in (Path(name), *(folder / name for folder in folders)):
         try:
-            if path.is_file():
+            if path.is_file() or (or_folder and path.is_dir()):
                 return path
         except (OSError, ValueError):
             return None

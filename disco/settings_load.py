@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError
+from disco.frame_settings import at_frame
 from disco.prompts import prompt_path
 from disco.registry import Entry
 from disco.setting_fields import read_value
 from disco.settings import KEYS, SECTIONS, Settings, facts_of, plain_values
+from disco.settings_animation_checks import animation_notices, animation_problems
 from disco.settings_checks import Case, Finding, problems
 from disco.settings_layers import (
     Given,
@@ -181,9 +184,10 @@ def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, 
         unreadable.add("diffusion_model")
     settings = _resolve(settings, layer, entry, report, (here, unreadable))
     case = Case(settings, layer, frozenset(written), entry, frozenset(unreadable))
-    for finding in problems(case):
+    first = replace(case, settings=at_frame(settings, 0))
+    for finding in chain(problems(first), animation_problems(case)):
         report.problem(_where(finding, layer, here), finding.key, finding.text, finding.path)
-    for finding in notices(case):
+    for finding in chain(notices(case), animation_notices(case)):
         report.notice(_where(finding, layer, here), finding.key, finding.text, finding.path)
     origins = {key: layer[key].where.origin if key in layer else "default" for key in KEYS}
     base_dirs = tuple(dict.fromkeys([Path.cwd(), *(folder.resolve() for folder in here.folders)]))
@@ -252,9 +256,10 @@ def _check_diffusion_steps(layer: Layer, report: Report) -> None:
 def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
     """Paths become what opens them from the current directory; a file that is missing is reported."""
     found: dict[str, Any] = {}
-    for key in ("init_image", "custom_path"):
+    used = {"init_image": True, "custom_path": True, **files_in_use(settings)}
+    for key, is_used in used.items():
         path, given = getattr(settings, key), layer.get(key)
-        if path is not None and given is not None:
+        if path is not None and given is not None and is_used:
             found[key] = _file(path, key, given, (), report)
     given = layer.get("image_prompts")
     if given is not None:
@@ -270,10 +275,19 @@ def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
     return settings.model_copy(update=found)
 
 
+FOLDERS = ("video_init_path", "video_mask_path")  # may be folders of pictures
+
+
+def files_in_use(settings: Settings) -> dict[str, bool]:
+    """Those of an animation are looked for only where they act: saved settings of stills name them too."""
+    is_video = settings.animation_mode == "Video Input"
+    return {"mask_path": True, "video_init_path": is_video, "video_mask_path": is_video}
+
+
 def _file(name: str, key: str, given: Given, path: tuple[Any, ...], report: Report) -> str:
     if name.startswith(("http://", "https://")):
         return name
-    file = find_file(name, given.where.folders)
+    file = find_file(name, given.where.folders, or_folder=key in FOLDERS)
     if file is None:
         report.problem(given.where, key, f"no such file: {missing_file(name, given.where.folders)}", path)
         return name

@@ -1,4 +1,4 @@
-"""Names that users bring from other versions and tools, read as ours; names that stills have no use for."""
+"""Names that users bring from other versions and tools, read as ours; names that mean nothing here."""
 
 from __future__ import annotations
 
@@ -15,29 +15,16 @@ from disco.values import show
 SIZE_512, SIZE_256 = "width_height_for_512x512_models", "width_height_for_256x256_models"
 # These wait until the network and the steps are known: settings_networks.py reads them.
 DEFERRED = (SIZE_512, SIZE_256, "diffusion_steps", "sweep")
-OTHER_NAMES = ("seed", "transformation_steps", "sampling_mode", "timestep_respacing", "cutn", "useCPU")
-STILL_GROUPS: dict[str, tuple[str, ...]] = {
-    "animation settings": (
-        *("key_frames", "max_frames", "interp_spline", "angle", "zoom", "translation_x", "translation_y"),
-        *("translation_z", "rotation_3d_x", "rotation_3d_y", "rotation_3d_z", "frames_scale"),
-        *("frames_skip_steps", "padding_mode"),
-    ),
-    "3D settings": (
-        *("midas_depth_model", "midas_weight", "near_plane", "far_plane", "fov", "turbo_mode", "turbo_steps"),
-        *("turbo_preroll", "vr_mode", "vr_eye_angle", "vr_ipd"),
-    ),
-    "video input settings": (
-        *("video_init_path", "extract_nth_frame", "persistent_frame_output_in_batch_folder"),
-        *("video_init_seed_continuity", "video_init_flow_warp", "video_init_flow_blend"),
-        *("video_init_check_consistency", "video_init_blend_mode", "video_init_steps"),
-        *("video_init_clip_guidance_scale", "video_init_tv_scale", "video_init_range_scale"),
-        *("video_init_sat_scale", "video_init_cutn_batches", "video_init_skip_steps"),
-        *("video_init_frames_scale", "video_init_frames_skip_steps", "force_download"),
-        "force_flow_generation",
-    ),
-    "video file settings": (
-        *("skip_video_for_run_all", "blend", "folder", "run", "init_frame", "last_frame", "fps"),
-    ),
+OTHER_NAMES = ("seed", "transformation_steps", "timestep_respacing", "cutn", "useCPU")
+# Keys of the original's notebook that have nothing to do here, and why.
+IDLE = {
+    "persistent_frame_output_in_batch_folder": "the frames of a video are kept in a cache, by its content",
+    "force_download": "every download is checked, always",
+    "force_flow_generation": "nothing that is out of date is ever used",
+    "folder": "run.py video FOLDER says it",
+    "run": "run.py video FOLDER says it",
+    "turbo_frame_blend": "turbo blends its frames, always",
+    "skip_video_for_run_all": "make_video says it",
 }
 # Disco's cut presets for some networks, by the keys that they stand for.
 PRESETS = {
@@ -45,36 +32,28 @@ PRESETS = {
     for family in ("pad_or_pulp", "watercolor")
     for key in ("cut_overview", "cut_innercut", "cut_ic_pow", "cut_icgray_p")
 }
-_GROUP_OF = {key: group for group, keys in STILL_GROUPS.items() for key in keys}
-ANIMATION_MODES = ("2D", "3D", "Video Input")
 
 
 def translate(layer: Layer, report: Report) -> Layer:
     """A layer with our names for the others. CLIP flags and DEFERRED keys stay; unknown keys are reported."""
     ours: Layer = {key: given for key, given in layer.items() if key in KEYS or _waits(key)}
-    unused: dict[str, list[str]] = {}
     for key, given in layer.items():
-        if key in OTHER_NAMES:
+        if key in _READERS:
             _READERS[key](given, ours, report)
-        elif key == "animation_mode":
-            _animation_mode(given, report)
+        elif key in IDLE:
+            report.notice(given.where, key, f"has no effect: {IDLE[key]}")
         elif key in PRESETS:
             text = f"has no effect: presets are defaults of their networks; write {PRESETS[key]} to change it"
             report.notice(given.where, key, text)
-        elif key in _GROUP_OF:
-            unused.setdefault(_GROUP_OF[key], []).append(key)
         elif key not in ours:
             report.problem(given.where, key, f"no such setting{_hint(key)}")
-    for group, keys in unused.items():
-        where = layer[keys[0]].where
-        report.notice(where, ", ".join(keys), f"{group} have no effect on a still")
     return ours
 
 
 def known_names() -> list[str]:
     """Every key that a settings file may hold."""
     flags = registry().clip_flags
-    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, "animation_mode", *flags, *PRESETS, *_GROUP_OF]
+    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, *flags, *PRESETS, *IDLE]
 
 
 def _hint(key: str) -> str:
@@ -109,12 +88,13 @@ def _other(key: str, name: str) -> Callable[[Given, Layer, Report], None]:
 
 
 def _sampling_mode(given: Given, ours: Layer, report: Report) -> None:
+    """A name of two settings: ddim and plms are samplers, bicubic and the like look up pixels in 3D."""
     if given.value in ("ddim", "plms"):
+        del ours["sampling_mode"]
         report.notice(given.where, "sampling_mode", "read as diffusion_sampling_mode")
         _put(ours, ("sampling_mode", "diffusion_sampling_mode"), given, given.value, report)
-    elif given.value in ("bicubic", "bilinear", "nearest"):
-        report.notice(given.where, "sampling_mode", "3D settings have no effect on a still")
-    else:
+    elif given.value not in ("bicubic", "bilinear", "nearest"):
+        del ours["sampling_mode"]
         text = "is not allowed: write ddim or plms (the sampler), or bicubic, bilinear or nearest (3D)"
         report.problem(given.where, "sampling_mode", f"{show(given.value)} {text}")
 
@@ -160,17 +140,6 @@ def read_flag(given: Given, key: str, report: Report) -> bool | None:
     except ValueError as error:
         report.faults(given.where, key, error)
         return None
-
-
-def _animation_mode(given: Given, report: Report) -> None:
-    if given.value is None or str(given.value).strip().lower() == "none":
-        return
-    if given.value in ANIMATION_MODES:
-        text = "animations come with a later version; write None for stills"
-    else:
-        later = ", ".join(ANIMATION_MODES)
-        text = f"{show(given.value)} is not allowed: write None ({later} come with a later version)"
-    report.problem(given.where, "animation_mode", text)
 
 
 _READERS: dict[str, Callable[[Given, Layer, Report], None]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from disco.prompts import prompt_path, unused_frames, weight_warning
 from disco.schedules import Schedule
 from disco.setting_fields import read_value
-from disco.settings import KEYS, Settings, facts_of
+from disco.settings import KEYS, Settings, facts_of, is_animation
 from disco.settings_checks import Case, Check, Finding, needs
 from disco.settings_layers import Given
 from disco.settings_networks import CUSTOM
@@ -32,19 +32,28 @@ def _plms(settings: Settings) -> bool:
 
 
 def _no_init(settings: Settings) -> bool:
+    if settings.animation_mode == "Video Input":
+        return False
     return settings.init_image is None and not (settings.perlin_init and _dd57(settings))
+
+
+def _no_mask(settings: Settings) -> bool:
+    return settings.mask_path is None and settings.video_mask_path is None
 
 
 _AS_BEFORE = "with plms, as in the original"
 # Keys that a user may write for nothing; why; when.
 _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("range_scale", "with compat: dd57, as in the original", _dd57),
+    ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
     ("eta", "with plms", _plms),
     ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
     ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),
     ("clamp_max", "with clamp_grad: false", lambda s: not s.clamp_grad),
     ("init_scale", "without an init_image", _no_init),
     ("init_image", "as the start: perlin_init wins", lambda s: s.init_image and s.perlin_init),
+    ("mask_blur", "without a mask_path", _no_mask),
+    ("steps_to_repaint", "without a mask_path", _no_mask),
     ("transformation_percent", "without a symmetry", lambda s: not _symmetric(s)),
     ("custom_path", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
     ("custom_config", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
@@ -94,6 +103,8 @@ def _custom_config(case: Case) -> Iterator[Finding]:
 
 
 def _frames(case: Case) -> Iterator[Finding]:
+    if is_animation(case.settings):
+        return
     for key in KEYS:
         value = getattr(case.settings, key)
         if isinstance(value, Schedule) and value.frames is not None:
@@ -106,7 +117,7 @@ def _prompts(case: Case) -> Iterator[Finding]:
     for key in ("text_prompts", "image_prompts"):
         prompts = getattr(case.settings, key)
         unused = unused_frames(prompts)
-        if unused:
+        if unused and not is_animation(case.settings):
             used = next(frame for frame in prompts if frame not in unused)
             listed = ", ".join(map(str, unused))
             yield Finding(key, f"a still uses the prompts of {used}; those of {listed} are for animations")

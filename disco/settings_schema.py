@@ -36,7 +36,8 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": properties | _other_names() | _FILE_KEYS,
-        "$defs": {f"schedule_of_{kind}": _schedule(kind) for kind in _NUMBERS} | {"prompt": _PROMPT},
+        "$defs": {f"schedule_of_{kind}": _schedule(kind) for kind in _NUMBERS}
+        | {"prompt": _PROMPT, "keyframes": _KEYFRAMES},
     }
 
 
@@ -58,6 +59,10 @@ def _schema(facts: dict[str, Any]) -> dict[str, Any]:
         "device": {"type": "string", "pattern": "^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$"},
         "mapping": {"type": ["object", "null"]},
         "file_name": {"type": ["string", "integer"]},
+        "final_int": {"anyOf": [whole, {"const": "final_frame"}]},
+        "digits": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]+$"}]},
+        "steps": {"anyOf": [whole, {"type": "string", "pattern": "^[0-9]{1,3} *%$"}]},
+        "keyframes": {"$ref": "#/$defs/keyframes"},
         "seed": {"anyOf": [whole, {"const": "random_seed"}]},
         "auto_int": {"anyOf": [whole, {"const": "auto"}]},
         "latest_int": {"anyOf": [whole, {"const": "latest"}]},
@@ -101,6 +106,14 @@ def _schedule(kind: str) -> dict[str, Any]:
     }
 
 
+_FRAME_VALUE = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+_KEYFRAMES: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "description": '"0: (1), 10: (1.05)", or a formula of the frame t'},
+        {"type": "object", "patternProperties": {"^[0-9]+$": _FRAME_VALUE}, "additionalProperties": False},
+    ]
+}
 _WEIGHT = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule_of_float"}]}
 _NAMES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _PROMPT: dict[str, Any] = {

@@ -44,12 +44,17 @@ def test_disco_says_what_its_files_do_not_hold() -> None:
     assert any(line.startswith("display_rate, intermediate_saves, animation_mode") for line in changed)
 
 
-def test_disco_animation_keys_are_grouped() -> None:
-    dropped = import_settings(DISCO).dropped
-    still = next(line for line in dropped if line.endswith("of animations, at their defaults"))
-    assert "angle" in still and "turbo_steps" in still
-    moved = "rotation_3d_z: of animations; the file does not say whether it was one, it is read as a still"
-    assert moved in dropped
+def test_disco_animation_keys_go_over_where_somebody_touched_them(tmp_path: Path) -> None:
+    imported = import_settings(DISCO)
+    still = next(line for line in imported.dropped if line.endswith("of animations, at their defaults"))
+    assert "angle" in still and "turbo_steps" in still and "video_init_path" in still
+    assert isinstance(imported.run["rotation_3d_z"], str)
+    told = "animation_mode: not in Disco's files: write 2D, 3D or Video Input, and these act: rotation_3d_z"
+    assert told in imported.changed
+    odd = edited(tmp_path, DISCO, midas_depth_model="midas_v21", turbo_steps="4", angle="0:(0), -3:(2)")
+    assert odd.run["turbo_steps"] == "4"
+    assert any(line.startswith('midas_depth_model: "midas_v21" is not allowed') for line in odd.dropped)
+    assert any(line.startswith("angle: ") and "no frame number" in line for line in odd.dropped)
 
 
 def test_disco_before_version_4() -> None:

@@ -23,7 +23,8 @@ def test_progrock() -> None:
     assert run["cutn_batches"] == "[4]*250+[5]*250+[6]*250+[7]*250"
     assert run["intermediate_saves"] == [50, 90]
     assert run["clip_guidance_scale"] == 10371 and run["clamp_max"] == 0.02
-    assert "animation_mode: 2D; it is read as a still" in imported.dropped
+    assert run["animation_mode"] == "2D"
+    assert "angle: of animations, at their defaults" in imported.dropped
     assert any("text_prompts of the pictures from 2 on" in line for line in imported.dropped)
 
 
@@ -54,6 +55,20 @@ def test_progrock_automatic_scale() -> None:
     assert [automatic_scale(pixels) for pixels in (1000, 250_000, 832 * 512, 2_000_000, 10**7)] == [
         *(2500, 2500, 7277, 50_000, 50_000)
     ]
+
+
+def test_progrock_video_that_is_not_here(tmp_path: Path) -> None:
+    changes = {"animation_mode": "Video Input", "video_init_path": "sea.mp4", "extract_nth_frame": 3}
+    imported = edited(tmp_path, PROGROCK, **changes)
+    assert imported.run["animation_mode"] == "None"
+    assert (imported.run["video_init_path"], imported.run["extract_nth_frame"]) == ("sea.mp4", 3)
+    assert (
+        "animation_mode: Video Input -> None (its video is not here; name it in video_init_path and write "
+        "Video Input)"
+    ) in imported.changed
+    (tmp_path / "sea.mp4").write_bytes(b"")
+    here = edited(tmp_path, PROGROCK, **changes)
+    assert here.run["animation_mode"] == "Video Input"
 
 
 def test_choices() -> None:

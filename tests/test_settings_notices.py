@@ -17,7 +17,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_animation_settings_are_known_and_idle() -> None:
-    run = load("animation_mode: None\nmax_frames: 100\nangle: '0: (1)'\nturbo_mode: true\nfps: 12\n")
+    run = load("animation_mode: None\nmax_frames: 100\nangle: '0: (1)'\nturbo_mode: true\nfps: 24\n")
     assert [notice for notice in run.notices if "still" in notice] == [
         "a.yaml:2: max_frames, angle: animation settings have no effect on a still",
         "a.yaml:4: turbo_mode: 3D settings have no effect on a still",
@@ -71,6 +71,29 @@ def test_animation_settings_are_known_and_idle() -> None:
             "watercolor_cut_ic_pow: '[12]*1000'",
             "watercolor_cut_ic_pow",
             "has no effect: presets are defaults of their networks; write cut_ic_pow to change it",
+        ),
+        (
+            "animation_mode: 2D\ntranslation_z: 4",
+            "translation_z",
+            "has no effect without animation_mode: 3D",
+        ),
+        ("animation_mode: 3D\nzoom: 2", "zoom", "has no effect without animation_mode: 2D"),
+        ("animation_mode: 3D\nvr_ipd: 2", "vr_ipd", "has no effect without vr_mode: true"),
+        (
+            "animation_mode: 2D\nn_batches: 3",
+            "n_batches",
+            "has no effect in an animation: max_frames says how many frames",
+        ),
+        (
+            "animation_mode: Video Input\nvideo_init_path: .\nsteps: 30",
+            "steps",
+            "has no effect with Video Input, where video_init_steps says it",
+        ),
+        (
+            "animation_mode: Video Input\nvideo_init_path: .\n"
+            "video_init_flow_warp: false\nflow_model: raft_small",
+            "flow_model",
+            "has no effect without video_init_flow_warp: true",
         ),
         ("steps: 40", "text_prompts", "none given: the default prompts are painted"),
     ],

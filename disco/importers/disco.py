@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from disco.importers.animation import put_animation
 from disco.importers.clips import put_clips
 from disco.importers.draft import Draft, Imported
 from disco.importers.old_values import (
@@ -49,34 +50,6 @@ AS_THEY_ARE = (
     "use_horizontal_symmetry",
     "transformation_percent",
 )
-# What a still looks like in the file: the values of an animation that nobody touched.
-ANIMATION: dict[str, tuple[Any, ...]] = {
-    "max_frames": (10000,),
-    "interp_spline": ("Linear",),
-    "frames_scale": (1500,),
-    "frames_skip_steps": ("60%",),
-    "key_frames": (True,),
-    "angle": ("0:(0)", None),
-    "zoom": ("0: (1), 10: (1.05)", None),
-    "translation_x": ("0: (0)", None),
-    "translation_y": ("0: (0)", None),
-    "translation_z": ("0: (10.0)", None),
-    "rotation_3d_x": ("0: (0)", None),
-    "rotation_3d_y": ("0: (0)", None),
-    "rotation_3d_z": ("0: (0)", None),
-    "midas_depth_model": ("dpt_large",),
-    "midas_weight": (0.3,),
-    "near_plane": (200,),
-    "far_plane": (10000,),
-    "fov": (40,),
-    "padding_mode": ("border",),
-    "sampling_mode": ("bicubic",),
-    "turbo_mode": (False,),
-    "turbo_steps": ("3", 3),
-    "turbo_preroll": (10,),
-    "turbo_frame_blend": (True,),
-}
-VIDEO = ("video_init_", "extract_nth_frame")
 NOT_STORED = "display_rate, intermediate_saves, animation_mode and the like"
 
 
@@ -157,10 +130,9 @@ def _drop_rest(draft: Draft) -> None:
     on = [key for key in slip if draft.old[key]]
     draft.drop([key for key in slip if key not in on], "SLIP networks, switched off")
     draft.drop(on, "SLIP networks are not to be had here: the picture will differ")
-    moved = [key for key, usual in ANIMATION.items() if key in draft.old and draft.old[key] not in usual]
-    still = [key for key in ANIMATION if key in draft.old and key not in moved]
-    draft.drop(still, "of animations, at their defaults")
-    draft.drop(moved, "of animations; the file does not say whether it was one, it is read as a still")
-    draft.drop(
-        [key for key in draft.old if key.startswith(VIDEO)], "of Video Input; the file is read as a still"
-    )
+    moved = put_animation(draft)
+    if moved:
+        keys = ", ".join(moved)
+        draft.changed.append(
+            f"animation_mode: not in Disco's files: write 2D, 3D or Video Input, and these act: {keys}"
+        )

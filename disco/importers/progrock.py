@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from disco.importers.animation import KEYS as ANIMATION
+from disco.importers.animation import put_animation, put_mode
 from disco.importers.clips import put_clips
 from disco.importers.draft import Draft, Imported
 from disco.importers.old_values import (
@@ -99,10 +101,6 @@ SYMMETRY = (
     "sloss_scale",
     "symm_switch",
 )
-ANIMATION = (
-    *("max_frames", "interp_spline", "frames_scale", "frames_skip_steps", "animation_mode", "key_frames"),
-    *("angle", "zoom", "translation_x", "translation_y", "video_init_path", "extract_nth_frame"),
-)
 MARKS = frozenset(
     (
         *("cutn_batches_final", "cut_ic_pow_final", "skip_steps_ratio", "stop_early", "smooth_schedules"),
@@ -113,7 +111,8 @@ MARKS = frozenset(
 KEYS = (
     MARKS
     | DEFAULTS.keys()
-    | set(FLAGS + ANIMATION)
+    | set(FLAGS)
+    | {"animation_mode", *ANIMATION}
     | {"batch_name", "text_prompts", "image_prompts", "init_image", "intermediate_saves"}
     | {"randomize_class", "diffusion_steps"}
 )
@@ -146,7 +145,7 @@ def import_progrock(old: Mapping[str, Any], path: Path) -> Imported:
     draft.keep("diffusion_sampling_mode", draft.take("sampling_mode"), was="sampling_mode")
     draft.keep("perlin_mode", str(draft.take("perlin_mode")).replace("grey", "gray"))
     _put_saves(draft)
-    _drop_rest(draft)
+    _drop_rest(draft, path.parent)
     _note_silent(draft, silent)
     return draft.finish()
 
@@ -270,13 +269,11 @@ def _put_saves(draft: Draft) -> None:
         draft.dropped.append(f"intermediate_saves: none of {saves} is among the steps")
 
 
-def _drop_rest(draft: Draft) -> None:
-    mode = draft.take("animation_mode", "None")
-    if mode != "None":
-        draft.dropped.append(f"animation_mode: {mode}; it is read as a still")
+def _drop_rest(draft: Draft, folder: Path) -> None:
     draft.drop_group(("randomize_class",), "never had an effect")
     draft.drop_group(("diffusion_steps",), "follows from steps")
-    draft.drop_group(ANIMATION, "of animations")
+    put_animation(draft)
+    put_mode(draft, folder)
     contrast = [key for key in draft.old if CONTRAST.match(key)]
     draft.drop(contrast, "no correction of brightness and contrast here; see sat_scale and range_scale")
     draft.drop_group(ENLARGING, "enlarging and sharpening are not part of this program")
@@ -286,5 +283,5 @@ def _drop_rest(draft: Draft) -> None:
     draft.drop_group(SYMMETRY, f"no symmetry loss here{hint}")
     draft.drop_group(("smooth_schedules",), "schedules are followed as they stand")
     draft.drop_group(("stop_early",), "every picture is finished here")
-    draft.drop_group(("render_mask",), "no masks here")
+    draft.drop_group(("render_mask",), "see mask_path for what a mask does here")
     draft.drop_group(("use_jpg", "add_metadata"), "pictures are PNG files and carry their settings")

@@ -1,0 +1,188 @@
+"""The settings of animations, under Disco Diffusion's own names, and those of masks and of the video file."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from disco.keyframes import KeyFrames
+from disco.schedules import Schedule
+from disco.setting_fields import setting
+from disco.settings_section import Section
+
+Mode = Literal["None", "2D", "3D", "Video Input"]
+MODES: tuple[Mode, ...] = ("None", "2D", "3D", "Video Input")
+DEPTHS = ("plane", "fastdepth", "dpt_large", "dpt_hybrid")
+FLOWS = ("dis", "raft_small", "raft_large")
+
+
+class AnimationSettings(Section):
+    """Frames that grow out of one another."""
+
+    title: ClassVar[str] = "Animation"
+    animation_mode: Mode = setting(
+        "None", "choice", "None for stills; 2D and 3D move the last frame, Video Input a video", choices=MODES
+    )
+    key_frames: bool = setting(
+        True, "bool", "nothing", pixels=False, no_effect="key frames always act; one number is the simplest"
+    )
+    max_frames: int = setting(
+        10000,
+        "int",
+        "number of frames; of a video at most as many as it has",
+        pixels=False,
+        ge=1,
+        le=1_000_000,
+    )
+    interp_spline: Literal["Linear", "Quadratic", "Cubic"] = setting(
+        "Linear", "choice", "the way from key frame to key frame", choices=("Linear", "Quadratic", "Cubic")
+    )
+    angle: KeyFrames = setting(0, "keyframes", "2D: turn per frame", unit="degrees")
+    zoom: KeyFrames = setting("0: (1), 10: (1.05)", "keyframes", "2D: growth per frame; above 1 zooms in")
+    translation_x: KeyFrames = setting(
+        0, "keyframes", "shift to the right per frame; in 3D the camera's, 200 are one unit", unit="pixels"
+    )
+    translation_y: KeyFrames = setting(0, "keyframes", "shift downwards per frame, likewise", unit="pixels")
+    translation_z: KeyFrames = setting(10, "keyframes", "3D: way forward per frame; 200 are one unit")
+    rotation_3d_x: KeyFrames = setting(0, "keyframes", "3D: tilt per frame", unit="degrees")
+    rotation_3d_y: KeyFrames = setting(0, "keyframes", "3D: pan per frame", unit="degrees")
+    rotation_3d_z: KeyFrames = setting(0, "keyframes", "3D: roll per frame", unit="degrees")
+    frames_scale: Schedule = setting(
+        1500, "schedule:float", "init_scale of the frames after the first: pull to the moved last frame", ge=0
+    )
+    frames_skip_steps: str | int = setting(
+        "60%", "steps", "skip_steps of the frames after the first: how much of the last one stays", ge=0
+    )
+    border_mode: Literal["auto", "wrap", "reflect", "replicate"] = setting(
+        "auto",
+        "choice",
+        "2D: what comes in from outside; auto: reflect, and wrap with compat: dd57",
+        choices=("auto", "wrap", "reflect", "replicate"),
+    )
+    prompt_crossfade: bool = setting(
+        False, "bool", "between two keys of text_prompts go over in their weights, not at once"
+    )
+    color_coherence: Literal["none", "LAB", "RGB"] = setting(
+        "none",
+        "choice",
+        "against drift: give the last frame an earlier one's colours before it is the start of the next",
+        choices=("none", "LAB", "RGB"),
+    )
+    color_coherence_to: Literal["first", "previous"] = setting(
+        "first", "choice", "whose colours: the first frame's, or those before it was moved",
+        choices=("first", "previous"),
+    )  # fmt: skip
+
+
+class Motion3dSettings(Section):
+    """The camera of 3D, turbo, and two eyes."""
+
+    title: ClassVar[str] = "3D"
+    midas_depth_model: str = setting(
+        "dpt_large",
+        "choice",
+        "what guesses the depth; plane: a flat world, without a network",
+        choices=DEPTHS,
+    )
+    midas_weight: float = setting(
+        0.3, "float", "share of midas_depth_model's depth; the rest is a second guess", ge=0, le=1
+    )
+    near_plane: float = setting(200, "float", "where the camera's view begins", ge=1, le=1_000_000)
+    far_plane: float = setting(10000, "float", "where the camera's view ends", ge=1, le=10_000_000)
+    fov: float = setting(40, "float", "the camera's angle of view", ge=1, le=179, unit="degrees")
+    padding_mode: Literal["border", "zeros", "reflection"] = setting(
+        "border", "choice", "3D: what comes in from outside", choices=("border", "zeros", "reflection")
+    )
+    sampling_mode: Literal["bicubic", "bilinear", "nearest"] = setting(
+        "bicubic", "choice", "3D: how pixels are looked up", choices=("bicubic", "bilinear", "nearest")
+    )
+    turbo_mode: bool = setting(False, "bool", "3D: render some frames only, the others are moved and blended")
+    turbo_steps: int = setting(
+        3, "digits", "turbo renders every so many frames", ge=1, le=1000, unit="frames"
+    )
+    turbo_preroll: int = setting(
+        10, "int", "turbo leaves out no frame up to this one", ge=1, le=1_000_000, unit="frames"
+    )
+    vr_mode: bool = setting(False, "bool", "3D: also what the left and the right eye see of each frame")
+    vr_eye_angle: float = setting(0.5, "float", "how far each eye turns in", ge=0, le=45, unit="degrees")
+    vr_ipd: float = setting(5, "float", "distance between the eyes; 200 are one unit", ge=0, le=1000)
+
+
+class VideoInitSettings(Section):
+    """A video that the frames follow; in this mode these stand in for the settings of stills."""
+
+    title: ClassVar[str] = "Video input"
+    video_init_path: str | None = setting(
+        None, "path", "the video: any that ffmpeg reads, or a folder of pictures in the order of their names"
+    )
+    extract_nth_frame: int = setting(2, "int", "use every so many frames of it", ge=1, le=100_000)
+    video_init_seed_continuity: bool = setting(False, "bool", "the same random numbers for every frame")
+    video_init_flow_warp: bool = setting(
+        True, "bool", "start from the last frame, moved as the video moves; false: from the video's own frame"
+    )
+    video_init_flow_blend: float = setting(
+        0.999, "float", "share of the moved last frame in the start; the rest is the video's", ge=0, le=1
+    )
+    video_init_check_consistency: bool = setting(
+        False, "bool", "take the video where its motion forth and back disagrees, as where something appears"
+    )
+    flow_model: Literal["dis", "raft_small", "raft_large"] = setting(
+        "dis", "choice", "what measures motion: dis needs no network, RAFT is better", choices=FLOWS
+    )
+    video_init_steps: int = setting(100, "int", "steps in this mode", ge=2, le=4000)
+    video_init_clip_guidance_scale: Schedule = setting(
+        1000, "schedule:float", "clip_guidance_scale in this mode", ge=0
+    )
+    video_init_tv_scale: Schedule = setting(0.1, "schedule:float", "tv_scale in this mode", ge=0)
+    video_init_range_scale: Schedule = setting(150, "schedule:float", "range_scale in this mode", ge=0)
+    video_init_sat_scale: Schedule = setting(300, "schedule:float", "sat_scale in this mode", ge=0)
+    video_init_cutn_batches: Schedule = setting(4, "schedule:int", "cutn_batches in this mode", ge=1, le=1000)
+    video_init_skip_steps: int = setting(50, "int", "skip_steps of the first frame in this mode", ge=0)
+    video_init_frames_scale: Schedule = setting(
+        15000, "schedule:float", "init_scale of every frame in this mode", ge=0
+    )
+    video_init_frames_skip_steps: str | int = setting(
+        "70%", "steps", "skip_steps of the frames after the first in this mode", ge=0
+    )
+    video_mask_path: str | None = setting(
+        None, "path", "a video or folder of masks, one per frame of the video: black stays, white is painted"
+    )
+
+
+class MaskSettings(Section):
+    """Painting a part of a picture only."""
+
+    title: ClassVar[str] = "Masks"
+    mask_path: str | None = setting(
+        None, "path", "a black and white picture: black parts of the start stay, white ones are painted"
+    )
+    mask_blur: float = setting(10, "float", "softness of the mask's edge", ge=0, le=1000, unit="pixels")
+    steps_to_repaint: str | int = setting(
+        0, "steps", "the last steps, in which the whole picture may change: they hide the seam", ge=0
+    )
+
+
+class VideoOutSettings(Section):
+    """The video file of the frames."""
+
+    title: ClassVar[str] = "Video file"
+    make_video: bool = setting(False, "bool", "at the end, write the frames as a video", pixels=False)
+    fps: float = setting(12, "float", "frames per second of the video", pixels=False, ge=0.1, le=240)
+    video_codec: Literal["h264", "vp9", "gif", "webp"] = setting(
+        "h264", "choice", "format of the video", pixels=False, choices=("h264", "vp9", "gif", "webp")
+    )
+    video_blend: Literal["none", "linear", "flow"] = setting(
+        "none", "choice", "smooth the video: blend each frame with the next", pixels=False,
+        choices=("none", "linear", "flow"),
+    )  # fmt: skip
+    video_init_blend_mode: Literal["None", "linear", "optical flow"] = setting(
+        "optical flow",
+        "choice",
+        "the same in Video Input, the original's way",
+        pixels=False,
+        choices=("None", "linear", "optical flow"),
+    )
+    blend: float = setting(0.5, "float", "share of the frame before in a blend", pixels=False, ge=0, le=1)
+    init_frame: int = setting(0, "int", "first frame of the video", pixels=False, ge=0)
+    last_frame: int | Literal["final_frame"] = setting(
+        "final_frame", "final_int", "last frame of the video", pixels=False, ge=0
+    )
