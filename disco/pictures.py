@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,13 +14,15 @@ from disco.batch import Batch
 from disco.checkpoints import Checkpoint
 from disco.diffusion import Step, make_steps
 from disco.events import Event, PartialSaved, PictureFinished, PictureStarted, StepDone
+from disco.frame_settings import step_count
 from disco.guidance import make_guidance
 from disco.images import png_bytes
+from disco.inpainting import keep_original, make_mask_blend
 from disco.keeper import Keeper, keep_start, numbers, previews
 from disco.metadata import picture_metadata
 from disco.randomness import Randomness, StreamRandom
 from disco.run_names import partial_steps
-from disco.sampling import Guided, Sample, ddim, make_symmetry, plms, start
+from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms, start
 from disco.studio import Studio, perlin_start
 
 
@@ -47,7 +50,8 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     try:
         if found is not None and done == batch.steps[0].n:
             keeper.sample = _last_sample(batch, found)
-        for sample in _loop(batch, random, guided, x_t, done, found.history if found else ()):
+        samples = _loop(batch, random, guided, x_t, done, found.history if found else ())
+        for sample in _kept(studio, samples):
             keeper.reached(sample)
             event = _step_done(batch, sample, time.monotonic() - began, done)
             keeper.seconds_left = event.seconds_left
@@ -106,25 +110,56 @@ def _loop(
     batch: Batch, random: Randomness, guided: Guided, x_t: Tensor, done: int, history: tuple[Tensor, ...]
 ) -> Iterator[Sample]:
     settings, shape = batch.studio.settings, tuple(x_t.shape)
-    left = batch.steps[done:]
+    left, clip = batch.steps[done:], settings.clip_denoised
+    masked = _mask_blend(batch.studio, random, shape)
     if settings.diffusion_sampling_mode == "plms":
-        clip = settings.clip_denoised
-        return plms(x_t, left, guided, history=history, compat=settings.compat, clip_denoised=clip)
+        return plms(
+            x_t,
+            left,
+            guided,
+            history=history,
+            compat=settings.compat,
+            before_step=masked,
+            clip_denoised=clip,
+        )
+    symmetry = make_symmetry(
+        batch.steps[0].n,
+        settings.use_horizontal_symmetry,
+        settings.use_vertical_symmetry,
+        settings.transformation_percent,
+        settings.compat,
+    )
     return ddim(
         x_t,
         left,
         guided,
         eta=lambda step: float(settings.eta.at(step.index)),
         noise=lambda step: random.step_noise(step, shape),
-        before_step=make_symmetry(
-            batch.steps[0].n,
-            settings.use_horizontal_symmetry,
-            settings.use_vertical_symmetry,
-            settings.transformation_percent,
-            settings.compat,
-        ),
-        clip_denoised=settings.clip_denoised,
+        before_step=in_turn(symmetry, masked),
+        clip_denoised=clip,
     )
+
+
+def _mask_blend(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
+    """Holds the part of the init picture that the mask keeps."""
+    if studio.mask is None:
+        return identity
+    assert studio.init is not None
+    to_repaint = step_count(studio.settings.steps_to_repaint, studio.settings.steps)
+    mask = studio.mask.to(studio.device)
+    return make_mask_blend(studio.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
+
+
+def _kept(studio: Studio, samples: Iterator[Sample]) -> Iterator[Sample]:
+    """With a mask, what every step shows has the init picture itself where nothing is painted.
+
+    Where the last steps repaint everything, the guesses stay as they are: no seam comes back.
+    """
+    settings = studio.settings
+    if studio.mask is None or studio.init is None or step_count(settings.steps_to_repaint, settings.steps):
+        return samples
+    init, mask = studio.init, studio.mask
+    return (replace(sample, pred_x0=keep_original(sample.pred_x0, init, mask)) for sample in samples)
 
 
 def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepDone:

@@ -83,8 +83,14 @@ class Motion3dSettings(Section):
         "what guesses the depth; plane: a flat world, without a network",
         choices=DEPTHS,
     )
+    second_depth_model: str = setting(
+        "none",
+        "choice",
+        "a second guess, mixed in by midas_weight; the original's, AdaBins, cannot be had any more",
+        choices=("none", *DEPTHS),
+    )
     midas_weight: float = setting(
-        0.3, "float", "share of midas_depth_model's depth; the rest is a second guess", ge=0, le=1
+        0.3, "float", "share of midas_depth_model's depth; the rest is second_depth_model's", ge=0, le=1
     )
     near_plane: float = setting(200, "float", "where the camera's view begins", ge=1, le=1_000_000)
     far_plane: float = setting(10000, "float", "where the camera's view ends", ge=1, le=10_000_000)
@@ -155,7 +161,9 @@ class MaskSettings(Section):
     mask_path: str | None = setting(
         None, "path", "a black and white picture: black parts of the start stay, white ones are painted"
     )
-    mask_blur: float = setting(10, "float", "softness of the mask's edge", ge=0, le=1000, unit="pixels")
+    mask_blur: float = setting(
+        4, "float", "softness of the mask's edges: deviation of a Gaussian blur", ge=0, le=1000, unit="pixels"
+    )
     steps_to_repaint: str | int = setting(
         0, "steps", "the last steps, in which the whole picture may change: they hide the seam", ge=0
     )

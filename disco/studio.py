@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from disco.devices import pick_device
-from disco.images import LoadedPicture, load_picture
+from disco.images import LoadedPicture, load_mask, load_picture
+from disco.inpainting import soften
 from disco.models import Networks, load_networks
 from disco.perlin import perlin_init
 from disco.prompts import prompts_at
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 class Studio:
     """Everything that the pictures of one run share. init: [1, 3, H, W] on the device, or None.
 
+    mask: which part of init stays (0) and which is painted (1), softened, [1, 1, H, W] on the CPU, or None.
     stream: the random stream of compat dd57, as it stands after the prompts were encoded; None in fixed.
     inputs: path or address as written -> SHA-256 of the picture's bytes.
     """
@@ -40,6 +42,7 @@ class Studio:
     seed: int
     stream: StreamRandom | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    mask: Tensor | None = None
 
     def randomness(self, pictures: Sequence[int]) -> Randomness:
         """The random numbers of pictures rendered together."""
@@ -54,11 +57,12 @@ class Studio:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The init picture and the picture prompts of a run, loaded before any network is."""
+    """The init picture, its mask and the picture prompts of a run, loaded before any network is."""
 
     init: Tensor | None
     prompts: tuple[PicturePrompt, ...]
     inputs: Mapping[str, str]
+    mask: Tensor | None = None
 
 
 def needs_lpips(settings: Settings) -> bool:
@@ -104,7 +108,14 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path]) -> Pictures:
         PicturePrompt(load(prompt.source, max_short_side=short), prompt.weight, prompt.clip_models)
         for prompt in prompts_at(settings.image_prompts, 0)
     )
-    return Pictures(init, prompts, inputs)
+    mask = None
+    if settings.mask_path:
+        loaded = load_mask(
+            settings.mask_path, size=settings.width_height, base_dirs=(Path(), *base_dirs), download=fetch_url
+        )
+        inputs[settings.mask_path] = loaded.sha256
+        mask = soften(loaded.tensor, settings.mask_blur)
+    return Pictures(init, prompts, inputs, mask)
 
 
 def load_for(
@@ -149,7 +160,9 @@ def open_studio(settings: Settings, seed: int, networks: Networks, pictures: Pic
     if stream is not None and settings.perlin_init:
         perlin_start(settings, stream)  # drawn and thrown away before the first picture, as the original does
     init = None if pictures.init is None else pictures.init.to(device)
-    return Studio(settings, networks, tuple(targets), init, device, seed, stream, pictures.inputs)
+    return Studio(
+        settings, networks, tuple(targets), init, device, seed, stream, pictures.inputs, pictures.mask
+    )
 
 
 def perlin_start(settings: Settings, random: Randomness) -> Tensor:

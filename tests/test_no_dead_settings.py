@@ -52,6 +52,9 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "init_image": ("red.png", {"init_scale": 500}),
     "perlin_init": (True, {"skip_steps": 4}),
     "perlin_mode": ("gray", {"perlin_init": True, "skip_steps": 4}),
+    "mask_path": ("half.png", {"init_image": "red.png"}),
+    "mask_blur": (9, {"init_image": "red.png", "mask_path": "half.png"}),
+    "steps_to_repaint": ("50%", {"init_image": "red.png", "mask_path": "half.png"}),
     "use_secondary_model": (True, {}),
     "clip_models": ([{"name": "pocket-conv", "weight": 0.3}], {}),
     "deterministic": (True, {}),
@@ -130,6 +133,9 @@ def test_another_value_shows(tmp_path, monkeypatch, key):
     monkeypatch.chdir(tmp_path)
     red = torch.tensor([1.0, -1, -1]).view(3, 1, 1).expand(3, 32, 32) * torch.linspace(0.2, 1, 32)
     Path("red.png").write_bytes(png_bytes(red))
+    half = torch.ones(3, 32, 32)
+    half[..., :12] = -1
+    Path("half.png").write_bytes(png_bytes(half))
     value, needs = OTHER[key]
     files, report = outcome(tmp_path / "a", needs)
     new_files, new_report = outcome(tmp_path / "b", {**needs, key: value})
