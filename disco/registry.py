@@ -18,14 +18,16 @@ from pydantic import BaseModel, ConfigDict
 from disco.errors import InputError
 from disco.yaml_file import read_documents
 
-Kind = Literal["diffusion", "secondary", "clip", "lpips"]
+Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow"]
 Compat = Literal["fixed", "dd57"]
-KINDS: tuple[Kind, ...] = ("diffusion", "secondary", "clip", "lpips")
+KINDS: tuple[Kind, ...] = ("diffusion", "secondary", "clip", "lpips", "depth", "flow")
 _KIND_WORDS = {
     "diffusion": "diffusion network",
     "secondary": "secondary network",
     "clip": "CLIP",
     "lpips": "LPIPS",
+    "depth": "depth network",
+    "flow": "flow network",
 }
 _QUICKGELU = "-quickgelu"
 # Weights outside the list that were trained with QuickGELU, by the tags open_clip gives them.
@@ -179,7 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _entries(kind: Kind, data: Mapping[str, Any]) -> dict[str, Entry]:
     entries = {}
-    for name, raw in data[kind].items():
+    for name, raw in data.get(kind, {}).items():
         facts = dict(raw)
         facts["architecture"] = _resolve(facts["architecture"], data["architectures"])
         facts["defaults"] = _resolve(facts.get("defaults", {}), data["defaults"])

@@ -86,8 +86,11 @@ def size_text(file: WeightFile, entry: Entry) -> str:
     """`354 MB`, `about 2.2 GB` where only its number of parameters is known, or `size unknown`."""
     if file.bytes is not None:
         return readable_size(file.bytes)
+    if file.name.endswith(".json"):
+        return "a few kB"
     size, _ = entry.size()
-    return f"about {readable_size(size)}" if size and len(entry.files) == 1 else "size unknown"
+    has_all = [file] == [other for other in entry.files if not other.name.endswith(".json")]
+    return f"about {readable_size(size)}" if size and has_all else "size unknown"
 
 
 def fetch(entry: Entry, progress: Progress | None = None, notice: Notice | None = None) -> dict[str, Path]:

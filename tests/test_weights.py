@@ -710,6 +710,8 @@ def test_sizes_of_files() -> None:
     assert weights.size_text(big.files[0], big) == "about 2.2 GB"
     exact = registry().get("clip", "ViT-B/32")
     assert weights.size_text(exact.files[0], exact) == "354 MB"
+    dpt = registry().get("depth", "dpt_large")
+    assert [weights.size_text(file, dpt) for file in dpt.files] == ["a few kB", "about 1.4 GB"]
     unknown = entry("http://127.0.0.1:1/a")
     assert weights.size_text(unknown.files[0], unknown) == "size unknown"
 
