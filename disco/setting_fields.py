@@ -40,6 +40,8 @@ def setting(default: Any, kind: str, description: str, **facts: Any) -> Any:
         default = Schedule.parse(default, _TYPES[number])
     if name == "keyframes":
         default = KeyFrames.parse(default)
+    if name == "float":
+        default = float(default)
     extra = {"kind": kind, "pixels": True, "schedulable": name == "schedule", **facts}
     return Field(default, description=description, json_schema_extra=extra)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from disco.keyframes import KeyFrames
 from disco.prompts import ImagePrompt, Prompt, dump_prompts, parse_prompts
-from disco.schedules import Schedule
+from disco.schedules import Schedule, short
 from disco.setting_fields import ClipChoice, setting
 from disco.settings_animation import (
     AnimationSettings,
@@ -273,6 +273,8 @@ def plain_values(settings: Section) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (Schedule, KeyFrames)):
         return value.to_yaml()
+    if isinstance(value, float):
+        return short(value)
     if isinstance(value, tuple) and value and isinstance(value[0], ClipChoice):
         one = Schedule.parse(1)
         return [

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from disco.frame_settings import OF_VIDEO, at_frame, step_count, turning_frames
 from disco.keyframes import KeyFrames
-from disco.settings import Settings, is_animation
+from disco.settings import KEYS, Settings, is_animation
 from disco.settings_animation import (
     AnimationSettings,
     Motion3dSettings,
     VideoInitSettings,
     VideoOutSettings,
 )
-from disco.settings_checks import Case, Finding, of_one_picture
+from disco.settings_checks import Case, Finding, is_usual, of_one_picture
 
 Idle = Callable[[Settings], object]
 MOTION = ("angle", "zoom", "translation_x", "translation_y", "translation_z")
@@ -139,12 +139,14 @@ _PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Finding]], tuple[str, ...]]
 
 def animation_notices(case: Case) -> Iterator[Finding]:
     """Settings written for nothing; a still's are gathered in a line for each group."""
-    written = [key for key in case.layer if key in case.written and _differs(case, key)]
     if case.unreadable:
         return
+    # Saved settings hold every key, and nobody meant those at their defaults.
+    keys = [key for key in case.layer if key in KEYS]
+    written = [key for key in keys if key in case.written and not is_usual(case, key)]
     if not is_animation(case.settings):
-        for group, keys in _GROUPS.items():
-            idle = [key for key in written if key in keys]
+        for group, members in _GROUPS.items():
+            idle = [key for key in written if key in members]
             if idle:
                 text = f"{group} have no effect on a still"
                 yield Finding(", ".join(idle), text, beside=(idle[0],))
@@ -153,11 +155,6 @@ def animation_notices(case: Case) -> Iterator[Finding]:
         why = next((why for keys, why, is_idle in _IDLE if key in keys and is_idle(case.settings)), None)
         if why is not None:
             yield Finding(key, f"has no effect {why}")
-
-
-def _differs(case: Case, key: str) -> bool:
-    """Saved settings hold every key, and nobody meant those at their defaults."""
-    return key in Settings.model_fields and getattr(case.settings, key) != Settings.model_fields[key].default
 
 
 def _not(*modes: str) -> Idle:
@@ -197,6 +194,7 @@ _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
         "with video_init_flow_blend: 0",
         lambda s: not s.video_init_flow_blend,
     ),
+    (("midas_weight",), "without a second_depth_model", lambda s: s.second_depth_model == "none"),
     (("turbo_steps", "turbo_preroll"), "without turbo_mode: true", lambda s: not s.turbo_mode),
     (("vr_eye_angle", "vr_ipd"), "without vr_mode: true", lambda s: not s.vr_mode),
     (("color_coherence_to",), "without color_coherence", lambda s: s.color_coherence == "none"),

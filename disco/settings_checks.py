@@ -9,8 +9,8 @@ from disco.frame_settings import step_count
 from disco.prompts import ImagePrompt, Prompt, prompts_at
 from disco.registry import Entry
 from disco.schedules import LENGTH, Schedule
-from disco.setting_fields import ClipChoice
-from disco.settings import Settings
+from disco.setting_fields import ClipChoice, read_value
+from disco.settings import Settings, facts_of
 from disco.settings_layers import Layer
 from disco.settings_networks import CUSTOM, size_multiple
 from disco.values import show
@@ -62,6 +62,14 @@ def needs(*keys: str) -> Callable[[Check], Check]:
         return checked
 
     return wrap
+
+
+def is_usual(case: Case, key: str) -> bool:
+    """The default of the settings, or that of the network."""
+    value, own = getattr(case.settings, key), case.entry.defaults if case.entry else {}
+    return value == Settings.model_fields[key].default or (
+        key in own and value == read_value(own[key], facts_of(key))
+    )
 
 
 def problems(case: Case) -> Iterator[Finding]:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 
 from disco.prompts import prompt_path, unused_frames, weight_warning
 from disco.schedules import Schedule
-from disco.setting_fields import read_value
 from disco.settings import KEYS, Settings, facts_of, is_animation
-from disco.settings_checks import Case, Check, Finding, needs
+from disco.settings_checks import Case, Check, Finding, is_usual, needs
 from disco.settings_layers import Given
 from disco.settings_networks import CUSTOM
 
@@ -68,19 +67,11 @@ def _idle(case: Case) -> Iterator[Finding]:
     for key, why, is_idle in _IDLE:
         if (
             key in case.written
-            and not _is_usual(case, key)
+            and not is_usual(case, key)
             and not case.unreadable
             and is_idle(case.settings)
         ):
             yield Finding(key, f"has no effect {why}")
-
-
-def _is_usual(case: Case, key: str) -> bool:
-    """The default of the settings, or that of the network."""
-    value, own = getattr(case.settings, key), case.entry.defaults if case.entry else {}
-    return value == Settings.model_fields[key].default or (
-        key in own and value == read_value(own[key], facts_of(key))
-    )
 
 
 def _without_effect(case: Case) -> Iterator[Finding]:

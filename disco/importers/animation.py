@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from disco.frame_settings import OF_VIDEO
 from disco.importers.draft import Draft
 from disco.importers.old_values import nothing, picture
 from disco.setting_fields import read_value
@@ -39,11 +40,17 @@ def put_mode(draft: Draft, folder: Path) -> None:
     if nothing(mode):
         return
     path = draft.run.get("video_init_path")
-    if mode == "Video Input" and (path is None or picture(str(path), folder) is None):
+    found = None if path is None else picture(str(path), folder)
+    if mode == "Video Input" and found is None:
         why = "its video is not here; name it in video_init_path and write Video Input"
         draft.change("animation_mode", "None", why, old=mode)
-    else:
-        draft.keep("animation_mode", mode)
+        return
+    draft.keep("animation_mode", mode)
+    if mode == "Video Input":
+        draft.run["video_init_path"] = found
+        for key, name in {**OF_VIDEO, "skip_steps": "video_init_skip_steps"}.items():
+            if key in draft.run and name not in draft.run:
+                draft.change(name, draft.run.pop(key), f"Video Input has it in place of {key}")
 
 
 def _is_usual(key: str, value: Any) -> bool:
