@@ -1,9 +1,12 @@
 """Pack the training pictures once, as uint8 arrays that a training process maps into memory.
 
     python -m training.data --from DIR --out data/ [--only scenes flowers]
+    python -m training.data --download DIR --out data/
 
-DIR holds a clone (bare or not) of each source in `SOURCES`; no picture is ever committed here.
-Writes `<name>.npy` [N, S, S, 3] uint8 RGB and `<name>.json` {"labels": [...], "split": [...]} per source.
+DIR holds a clone (bare or not) of each repository in `SOURCES` and the packages of `TITLED`, as git clone,
+apt-get download and npm pack leave them; with --download these are run for what is missing.
+No picture is ever committed here. Writes `<name>.npy` [N, S, S, 3] uint8 RGB and `<name>.json`
+{"labels": [...], "split": [...]} per source; titled ones have "titles" and "keywords" there too.
 """
 
 from __future__ import annotations
@@ -11,95 +14,18 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-Placed = tuple[str | None, str]  # the label (None where the source has none) and the split: train, test
+from training.download import fetch
+from training.sources import SOURCES, find_clone, git_blobs
+from training.titled import TITLED
 
-
-def _scene_place(path: str) -> Placed | None:
-    """dataset/train/sea/1.jpg; the folder of unlabelled pictures serves the diffusion networks only."""
-    parts = path.split("/")
-    if len(parts) == 4 and parts[1] in ("train", "test", "val"):
-        return parts[2], "train" if parts[1] == "train" else "test"
-    return None, "train"
-
-
-def _flower_place(path: str) -> Placed | None:
-    parts = path.split("/")
-    return parts[2], "train" if parts[1] == "train" else "test"
-
-
-def _caltech_place(path: str) -> Placed | None:
-    """Every fourth picture of a class is held out: image_0004, image_0008, ..."""
-    parts = path.split("/")
-    if parts[1] == "BACKGROUND_Google":
-        return None
-    number = int(parts[2].split("_")[1].split(".")[0])
-    return parts[1], "test" if number % 4 == 0 else "train"
-
-
-def _tiny_imagenet_place(path: str) -> Placed | None:
-    parts = path.split("/")
-    return (parts[2], "train") if parts[1] == "train" else None
-
-
-@dataclass(frozen=True)
-class Source:
-    """One public git repository of pictures and how to read a picture's label from its path."""
-
-    repository: str
-    commit: str
-    folder: str
-    side: int
-    place: Callable[[str], Placed | None]
-
-
-SOURCES = {
-    "scenes": Source("jvyou/Intel-Image-Classification", "HEAD", "dataset/", 144, _scene_place),
-    "flowers": Source(
-        "udacity/aipnd-project", "982f44cce96f07948da0d52867dfda6b57ef5a23", "flowers/", 144, _flower_place
-    ),
-    "caltech": Source(
-        "MachineLearning2020/Homework2-Caltech101", "HEAD", "101_ObjectCategories/", 112, _caltech_place
-    ),
-    "tiny": Source("seshuad/IMagenet", "HEAD", "tiny-imagenet-200/train/", 64, _tiny_imagenet_place),
-}
-
-
-def find_clone(root: Path, repository: str) -> Path:
-    """The git directory of `owner/name` under `root`: owner+name/ or name/, bare or with a work tree."""
-    owner, name = repository.split("/")
-    for folder in (root / f"{owner}+{name}", root / name):
-        for git_dir in (folder / "repo" / ".git", folder / "repo", folder / ".git", folder):
-            if (git_dir / "HEAD").exists():
-                return git_dir
-    raise SystemExit(
-        f"{root}: no clone of {repository}. Run: git clone --bare https://github.com/{repository}"
-    )
-
-
-def git_blobs(git_dir: Path, source: Source) -> Iterator[tuple[str, bytes]]:
-    """Every picture of the source's folder as (path, bytes), sorted by path, read by one git process."""
-    tree = ["git", "-C", str(git_dir), "ls-tree", "-r", source.commit, source.folder]
-    listing = subprocess.run(tree, check=True, capture_output=True, text=True).stdout
-    rows = [(line.split("\t")[1], line.split()[2]) for line in listing.splitlines()]
-    rows = sorted(row for row in rows if row[0].lower().endswith((".jpg", ".jpeg", ".png")))
-    command = ["git", "-C", str(git_dir), "cat-file", "--batch"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for path, blob in rows:
-            process.stdin.write(f"{blob}\n".encode())
-            process.stdin.flush()
-            size = int(process.stdout.readline().split()[2])
-            yield path, process.stdout.read(size)
-            process.stdout.read(1)
-        process.stdin.close()
+MARGIN = 0.04  # of the square around a drawing whose empty border was cut off
+LARGEST = 16_000_000  # pixels: a drawing of more would take longer to decode than all others together
+BLANK = 2.0  # standard deviation of the numbers 0..255 under which nothing is to be seen
 
 
 def square(data: bytes, side: int) -> np.ndarray:
@@ -113,21 +39,68 @@ def square(data: bytes, side: int) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS, box=box))
 
 
-def pack(name: str, root: Path, out: Path) -> int:
-    """Pack one source; returns the number of pictures. A source that is already packed is left alone."""
+def on_white(data: bytes, side: int) -> np.ndarray | None:
+    """A whole drawing in the middle of a white square, [side, side, 3] uint8, its clear border cut off.
+
+    None for a blank one and for one of more than `LARGEST` pixels.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # checked here instead
+    picture = Image.open(io.BytesIO(data))
+    if picture.width * picture.height > LARGEST:
+        return None
+    picture = picture.convert("RGBA")
+    box = picture.getchannel("A").getbbox()
+    if box is not None:
+        picture = picture.crop(box)
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture)
+    scale = side * (1 - 2 * MARGIN) / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    small = white.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    whole = Image.new("RGB", (side, side), "white")
+    whole.paste(small, ((side - size[0]) // 2, (side - size[1]) // 2))
+    pixels = np.asarray(whole)
+    return pixels if pixels.std() >= BLANK else None
+
+
+def _labelled(name: str, root: Path) -> tuple[list[np.ndarray], dict[str, list[object]]]:
+    """The pictures of one git repository and their notes: labels, split."""
     source = SOURCES[name]
-    target = out / f"{name}.npy"
-    if target.exists():
-        return len(np.load(target, mmap_mode="r"))
-    pictures, labels, splits = [], [], []
+    pictures: list[np.ndarray] = []
+    notes: dict[str, list[object]] = {"labels": [], "split": []}
     for path, data in git_blobs(find_clone(root, source.repository), source):
         placed = source.place(path)
         if placed is None:
             continue
         pictures.append(square(data, source.side))
-        labels.append(placed[0])
-        splits.append(placed[1])
-    (out / f"{name}.json").write_text(json.dumps({"labels": labels, "split": splits}))
+        notes["labels"].append(placed[0])
+        notes["split"].append(placed[1])
+    return pictures, notes
+
+
+def _titled(name: str, root: Path) -> tuple[list[np.ndarray], dict[str, list[object]]]:
+    """The pictures of one source with words and their notes; every tenth picture is held out."""
+    pictures: list[np.ndarray] = []
+    notes: dict[str, list[object]] = {"labels": [], "split": [], "titles": [], "keywords": []}
+    for drawing in TITLED[name].drawings(root):
+        picture = on_white(drawing.data, TITLED[name].side)
+        if picture is None:
+            continue
+        notes["labels"].append(None)
+        notes["split"].append("test" if len(pictures) % 10 == 9 else "train")
+        notes["titles"].append(drawing.title)
+        notes["keywords"].append(drawing.keywords)
+        pictures.append(picture)
+    return pictures, notes
+
+
+def pack(name: str, root: Path, out: Path) -> int:
+    """Pack one source; returns the number of pictures. A source that is already packed is left alone."""
+    target = out / f"{name}.npy"
+    if target.exists():
+        return len(np.load(target, mmap_mode="r"))
+    pictures, notes = _labelled(name, root) if name in SOURCES else _titled(name, root)
+    (out / f"{name}.json").write_text(json.dumps(notes))
     partial = out / f".{name}.npy"
     np.save(partial, np.stack(pictures))
     partial.rename(target)
@@ -142,13 +115,17 @@ def load(folder: Path, name: str) -> tuple[np.ndarray, list[str | None], list[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pack the training pictures.")
-    parser.add_argument("--from", dest="root", type=Path, required=True, help="folder of git clones")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--from", dest="root", type=Path, help="folder of git clones and of packages")
+    given.add_argument("--download", type=Path, metavar="DIR", help="fetch what is missing into DIR first")
     parser.add_argument("--out", type=Path, default=Path("training/runs/data"))
-    parser.add_argument("--only", nargs="+", choices=sorted(SOURCES), default=list(SOURCES))
+    parser.add_argument("--only", nargs="+", choices=[*SOURCES, *TITLED], default=[*SOURCES, *TITLED])
     args = parser.parse_args()
+    if args.download:
+        fetch(args.only, args.download)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        print(f"{name}: {pack(name, args.root, args.out)} pictures", flush=True)
+        print(f"{name}: {pack(name, args.root or args.download, args.out)} pictures", flush=True)
 
 
 if __name__ == "__main__":

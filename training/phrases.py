@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import SOURCES, find_clone
+from training.sources import SOURCES, find_clone
 
 SCENES = {
     "mountain": [
@@ -50,6 +50,26 @@ CALTECH = {
     "ketch": "sailing boat", "nautilus": "nautilus shell", "schooner": "sailing ship",
     "snoopy": "cartoon dog snoopy", "water_lilly": "water lily", "watch": "wrist watch",
     "yin_yang": "yin yang symbol",
+}  # fmt: skip
+CIFAR10 = {
+    "airplane": ["airplane", "plane"], "automobile": ["automobile", "car"], "ship": ["ship", "boat"],
+    "deer": ["deer", "stag"], "truck": ["truck", "lorry"], "frog": ["frog", "toad"],
+}  # fmt: skip
+# The first name must not mean a colour, a light or another thing: "orange", "ray", "can", "plain".
+CIFAR100 = {
+    "aquarium_fish": ["aquarium fish", "goldfish"], "can": ["tin can", "can"], "cattle": ["cattle", "cow"],
+    "cloud": ["cloud", "clouds in the sky", "sky"], "couch": ["couch", "sofa"], "forest": ["forest", "woods"],
+    "house": ["house", "a country house"], "keyboard": ["computer keyboard", "keyboard"],
+    "lawn_mower": ["lawn mower"], "mouse": ["mouse", "rodent"], "orange": ["orange fruit", "oranges"],
+    "pickup_truck": ["pickup truck"], "plain": ["grassy plain", "meadow", "field"],
+    "poppy": ["poppy", "poppy flower"], "ray": ["stingray", "ray fish"], "road": ["road", "highway"],
+    "rose": ["rose", "rose flower"], "sea": ["sea", "ocean"], "seal": ["seal animal", "seal"],
+    "skyscraper": ["skyscraper", "tower"], "streetcar": ["streetcar", "tram"],
+    "tank": ["military tank", "tank"], "sweet_pepper": ["sweet pepper", "bell pepper"],
+    "orchid": ["orchid", "orchid flower"],
+    "telephone": ["telephone", "phone"], "television": ["television", "tv"],
+    "tulip": ["tulip", "tulip flower"], "sunflower": ["sunflower", "sunflower blossom"],
+    "bus": ["bus", "coach"], "motorcycle": ["motorcycle", "motorbike"],
 }  # fmt: skip
 GROUPS = {
     "flower": ("flowers", ["flower", "a flower", "flowers", "a blossom", "a blooming plant", "petals"]),
@@ -100,13 +120,6 @@ LIT = [
     "{1}, {0}, trending on artstation",
     "a {1} {0}",
 ]
-PROMPTS = [
-    "a beautiful painting of a singular {}, shining its light across a tumultuous sea of blood"
-    " by greg rutkowski, Trending on artstation.",
-    "a detailed painting of {} by james gurney, concept art", "{} in the style of van gogh",
-    "a surreal landscape with {}", "{} made of {}", "{} and {}", "{} in front of {}", "{} on {}",
-    "{} with {}", "a dream of {}, 8k, unreal engine", "an abstract {}", "an intricate {} by beeple",
-]  # fmt: skip
 
 
 def label_names(root: Path) -> dict[str, list[str]]:
@@ -129,8 +142,19 @@ def label_names(root: Path) -> dict[str, list[str]]:
     words = dict(line.split("\t") for line in show("tiny", "tiny-imagenet-200/words.txt").splitlines())
     for wnid in show("tiny", "tiny-imagenet-200/wnids.txt").split():
         names[f"tiny/{wnid}"] = [lemma.strip() for lemma in words[wnid].split(",")][:3]
+    for source, special in (("cifar10", CIFAR10), ("cifar100", CIFAR100)):
+        for label in cifar_labels(root, source):
+            names[f"{source}/{label}"] = special.get(label, [label.replace("_", " ")])
     names["wordnet"] = sorted({lemma.strip() for line in words.values() for lemma in line.split(",")})
     return names
+
+
+def cifar_labels(root: Path, source: str) -> list[str]:
+    """The folders of train/ in the repository's tree, in alphabetical order."""
+    git_dir = find_clone(root, SOURCES[source].repository)
+    listing = ["git", "-C", str(git_dir), "ls-tree", "--name-only", SOURCES[source].commit, "train/"]
+    lines = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line.removeprefix("train/") for line in lines]
 
 
 def caltech_name(label: str) -> str:
@@ -164,21 +188,3 @@ def image_captions(names: dict[str, list[str]], seed: int = 0) -> list[dict[str,
                 word, shade, form = rng.choice(words), rng.choice(shades[:2]), rng.choice(LIT)
                 add(str(form).format(word, shade), label, light)
     return rows
-
-
-def text_bank(names: dict[str, list[str]], count: int, seed: int = 0) -> list[str]:
-    """Phrases for the text towers: WordNet's lemmas, and prompts made of them and of words of light."""
-    rng = np.random.default_rng(seed)
-    lemmas = np.array(names["wordnet"])
-    known = [word for key, words in names.items() if key != "wordnet" for word in words]
-    shades = [shade for words in LIGHT.values() for shade in words]
-    bank = set(lemmas.tolist())
-    while len(bank) < count:
-        pool = known if rng.random() < 0.6 else lemmas
-        one, two = str(rng.choice(pool)), str(rng.choice(known))
-        form = str(rng.choice(PROMPTS + TEMPLATES))
-        text = form.format(one, two) if form.count("{}") == 2 else form.format(one)
-        if rng.random() < 0.4:
-            text = str(rng.choice(LIT)).format(text, str(rng.choice(shades)))
-        bank.add(text)
-    return sorted(bank)
