@@ -1,0 +1,134 @@
+"""Optical flow between two frames, and a frame carried along it. The only room of OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from disco.weights import Notice, Progress
+
+Border = Literal["border", "reflection", "zeros"]
+_PRESETS = {
+    "dis": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+    "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "dis_ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+}
+_DIS_LEAST = 16  # pixels a side: twice the patch that DIS compares
+
+
+class Flow(Protocol):
+    """An estimator. hashes: "network/file" -> SHA-256 of what was read for it."""
+
+    name: str
+    hashes: Mapping[str, str]
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Where each pixel of `a` lies in `b`: a(x) ~ b(x + flow(x)), so that warp(b, flow) looks like a.
+
+        a, b: [1, 3, H, W] float in [-1, 1], of one size. Returns [1, 2, H, W] float32 on the device of `a`:
+        (right, down) in pixels. Raises ValueError if the sizes differ.
+        """
+        ...
+
+
+class DisFlow:
+    """DIS flow (Kroeger et al. 2016, arXiv:1603.03590) by OpenCV: no weights, on the CPU, grey pictures."""
+
+    hashes: Mapping[str, str] = {}
+
+    def __init__(self, name: str = "dis") -> None:
+        """name: dis, dis_fast or dis_ultrafast. Raises ValueError for another."""
+        if name not in _PRESETS:
+            raise ValueError(f"flow is {name!r}; allowed are {', '.join(_PRESETS)}")
+        self.name = name
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        check_sizes(a, b)
+        (a_padded, b_padded), crop = padded((a, b), least=_DIS_LEAST)
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # it cuts the picture into as many stripes as threads, which changes the flow
+        try:
+            estimator = cv2.DISOpticalFlow.create(_PRESETS[self.name])
+            found = estimator.calc(_grey(a_padded), _grey(b_padded), np.empty(0, np.float32))
+        finally:
+            cv2.setNumThreads(threads)
+        flow = torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None]  # [1, 2, H, W]
+        return flow[(..., *crop)].contiguous().to(a.device)
+
+
+def load_flow(
+    name: str,
+    device: torch.device | str = "cpu",
+    *,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> Flow:
+    """The estimator of that name: dis (or dis_fast, dis_ultrafast), else one of the registry's kind `flow`.
+
+    Raises InputError for an unknown name, WeightsError as weights.fetch does.
+    """
+    if name in _PRESETS:
+        return DisFlow(name)
+    from disco.animation.flow_raft import load_raft  # torchvision takes a second to import
+
+    return load_raft(name, device, progress=progress, notice=notice)
+
+
+def warp(frame: Tensor, flow: Tensor, border: Border = "border") -> Tensor:
+    """The frame looked up along the flow, bilinear: result(x) = frame(x + flow(x)).
+
+    frame: [B, C, H, W] float; flow: [1 or B, 2, H, W] in pixels. border: what lies outside: its edge pixels
+    ("border"), its mirror image ("reflection") or 0 ("zeros"). Returns the shape and type of `frame`.
+    Raises ValueError if the sizes differ.
+    """
+    check_sizes(frame, flow)
+    height, width = frame.shape[2:]
+    flow = flow.float().expand(len(frame), -1, -1, -1)
+    x = torch.arange(width, device=flow.device) + flow[:, 0]  # [B, H, W]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    # Without align_corners -1 and 1 are the picture's outer edges, half a pixel beyond the pixels' centres.
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    warped = functional.grid_sample(
+        frame.float(), grid, mode="bilinear", padding_mode=border, align_corners=False
+    )
+    return warped.to(frame.dtype)
+
+
+def check_sizes(a: Tensor, b: Tensor) -> None:
+    """Raise ValueError unless both are of one width and height."""
+    if a.shape[2:] != b.shape[2:]:
+        sizes = " and ".join(f"{tensor.shape[3]}x{tensor.shape[2]}" for tensor in (a, b))
+        raise ValueError(f"the sizes differ: {sizes}")
+
+
+def padded(
+    frames: tuple[Tensor, ...], *, least: int, multiple: int = 1
+) -> tuple[tuple[Tensor, ...], tuple[slice, slice]]:
+    """Frames [1, C, H, W] of one size grown evenly by their edge pixels, until each side suits an estimator.
+
+    least, multiple: what each side must reach and be a multiple of. Returns them, and where H and W of the
+    frames lie in those of the grown ones.
+    """
+    height, width = frames[0].shape[2:]
+    before, after = [], []
+    for side in (height, width):
+        missing = -(-max(side, least) // multiple) * multiple - side
+        before.append(missing // 2)
+        after.append(missing - missing // 2)
+    pads = [before[1], after[1], before[0], after[0]]
+    grown = tuple(functional.pad(frame, pads, mode="replicate") for frame in frames)
+    return grown, (slice(before[0], before[0] + height), slice(before[1], before[1] + width))
+
+
+def _grey(frame: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """[1, 3, H, W] in [-1, 1] -> [H, W] uint8, the form that DIS takes."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=frame.device)  # Rec. 601 luma
+    luma = torch.einsum("c,chw->hw", weights, frame[0].detach().float())
+    return luma.add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
