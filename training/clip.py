@@ -24,7 +24,7 @@ from disco.secondary_model import SecondaryModel
 from training import heads, projection
 from training.captions import Captions
 from training.common import Ema, Run, Trainer
-from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, load_mobilenet
+from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, imagenet_tower
 from training.views import SHARES, Batch, Labelled, cut, view_batch
 
 
@@ -40,7 +40,12 @@ class Space:
 
     def __init__(self, captions: Captions, folder: Path) -> None:
         self.captions = captions
-        self.weight, self.bias = projection.fit(captions, folder, int(str(TEXT["width"])))
+        kept = folder / "space.npz"  # all towers of one set must speak the same space
+        if not kept.exists():
+            weight, bias = projection.fit(captions, folder, int(str(TEXT["width"])))
+            np.savez(kept, weight=weight.numpy(), bias=bias.numpy())
+        space = np.load(kept)
+        self.weight, self.bias = torch.from_numpy(space["weight"]), torch.from_numpy(space["bias"])
 
     def sentences(self, embeds: Tensor) -> Tensor:
         return nn.functional.normalize(embeds @ self.weight.T + self.bias, dim=-1)
@@ -58,20 +63,18 @@ class Space:
 
 
 class VitLoss:
-    """Features of the teacher always; captions and the other tower's embeddings once `joint` is set."""
+    """The teacher's features always; once the teacher is trained, the captions and its embeddings too."""
 
-    def __init__(self, teacher: Teacher, conv: Tower | None, space: Space) -> None:
-        self.teacher, self.conv, self.space = teacher, conv, space
+    def __init__(self, teacher: Teacher, space: Space, joint: bool) -> None:
+        self.teacher, self.space, self.joint = teacher, space, joint
 
     def __call__(self, tower: Tower, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, features = tower.with_features(batch.views)
-        wanted = self.teacher(batch.clean)
+        wanted, other = self.teacher(batch.clean)
         distilled = (features - wanted).square().mean() + (features - wanted).mean(1).square().mean() * 3
         notes = {"features": round(float(distilled.detach()), 4)}
-        if self.conv is None:
+        if not self.joint:
             return distilled, notes
-        with torch.no_grad():
-            other = self.conv(batch.clean)
         alike = (images - other).square().sum(1).mean()
         captions, parts = self.space.loss(images, batch, tower.scale)
         return captions + 4 * alike + distilled, notes | parts | {"alike": round(float(alike.detach()), 4)}
@@ -119,9 +122,10 @@ def load_tower(kind: str, checkpoint: Path) -> Tower:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run, captions = Run(args.out), Captions(args.data)
-    space, tower = Space(captions, args.data), Tower(args.tower).to(memory_format=torch.channels_last)
+    space, tower = Space(captions, args.data), Tower("vit")
     if args.tower == "conv":
-        load_mobilenet(tower.visual.trunk, args.mobilenet)
+        tower = imagenet_tower(args.mobilenet)
+    tower.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups(tower, args.lr), weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     trainer = Trainer(run, tower, optimizer, 0.998)
     secondary = load_secondary(args.secondary, args.secondary_channels)
@@ -134,14 +138,16 @@ def train(args: argparse.Namespace) -> None:
             trainer.ema = Ema(tower, 0.998)
         loss_of = lambda net, batch: space.loss(net(batch.views), batch, net.scale)  # noqa: E731
     else:
-        teacher = Teacher(args.mobilenet, view_batch(source, 256, TEACHER_SIDE, None).clean)
-        loss_of = VitLoss(teacher, load_tower("conv", args.conv) if args.conv else None, space)
+        other = load_tower("conv", args.conv) if args.conv else imagenet_tower(args.mobilenet)
+        teacher = Teacher(other, view_batch(source, 256, TEACHER_SIDE, None).clean)
+        loss_of = VitLoss(teacher, space, joint=args.conv is not None)
     source.rng = np.random.default_rng(args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
     notes: dict[str, float] = {}
 
     def loss() -> Tensor:
-        total, parts = loss_of(tower, view_batch(source, args.batch, TEACHER_SIDE, secondary))
+        batch = view_batch(source, args.batch, TEACHER_SIDE, secondary, args.half_denoised)
+        total, parts = loss_of(tower, batch)
         notes.update(parts)
         return total
 
@@ -165,6 +171,7 @@ def main() -> None:
     parser.add_argument("--secondary-channels", type=int, default=12)
     parser.add_argument("--conv", type=Path, help="checkpoint of the convolutional tower")
     parser.add_argument("--head-views", type=int, default=16_000, help="views to start conv's head with")
+    parser.add_argument("--half-denoised", type=float, default=0.2, help="share of the views, at most 0.2")
     parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--lr", type=float, default=1e-3)

@@ -95,24 +95,29 @@ class Tower(nn.Module):
 
 
 class Teacher:
-    """ImageNet's MobileNetV2 as it comes: its last feature map, [B, 9, 1280], in the units of some views."""
+    """A frozen convolutional tower; its last feature map [B, 9, 1280], in the units of some views."""
 
-    def __init__(self, mobilenet: Path, views: Tensor) -> None:
-        device = views.device
-        self.trunk = build("conv").visual.trunk
-        load_mobilenet(self.trunk, mobilenet)
-        self.trunk.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self.mean = torch.tensor(MEAN, device=device)[:, None, None]
-        self.std = torch.tensor(STD, device=device)[:, None, None]
+    def __init__(self, tower: Tower, views: Tensor) -> None:
+        self.tower = tower.eval().requires_grad_(False).to(views.device, memory_format=torch.channels_last)
         features = self._features(views)
         self.centre, self.spread = features.mean((0, 1)), features.std((0, 1)) + 0.05
 
     @torch.no_grad()
     def _features(self, views: Tensor) -> Tensor:
-        views = ((views - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with torch.autocast(views.device.type, torch.bfloat16):
-            features = self.trunk.forward_features(views)
+            features = self.tower.visual.trunk.forward_features(self.tower.prepared(views))
         return features.float().flatten(2).transpose(1, 2)
 
-    def __call__(self, views: Tensor) -> Tensor:
-        return (self._features(views) - self.centre) / self.spread
+    @torch.no_grad()
+    def __call__(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and the tower's unit embeddings [B, D]."""
+        features = self._features(views)
+        embeds = self.tower.visual.head(features.mean(1))
+        return (features - self.centre) / self.spread, nn.functional.normalize(embeds, dim=-1)
+
+
+def imagenet_tower(mobilenet: Path) -> Tower:
+    """The convolutional tower before any training here: its features are ImageNet's, its head is random."""
+    tower = Tower("conv")
+    load_mobilenet(tower.visual.trunk, mobilenet)
+    return tower

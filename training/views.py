@@ -108,11 +108,11 @@ def half_denoised(x: Tensor, secondary: SecondaryModel) -> Tensor:
     return (torch.lerp(x_t, pred_x0, angle.sin()) + 1) / 2
 
 
-def degraded(x: Tensor, secondary: SecondaryModel | None) -> Tensor:
-    """A fifth half denoised, two fifths blurred or noised or both, the others as they are."""
+def degraded(x: Tensor, secondary: SecondaryModel | None, share: float = 0.2) -> Tensor:
+    """`share` of them (at most 0.2) half denoised, two fifths blurred or noised or both, the others as is."""
     kind = torch.rand(len(x))
     x = x.clone()
-    half = kind < 0.2
+    half = kind < share
     if secondary is not None and half.any():
         x[half] = half_denoised(x[half], secondary)
     soft = (kind > 0.2) & (kind < 0.4)
@@ -143,10 +143,12 @@ def cut(x: Tensor, boxes: Tensor, side: int) -> Tensor:
     return nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def view_batch(source: Labelled, size: int, side: int, secondary: SecondaryModel | None) -> Batch:
+def view_batch(
+    source: Labelled, size: int, side: int, secondary: SecondaryModel | None, half_denoised: float = 0.2
+) -> Batch:
     drawn = source.batch(size)
     pictures, made = light.relit(drawn.pictures)
     boxes = random_boxes(drawn.least)
     lights = light.measure(cut(pictures, boxes, 32), made)
-    views, clean = cut(degraded(pictures, secondary), boxes, side), cut(pictures, boxes, side)
+    views, clean = cut(degraded(pictures, secondary, half_denoised), boxes, side), cut(pictures, boxes, side)
     return Batch(views, clean, drawn.labels, lights, drawn.titles)
