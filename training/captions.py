@@ -15,10 +15,16 @@ from training import light
 NO = -1  # neither fits nor fails: not trained on
 # Which labels belong to the general words; for all others the names' similarity decides what is doubtful.
 MEMBERS = {
-    "group/flower": ("flowers/", "caltech/sunflower", "caltech/lotus", "caltech/water_lilly"),
-    "group/landscape": ("scenes/mountain", "scenes/glacier", "scenes/sea", "scenes/forest"),
-    "group/town": ("scenes/street", "scenes/buildings"),
-}
+    "group/flower": (
+        "flowers/", "caltech/sunflower", "caltech/lotus", "caltech/water_lilly", "cifar100/orchid",
+        "cifar100/poppy", "cifar100/rose", "cifar100/sunflower", "cifar100/tulip",
+    ),
+    "group/landscape": (
+        "scenes/mountain", "scenes/glacier", "scenes/sea", "scenes/forest", "cifar100/forest",
+        "cifar100/mountain", "cifar100/plain", "cifar100/sea",
+    ),
+    "group/town": ("scenes/street", "scenes/buildings", "cifar100/house", "cifar100/skyscraper"),
+}  # fmt: skip
 DOUBTFUL = 0.5  # cosine of two labels' names from which on one is not held against the other
 
 
@@ -68,7 +74,7 @@ class Captions:
             for label, k in index.items():
                 if label.startswith(members):
                     fits[k, index[group]] = 1
-                elif label.startswith(("tiny/", "caltech/", "scenes/")) and group != "group/flower":
+                elif label.startswith(("tiny/", "caltech/", "cifar", "scenes/")) and group != "group/flower":
                     fits[k, index[group]] = -1
         fits.fill_diagonal_(1)
         return fits
