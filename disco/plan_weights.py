@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from disco.animation.depth import depth_entries
 from disco.clip_model import ClipConfig, builtin_config, directory_config
 from disco.errors import DiscoError
 from disco.models import clip_directory, custom_architecture
@@ -51,6 +52,10 @@ def needed(run: Run) -> Iterator[Entry]:
             yield registry().find_clip(choice.name, settings.compat)[0]
     if needs_lpips(settings):
         yield registry().get("lpips", "vgg")
+    if settings.animation_mode == "3D":
+        second = None if settings.second_depth_model == "none" else settings.second_depth_model
+        for _, entry in depth_entries(settings.midas_depth_model, settings.midas_weight, second):
+            yield entry
 
 
 def downloads(runs: Sequence[Run]) -> Iterator[str]:
