@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -75,12 +76,15 @@ def network(weights: Path, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
     net = inception.Inception3(num_classes=1, aux_logits=False, init_weights=False, transform_input=False)
     net.Mixed_7c, net.fc = _LastBlock(2048), nn.Identity()
     layers: dict[str, dict[str, Tensor]] = {}
-    for name, value in torch.jit.load(weights, map_location="cpu").state_dict().items():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is old; so is the file
+        theirs = torch.jit.load(weights, map_location="cpu").state_dict()
+    for name, value in theirs.items():
         layers.setdefault(name.rpartition(".")[0], {})[name.rpartition(".")[2]] = value
     plain = [(name, part) for name, part in net.named_modules() if isinstance(part, inception.BasicConv2d)]
-    for theirs, (name, part) in zip(layers.values(), plain, strict=True):
+    for layer, (name, part) in zip(layers.values(), plain, strict=True):
         block, _, own = name.rpartition(".")
-        new = _folded(part, theirs)
+        new = _folded(part, layer)
         if own == "branch_pool" and block != "Mixed_7c":
             new.insert(0, _Whole())
         setattr(net.get_submodule(block), own, new)
