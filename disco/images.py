@@ -143,9 +143,10 @@ def _fetched(source: str, base_dirs: Sequence[Path], download: Callable[[str], b
     return download(source)
 
 
-def resize_lanczos(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize_lanczos(picture: Image.Image | Pixels, size: tuple[int, int]) -> Image.Image:
     """Resize to size = (width, height) by PIL's Lanczos filter, whatever the shape of `picture`."""
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _read(source: str, base_dirs: Sequence[Path]) -> bytes:

@@ -120,7 +120,7 @@ def test_padding_is_even_and_cropping_gives_the_frame_back() -> None:
     frame = torch.rand(1, 3, 31, 130)
     (grown,), crop = padded((frame,), least=128, multiple=8)
     assert grown.shape == (1, 3, 128, 136)
-    assert torch.equal(grown[(..., *crop)], frame)
+    assert torch.equal(grown[crop], frame)
     assert torch.equal(grown[..., 0, 3:-3], frame[..., 0, :])
     (same,), _ = padded((frame,), least=16)
     assert torch.equal(same, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import EllipsisType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
@@ -60,7 +61,7 @@ class DisFlow:
         finally:
             cv2.setNumThreads(threads)
         flow = torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None]  # [1, 2, H, W]
-        return flow[(..., *crop)].contiguous().to(a.device)
+        return flow[crop].contiguous().to(a.device)
 
 
 def load_flow(
@@ -110,11 +111,11 @@ def check_sizes(a: Tensor, b: Tensor) -> None:
 
 def padded(
     frames: tuple[Tensor, ...], *, least: int, multiple: int = 1
-) -> tuple[tuple[Tensor, ...], tuple[slice, slice]]:
+) -> tuple[tuple[Tensor, ...], tuple[EllipsisType, slice, slice]]:
     """Frames [1, C, H, W] of one size grown evenly by their edge pixels, until each side suits an estimator.
 
-    least, multiple: what each side must reach and be a multiple of. Returns them, and where H and W of the
-    frames lie in those of the grown ones.
+    least, multiple: what each side must reach and be a multiple of. Returns them, and the index that cuts the
+    frame's part out of a grown one.
     """
     height, width = frames[0].shape[2:]
     before, after = [], []
@@ -124,7 +125,8 @@ def padded(
         after.append(missing - missing // 2)
     pads = [before[1], after[1], before[0], after[0]]
     grown = tuple(functional.pad(frame, pads, mode="replicate") for frame in frames)
-    return grown, (slice(before[0], before[0] + height), slice(before[1], before[1] + width))
+    rows, columns = slice(before[0], before[0] + height), slice(before[1], before[1] + width)
+    return grown, (..., rows, columns)
 
 
 def _grey(frame: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

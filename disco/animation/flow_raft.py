@@ -56,7 +56,7 @@ class RaftFlow:
         frames = (a.detach().float().to(device), b.detach().float().to(device))
         (a_padded, b_padded), crop = padded(frames, least=_LEAST, multiple=_MULTIPLE)
         flow = self.network(a_padded, b_padded, num_flow_updates=self.updates)[-1]
-        return flow[(..., *crop)].contiguous().to(a.device)
+        return flow[crop].contiguous().to(a.device)
 
 
 def build_raft(net: str) -> nn.Module:
