@@ -10,6 +10,7 @@ from typing import Any
 from disco.errors import InputError
 from disco.metadata import check_metadata
 from disco.png_file import read_metadata
+from disco.settings import is_animation
 from disco.settings_load import Run, run_from_mapping
 
 
@@ -22,6 +23,7 @@ class Again:
     batch: tuple[int, ...]
     starts: Mapping[str, str]
     metadata: Mapping[str, Any]
+    path: Path | None = None
 
 
 def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
@@ -36,10 +38,11 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
     picture, batch = int(metadata["picture"]), tuple(metadata["batch"])
     starts = {str(picture): metadata["stream"]} if "stream" in metadata else {}
     was = (values.get("set_seed"), values.get("compat"))
-    if run.settings.compat == "dd57" and was != (run.settings.set_seed, run.settings.compat):
+    is_stream = run.settings.compat == "dd57" and not is_animation(run.settings)
+    if is_stream and was != (run.settings.set_seed, run.settings.compat):
         picture, batch, starts = 0, (0,), {}  # another stream: it has a first picture and no other yet
     run = replace(run, notices=())  # they were said when the picture was made
-    return Again(run, picture, batch, starts, metadata)
+    return Again(run, picture, batch, starts, metadata, path)
 
 
 def check_inputs(again: Again, inputs: Mapping[str, str]) -> None:

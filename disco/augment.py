@@ -1,22 +1,20 @@
 """Augmentations of cutouts: small random changes, so that a picture pleases CLIP from more than one side.
 
-`augment` (compat fixed) gives every cutout its own parameters and works on the whole batch at once.
-`augment_dd57` is torchvision's own chain, applied once to a batch of cuts, which so share their parameters
-(quirk Q3); it draws from torch's global generator in the original's order.
+`augment` (compat fixed) gives every cutout its own parameters and works on the whole batch at once. What the
+original does in its place stands in augment_chains.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-import torchvision.transforms as T
 from torch import Tensor
 
 from disco.cutouts import grey_of
+from disco.perspective import N_UNIFORM, look_up
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -39,9 +37,21 @@ class Recipe:
     """Brightness, contrast and saturation are multiplied by 1 - jitter .. 1 + jitter."""
     hue: float = 0.1
     """Hues turn by minus to plus this share of a full turn."""
+    askew: float = 0.0
+    """Probability of a perspective."""
+    distortion: float = 0.4
+    """How far its corners move inwards at most, twice the share of the side."""
+
+    @property
+    def n_uniform(self) -> int:
+        """How many numbers a cutout draws."""
+        return 13 + (N_UNIFORM if self.askew else 0)
 
 
 STILLS = Recipe()
+_MOVING = Recipe(hflip=0.4, hue=0.3)
+_VIDEO = Recipe(degrees=15, translate=0.1, grey=0.15, jitter=0, hue=0, askew=0.7)
+RECIPES = {"None": STILLS, "2D": _MOVING, "3D": _MOVING, "Video Input": _VIDEO}  # by animation_mode
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class AugmentParams:
     """The cutouts whose hue is turned first, second, ...: four index tensors."""
     back: Tensor
     """[N]: where each cutout is found when these four groups are put one after the other."""
+    askew: Tensor | None = None
+    """[N, 3, 3]: perspectives, through which an output pixel goes before the affine map."""
 
     def to(self, device: torch.device) -> AugmentParams:
         """The same on a device."""
@@ -68,6 +80,7 @@ class AugmentParams:
             move(self.blend, device),
             tuple(move(index, device) for index in self.hue_at),
             move(self.back, device),
+            None if self.askew is None else move(self.askew, device),
         )
 
 
@@ -78,23 +91,27 @@ def move(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def draw_uniform(generator: torch.Generator, n: int) -> Tensor:
-    """What n cutouts of one picture draw for make_params, [n, 13] in [0, 1)."""
-    return torch.rand(n, 13, generator=generator)
+def draw_uniform(generator: torch.Generator, n: int, recipe: Recipe = STILLS) -> Tensor:
+    """What n cutouts of one picture draw for make_params, [n, recipe.n_uniform] in [0, 1)."""
+    return torch.rand(n, recipe.n_uniform, generator=generator)
 
 
 def make_params(uniform: Tensor, cut_size: int, recipe: Recipe = STILLS) -> AugmentParams:
-    """uniform: [N, 13], of draw_uniform. Shifts are whole pixels, as torchvision's are."""
+    """uniform: [N, recipe.n_uniform], of draw_uniform. Shifts are whole pixels, as torchvision's are."""
     signed = uniform * 2 - 1
     jitter = torch.tensor([recipe.jitter] * 3 + [recipe.hue])
-    return params_of(
+    params = params_of(
         flip=uniform[:, 0] < recipe.hflip,
         angle=signed[:, 1] * recipe.degrees,
         shift=(signed[:, 2:4] * (recipe.translate * cut_size)).round(),
         grey=uniform[:, 4] < recipe.grey,
         factors=signed[:, 5:9] * jitter + torch.tensor([1.0, 1.0, 1.0, 0.0]),
-        order=uniform[:, 9:].argsort(dim=1),
+        order=uniform[:, 9:13].argsort(dim=1),
     )
+    if not recipe.askew:
+        return params
+    askew = look_up(uniform[:, 13:], cut_size, recipe.distortion, recipe.askew)
+    return replace(params, askew=askew)
 
 
 def params_of(
@@ -127,15 +144,16 @@ def augment(
     device of the cutouts.
     """
     cutouts = cutouts.add(noise(0), alpha=recipe.noise)
-    cutouts = warp(cutouts, params.affine).add(noise(1), alpha=recipe.noise)
+    cutouts = warp(cutouts, params.affine, params.askew).add(noise(1), alpha=recipe.noise)
     grey = params.grey[:, None, None, None]
     cutouts = torch.addcmul((1 - grey) * cutouts, grey, grey_of(cutouts))
     cutouts = cutouts.add(noise(2), alpha=recipe.noise)
-    return jitter(cutouts, params)
+    return jitter(cutouts, params) if recipe.jitter or recipe.hue else cutouts
 
 
-def warp(image: Tensor, affine: Tensor) -> Tensor:
-    """Each picture through its affine map, bilinear, black outside. image: [N, C, S, S]; affine: [N, 2, 3].
+def warp(image: Tensor, affine: Tensor, askew: Tensor | None = None) -> Tensor:
+    """Each picture through its maps, bilinear, black outside. image: [N, C, S, S]; maps: see
+    AugmentParams.
 
     Half outside, a pixel fades twice, as torchvision's does: once towards the black around the picture, once
     towards the fill colour.
@@ -143,6 +161,9 @@ def warp(image: Tensor, affine: Tensor) -> Tensor:
     side = image.shape[-1]
     line = torch.arange(side, device=image.device, dtype=image.dtype) + (0.5 - side / 2)
     grid = torch.stack([line.expand(side, side), line[:, None].expand(side, side)], -1).reshape(1, -1, 2)
+    if askew is not None:
+        seen = grid @ askew[:, :, :2].mT + askew[:, None, :, 2]  # [N, S*S, 3]
+        grid = seen[..., :2] / seen[..., 2:]
     places = grid @ affine[:, :, :2].mT + affine[:, None, :, 2]  # [N, S*S, 2], (x, y) about the centre
     places = places.reshape(-1, side, side, 2)
     edge = ((side + 1) / 2 - places.abs()).clamp(0, 1)  # 1 inside, 0 from a pixel outside on
@@ -236,50 +257,3 @@ def _hue_pieces(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     least = torch.stack([r_least, ~(r_least | b_least), b_least], 1).to(image)
     across = most.roll(1, 1) - most.roll(-1, 1)  # the channel after the largest, less the one before it
     return most, least, across, 2 * most[:, 1:2] + 4 * most[:, 2:]
-
-
-def augment_dd57(cutouts: Tensor) -> Tensor:
-    """The same parameters for all cutouts, [N, 3, S, S]; draws from torch's global generators."""
-    return _stills_chain()(cutouts)
-
-
-def augment_image_prompt(cutouts: Tensor) -> Tensor:
-    """The older recipe, for image prompts: more of everything, a perspective, no colours. Draws likewise."""
-    return _image_prompt_chain()(cutouts)
-
-
-def _add_noise(image: Tensor) -> Tensor:
-    return image + torch.randn_like(image) * 0.01
-
-
-@lru_cache(maxsize=1)
-def _stills_chain() -> Callable[[Tensor], Tensor]:
-    noise, bilinear = T.Lambda(_add_noise), T.InterpolationMode.BILINEAR
-    return T.Compose(
-        [
-            T.RandomHorizontalFlip(p=0.5),
-            noise,
-            T.RandomAffine(degrees=10, translate=(0.05, 0.05), interpolation=bilinear),
-            noise,
-            T.RandomGrayscale(p=0.1),
-            noise,
-            T.ColorJitter(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1),
-        ]
-    )
-
-
-@lru_cache(maxsize=1)
-def _image_prompt_chain() -> Callable[[Tensor], Tensor]:
-    noise = T.Lambda(_add_noise)
-    return T.Compose(
-        [
-            T.RandomHorizontalFlip(p=0.5),
-            noise,
-            T.RandomAffine(degrees=15, translate=(0.1, 0.1)),
-            noise,
-            T.RandomPerspective(distortion_scale=0.4, p=0.7),
-            noise,
-            T.RandomGrayscale(p=0.15),
-            noise,
-        ]
-    )

@@ -33,7 +33,8 @@ class Batch:
     """The pictures rendered together, those of them that are still to be saved, and where all goes.
 
     start: in dd57 the random states at the picture's start, as text.
-    saved: settings as they go into the PNGs.
+    saved: settings as they go into the PNGs. develop: for a frame of an animation: keeps what the next one
+    needs of the last guess, [3, H, W], and returns what the PNG shows.
     """
 
     studio: Studio
@@ -46,3 +47,4 @@ class Batch:
     steps_after: int = 0  # executed steps of later batches, for the time left
     start: str | None = None
     steps: list[Step] = field(default_factory=list)
+    develop: Callable[[Tensor], Tensor] | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor
 
 from disco.atomic_file import disk_errors, move_aside, write_new
 from disco.errors import ResumeError
+from disco.sealed import seal, unseal
 
 _NAME = re.compile(r"checkpoint-(\d{6,})\.disco")
 _FORMAT = 1
@@ -54,7 +52,7 @@ class Checkpoints:
         data = _pack(checkpoint)
         existing = self._numbered()
         path = self.folder / f"checkpoint-{max(existing, default=0) + 1:06}.disco"
-        write_new(path, hashlib.sha256(data).digest() + data)
+        write_new(path, data)
         for number in sorted(existing, reverse=True)[_KEEP - 1 :]:
             _remove(existing[number])
         return path
@@ -68,8 +66,9 @@ class Checkpoints:
         for _, path in sorted(self._numbered().items(), reverse=True):
             with disk_errors(path):
                 data = path.read_bytes()
-            if hashlib.sha256(data[32:]).digest() == data[:32]:
-                return _unpack(data[32:], path)
+            sealed = unseal(data)
+            if sealed is not None:
+                return _unpack(*sealed, path)
             self.damaged += (move_aside(path, self.folder / "damaged"),)
         return None
 
@@ -103,21 +102,15 @@ def _pack(checkpoint: Checkpoint) -> bytes:
         "losses": checkpoint.losses,
         "extra": checkpoint.extra,
     }
-    # Clones, since safetensors refuses tensors that share memory.
-    saved = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    packed: bytes = safetensors.torch.save(saved, metadata={"disco": json.dumps(plain)})
-    return packed
+    return seal(tensors, plain)
 
 
-def _unpack(data: bytes, path: Path) -> Checkpoint:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    plain = json.loads(header["__metadata__"]["disco"])
+def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path) -> Checkpoint:
     if plain["format"] != _FORMAT:
         raise ResumeError(
             f"{path}: written by another version of Disco (format {plain['format']}, not {_FORMAT})."
             " Resume with that version, or move the file away to start its picture anew."
         )
-    tensors: dict[str, Tensor] = safetensors.torch.load(data)
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensors[name] for name in sorted(tensors) if name.startswith(prefix)}

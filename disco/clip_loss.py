@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
-from disco.augment import augment, augment_dd57, draw_uniform, make_params, move
+from disco.augment import RECIPES, augment, draw_uniform, make_params, move
+from disco.augment_chains import augment_dd57
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
 from disco.diffusion import Step
 from disco.losses import spherical_dist
@@ -42,6 +43,8 @@ class CutoutOptions(Protocol):
     @property
     def skip_augs(self) -> Schedule: ...
     @property
+    def animation_mode(self) -> str: ...
+    @property
     def clip_batch(self) -> int | Literal["auto"]: ...
 
 
@@ -57,6 +60,7 @@ class ClipLoss:
     def __post_init__(self) -> None:
         at_once = self.settings.clip_batch
         self._at_once = None if at_once == "auto" else int(at_once)
+        self._recipe = RECIPES[self.settings.animation_mode]
 
     def sees(self, index: int) -> bool:
         """Does any network look at any cutout at this schedule index?"""
@@ -111,7 +115,10 @@ class ClipLoss:
         if self.compat == "dd57" and not skip:
             # One batch at a time: its boxes, then its augmentations, all drawn from one stream.
             batches = [
-                augment_dd57(cut(image, view, self._boxes(image, view, plan, step, place, [b]), plan)[0, 0])
+                augment_dd57(
+                    cut(image, view, self._boxes(image, view, plan, step, place, [b]), plan)[0, 0],
+                    self.settings.animation_mode,
+                )
                 for b in range(n_batches)
             ]
             cutouts = torch.cat(batches)[None]
@@ -153,12 +160,12 @@ class ClipLoss:
         n_pictures, n_batches, n, _, side, _ = cutouts.shape
         uniform = torch.stack(
             [
-                torch.stack([draw_uniform(g, n) for g in self.random.augments(step, place, b)])
+                torch.stack([draw_uniform(g, n, self._recipe) for g in self.random.augments(step, place, b)])
                 for b in range(n_batches)
             ],
             dim=1,
-        )  # [B, batches, n, 13]
-        params = make_params(uniform.flatten(0, 2), side).to(cutouts.device)
+        )  # [B, batches, n, 13 or more]
+        params = make_params(uniform.flatten(0, 2), side, self._recipe).to(cutouts.device)
         shape = (n_batches * n, 3, side, side)
 
         def noise(layer: int) -> Tensor:
@@ -166,7 +173,7 @@ class ClipLoss:
             device = cutouts.device
             return torch.cat([draw(step, place, 0, shape, device, k, layer) for k in range(n_pictures)])
 
-        return augment(cutouts.flatten(0, 2), params, noise).reshape(n_pictures, *shape)
+        return augment(cutouts.flatten(0, 2), params, noise, self._recipe).reshape(n_pictures, *shape)
 
     @staticmethod
     def _most(cutouts: Tensor) -> int:

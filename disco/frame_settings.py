@@ -34,11 +34,9 @@ def at_frame(settings: Settings, frame: int) -> Settings:
     values: dict[str, Any] = {key: getattr(settings, key) for key in KEYS}
     if is_video:
         values |= {key: values[name] for key, name in OF_VIDEO.items()}
-    if is_video and frame == 0 and settings.video_init_flow_warp:
-        values |= {"init_scale": values["frames_scale"], "skip_steps": settings.video_init_skip_steps}
-    elif is_video or frame > 0:
-        skip = step_count(values["frames_skip_steps"], values["steps"])
-        values |= {"init_scale": values["frames_scale"], "skip_steps": skip}
+    values["skip_steps"] = values["steps"] - executed(settings, frame)
+    if is_video or frame > 0:
+        values["init_scale"] = values["frames_scale"]
     if frame > 0 and settings.compat == "fixed":
         values["perlin_init"] = False  # the original starts every frame from new Perlin noise
     values = {key: _held(value, frame) for key, value in values.items()}
@@ -47,6 +45,18 @@ def at_frame(settings: Settings, frame: int) -> Settings:
         "image_prompts": prompts_of_frame(settings.image_prompts, frame, settings.prompt_crossfade),
     }
     return settings.model_copy(update=values)
+
+
+def executed(settings: Settings, frame: int) -> int:
+    """How many steps frame `frame` is rendered with; any picture of a run of stills."""
+    if settings.animation_mode == "Video Input":
+        steps, skip = settings.video_init_steps, settings.video_init_frames_skip_steps
+        if frame == 0 and settings.video_init_flow_warp:
+            skip = settings.video_init_skip_steps
+    else:
+        steps = settings.steps
+        skip = settings.frames_skip_steps if frame > 0 and is_animation(settings) else settings.skip_steps
+    return steps - step_count(skip, steps)
 
 
 def step_count(steps: str | int, of: int) -> int:
@@ -67,7 +77,7 @@ def prompts_of_frame(
     for key, share in crossfade(prompts, frame):
         for prompt in prompts[key]:
             scaled = replace(prompt, weight=_scaled(_held(prompt.weight, frame), share))
-            name = replace(prompt, weight=Schedule.parse(1))
+            name = (getattr(prompt, "text", None), getattr(prompt, "source", None), prompt.clip_models)
             if name in faded:  # a prompt of both keys goes over from its weight to its weight
                 scaled = replace(scaled, weight=_sum(scaled.weight, faded[name].weight))
             faded[name] = scaled
@@ -84,8 +94,10 @@ def turning_frames(settings: Settings) -> list[int]:
 
 
 def motion(settings: Settings, key: str, frame: int) -> float:
-    """The value of a key frame setting at a frame."""
+    """The value of a key frame setting at a frame; in dd57 keys past the end squeeze it, as they did."""
     frames: KeyFrames = getattr(settings, key)
+    if settings.compat == "dd57":
+        frames = frames.as_original(settings.max_frames)
     return frames.at(frame, settings.interp_spline)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from disco.again import Again
 from disco.errors import InputError
 from disco.run_folder import RunFolder
-from disco.settings import plain_values
+from disco.run_names import RunNames
+from disco.settings import Settings, is_animation, picture_count, plain_values
 from disco.settings_load import Run, dump_yaml
 
 NOT_RESUMING = {"resume_run": False, "run_to_resume": "latest", "resume_from_frame": "latest"}
@@ -21,7 +22,8 @@ NOT_RESUMING = {"resume_run": False, "run_to_resume": "latest", "resume_from_fra
 class Job:
     """One run's work. groups: pictures rendered together, in order; wanted: those that are still to be saved.
 
-    starts: random states at the start of pictures (compat dd57); resumed: whether the folder was there.
+    starts: random states at the start of pictures (compat dd57); resumed: whether the folder was there;
+    source: the run whose frames those of a range go on from.
     """
 
     run: Run
@@ -31,19 +33,26 @@ class Job:
     wanted: frozenset[int]
     starts: Mapping[str, str]
     resumed: bool = False
+    source: RunNames | None = None
     moved: tuple[Path, ...] = ()
 
 
 def new_job(
-    run: Run, out: Path, *, images: Sequence[int] | None = None, again: Again | None = None, **info: Any
+    run: Run,
+    out: Path,
+    *,
+    images: Sequence[int] | None = None,
+    again: Again | None = None,
+    source: RunNames | None = None,
+    **info: Any,
 ) -> Job:
     """Take the next number in the batch's folder and save the settings there. Raises InputError, RunError."""
     settings = run.settings
     check_images(run, images)
     seed = draw_seed(run)
     run = run.with_values({"set_seed": seed})
-    pictures = tuple(images) if images is not None else tuple(range(settings.n_batches))
-    groups, wanted = chunks(pictures, settings.batch_size), frozenset(pictures)
+    pictures = tuple(images) if images is not None else tuple(range(picture_count(settings)))
+    groups, wanted = chunks(pictures, together(settings)), frozenset(pictures)
     starts: dict[str, str] = {}
     if again is not None:
         groups, wanted, starts = (again.batch,), frozenset({again.picture}), dict(again.starts)
@@ -51,7 +60,7 @@ def new_job(
     try:
         folder.update_info(
             seed=seed,
-            n_batches=settings.n_batches,
+            n_batches=picture_count(settings),
             groups=[list(group) for group in groups],
             wanted=sorted(wanted),
             starts=starts,
@@ -59,13 +68,14 @@ def new_job(
             base_dirs=[str(folder) for folder in run.base_dirs],
             status="running",
             again=again is not None,
+            source=None if source is None else [str(source.folder.resolve()), source.batch_name, source.run],
             **info,
         )
         folder.save_settings(dump_yaml(run.with_values(NOT_RESUMING)))
     except BaseException:
         folder.close()
         raise
-    return Job(run, seed, folder, groups, wanted, starts)
+    return Job(run, seed, folder, groups, wanted, starts, source=source)
 
 
 def saved_values(run: Run) -> dict[str, Any]:
@@ -80,16 +90,22 @@ def draw_seed(run: Run) -> int:
 
 def check_images(run: Run, images: Sequence[int] | None) -> None:
     """Raises InputError for pictures that the run does not have, and for later ones alone in dd57."""
-    last = run.settings.n_batches - 1
+    last = picture_count(run.settings) - 1
     wrong = [k for k in images or () if not 0 <= k <= last]
     if wrong:
         listed = ", ".join(map(str, wrong))
-        raise InputError(f"--images: {listed}: this run has pictures 0 to {last} (n_batches: {last + 1})")
-    if images and run.settings.compat == "dd57" and list(images) != [0]:
+        word, key = ("frames", "max_frames") if is_animation(run.settings) else ("pictures", "n_batches")
+        raise InputError(f"--images: {listed}: this run has {word} 0 to {last} ({key}: {last + 1})")
+    if images and run.settings.compat == "dd57" and not is_animation(run.settings) and list(images) != [0]:
         raise InputError(
             "--images: with compat: dd57 only picture 0 can be rendered alone, since the others go on with "
             "its random stream. Render all, or render a finished one again: python run.py PICTURE.png"
         )
+
+
+def together(settings: Settings) -> int:
+    """How many pictures are rendered at once: each frame of an animation waits for the one before."""
+    return 1 if is_animation(settings) else settings.batch_size
 
 
 def chunks(pictures: Sequence[int], size: int) -> tuple[tuple[int, ...], ...]:

@@ -13,6 +13,7 @@ from disco.images import contact_sheet, png_bytes, to_uint8
 from disco.randomness import Randomness, StreamRandom
 from disco.run_folder import RunFolder
 from disco.sampling import Sample
+from disco.settings import picture_count
 
 
 class Keeper:
@@ -71,7 +72,7 @@ class Keeper:
         batch.folder.write_status(
             {
                 "picture": batch.pictures[0],
-                "of": batch.studio.settings.n_batches,
+                "of": picture_count(batch.studio.settings),
                 "step": step.i + 1,
                 "steps": step.n,
                 "seconds_left": self.seconds_left,

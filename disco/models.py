@@ -33,6 +33,8 @@ from disco.unet import Denoiser, build_unet, convert, facts_of
 from disco.weights import fetch, locate, sha256_of
 
 if TYPE_CHECKING:
+    from disco.animation.depth import Depth
+    from disco.animation.flow import Flow
     from disco.settings import ModelSettings
     from disco.weights import Progress
 
@@ -42,13 +44,15 @@ class Networks:
     """All networks of a run, on one device.
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
-    every file that was read. notices: sentences for the user.
+    every file that was read. notices: sentences for the user. depth, flow: loaded by studio.py.
     """
 
     denoiser: Denoiser
     secondary: SecondaryModel | None = None
     clips: list[ClipModel] = field(default_factory=list)
     lpips: PerceptualNet | None = None
+    depth: Depth | None = None
+    flow: Flow | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

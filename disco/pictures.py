@@ -181,7 +181,7 @@ def _save_partials(batch: Batch, sample: Sample, labels: Mapping[int, str]) -> I
         return
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
-            png = png_bytes(guess, _metadata(batch, picture) | {"partial": sample.step.i})
+            png = png_bytes(guess, metadata_of(batch, picture) | {"partial": sample.step.i})
             in_subfolder = batch.studio.settings.intermediates_in_subfolder
             path = batch.folder.save_partial(picture, label, png, in_subfolder=in_subfolder)
             batch.tally.partials += 1
@@ -192,17 +192,19 @@ def _finish(batch: Batch, keeper: Keeper, seconds: float) -> Iterator[Event]:
     """Save the pictures. In dd57 the next picture's start is on disk before this one is."""
     sample = keeper.sample
     assert sample is not None
-    if batch.studio.stream is not None:
+    if batch.studio.stream is not None and batch.develop is None:
         keep_start(batch.folder, batch.pictures[-1] + 1, batch.studio.stream)
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
-            path = batch.folder.save_picture(picture, png_bytes(guess, _metadata(batch, picture)))
+            shown = guess if batch.develop is None else batch.develop(guess)
+            path = batch.folder.save_picture(picture, png_bytes(shown, metadata_of(batch, picture)))
             yield PictureFinished(picture, path, seconds / len(batch.pictures))
     keeper.finished = True
     batch.folder.checkpoints.clear()
 
 
-def _metadata(batch: Batch, picture: int) -> dict[str, Any]:
+def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:
+    """What the PNG of a picture carries."""
     studio = batch.studio
     return picture_metadata(
         batch.saved,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,18 @@ from disco.clip_model import ClipConfig, token_report, tokenizer_of
 from disco.devices import pick_device
 from disco.diffusion import Step, make_steps
 from disco.errors import DiscoError, SettingsError
-from disco.jobs import check_images
+from disco.frame_settings import at_frame
+from disco.jobs import check_images, together
 from disco.memory_estimate import MemoryEstimate, Work, estimate
 from disco.models import custom_architecture, read_architecture
+from disco.plan_frames import count_video_frames, frame_lines
 from disco.plan_weights import clip_configs, downloads
-from disco.prompts import Prompt, prompts_at
+from disco.prompts import AnyPrompt, Prompt, prompts_at
 from disco.registry import registry
 from disco.resuming import resumable
 from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
-from disco.settings import KEYS, SECTIONS, Settings
+from disco.settings import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings_load import Run
 
 if TYPE_CHECKING:
@@ -48,10 +50,15 @@ def describe(
     for n, run in enumerate(runs, 1):
         title = run.name + (f" (run {n} of {len(runs)})" if len(runs) > 1 else "")
         if again is None:
+            in_video = count_video_frames(run)
+            if in_video is not None:
+                run = run.with_values({"max_frames": min(run.settings.max_frames, in_video)}, "the video")
             check_images(run, images)
-            pictures = list(images) if images is not None else list(range(run.settings.n_batches))
+            pictures = list(images) if images is not None else list(range(picture_count(run.settings)))
             title += _goes_on(run, out, resume)
-            parts.append(_run(run, out, pictures, title, min(run.settings.batch_size, len(pictures))))
+            parts.append(
+                _run(run, out, pictures, title, min(together(run.settings), len(pictures)), in_video)
+            )
         else:
             parts.append(_run(run, out, [again.picture], title, len(again.batch)))
     return "\n".join([*itertools.chain.from_iterable(parts), *_indented("to fetch", downloads(runs))])
@@ -70,19 +77,24 @@ def _goes_on(run: Run, out: Path, resume: int | str | None) -> str:
     return f"\ngoes on    {runs[-1]}" if runs else "\ngoes on    with no run: there is none to resume"
 
 
-def _run(run: Run, out: Path, pictures: Sequence[int], title: str, together: int) -> Iterator[str]:
-    settings = run.settings
+def _run(
+    run: Run, out: Path, pictures: Sequence[int], title: str, together: int, in_video: int | None = None
+) -> Iterator[str]:
+    settings = at_frame(run.settings, 0)
     steps = make_steps(settings.steps, settings.skip_steps)
     width, height = settings.width_height
     yield f"== {title}"
     if run.sweep is not None:
         yield "sweep      " + ", ".join(f"{key}: {value}" for key, value in run.sweep.values.items())
     yield f"pictures   {len(pictures)} of {width}x{height}, {together} at a time"
-    yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
+    if is_animation(settings):
+        yield from _indented("animation", frame_lines(run.settings, pictures, in_video))
+    else:
+        yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
     yield from _indented("cuts", _cuts(settings, steps))
     yield from _indented("unused", _unused(settings, steps))
     configs = dict(clip_configs(run))
-    yield from _indented("prompts", _tokens(settings, configs))
+    yield from _indented("prompts", _tokens(run.settings, configs))
     yield from _indented("files", _files(run, out, pictures, len(steps)))
     yield from _indented("memory", _memory(run, configs))
     yield from _indented("notices", run.notices)
@@ -134,10 +146,22 @@ def _never_seen(schedule: Schedule, steps: Sequence[Step]) -> list[str]:
 
 def _tokens(settings: Settings, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
     known = {name: config for name, config in configs.items() if config is not None}
-    for prompt in prompts_at(settings.text_prompts, 0):
-        yield f'"{prompt.text}" weight {_short(prompt.weight)}: {_counted(prompt, settings.compat, known)}'
-    for image in prompts_at(settings.image_prompts, 0):
-        yield f"picture {image.source} weight {_short(image.weight)}"
+    for when, prompt in _by_frame(settings, settings.text_prompts):
+        counted = _counted(prompt, settings.compat, known)
+        yield f'{when}"{prompt.text}" weight {_short(prompt.weight)}: {counted}'
+    for when, image in _by_frame(settings, settings.image_prompts):
+        yield f"{when}picture {image.source} weight {_short(image.weight)}"
+
+
+def _by_frame(
+    settings: Settings, groups: Mapping[int, tuple[AnyPrompt, ...]]
+) -> Iterator[tuple[str, AnyPrompt]]:
+    """The prompts with the frame from which they hold; a still's alone."""
+    if not is_animation(settings):
+        groups = {0: prompts_at(groups, 0)}
+    for frame, group in groups.items():
+        for prompt in group:
+            yield (f"from frame {frame}: " if len(groups) > 1 else ""), prompt
 
 
 def _counted(prompt: Prompt, compat: str, configs: dict[str, ClipConfig]) -> str:
@@ -209,7 +233,7 @@ def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str
         if settings.use_secondary_model:
             secondary = registry().get("secondary", architecture["secondary"])
             channels = int(secondary.architecture["channels"])
-        return estimate(architecture, channels, configs, _work(settings))
+        return estimate(architecture, channels, configs, _work(at_frame(settings, 0)))
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 
@@ -221,8 +245,8 @@ def _work(settings: Settings) -> Work:
     ]
     return Work(
         settings.width_height,
-        settings.batch_size,
-        int(max(cuts)) * settings.batch_size,
+        together(settings),
+        int(max(cuts)) * together(settings),
         settings.precision,
         _device(settings.device),
         settings.clip_batch if isinstance(settings.clip_batch, int) else None,

@@ -10,7 +10,7 @@ from disco.errors import DiscoError
 from disco.models import clip_directory, custom_architecture
 from disco.registry import Entry, registry
 from disco.settings_load import Run
-from disco.studio import needs_lpips
+from disco.studio import needs_flow, needs_lpips
 from disco.weights import locate, models_dir, readable_size, size_text, to_fetch
 
 
@@ -56,6 +56,8 @@ def needed(run: Run) -> Iterator[Entry]:
         second = None if settings.second_depth_model == "none" else settings.second_depth_model
         for _, entry in depth_entries(settings.midas_depth_model, settings.midas_weight, second):
             yield entry
+    if needs_flow(settings) and settings.flow_model != "dis":
+        yield registry().get("flow", settings.flow_model)
 
 
 def downloads(runs: Sequence[Run]) -> Iterator[str]:

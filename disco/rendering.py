@@ -18,16 +18,19 @@ from disco.again import Again, check_inputs
 from disco.batch import Batch, Stop, Tally
 from disco.devices import pick_device
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
+from disco.frame_loop import check_frames, render_frames
+from disco.frame_settings import at_frame, executed
+from disco.inputs import Pictures, load_pictures, with_frames
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
 from disco.metadata import differences, other_weights
 from disco.models import Networks
 from disco.pictures import executed_steps, peak_memory, render_batch
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
-from disco.settings import Settings, plain_values
+from disco.settings import Settings, is_animation, picture_count, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
-from disco.sheets import write_sheet
-from disco.studio import Pictures, Studio, load_for, load_pictures, networks_key, open_studio, share_texts
+from disco.sheets import write_sheet, write_videos
+from disco.studio import Studio, load_for, networks_key, open_studio, share_texts
 
 Working = Callable[[], AbstractContextManager[None]]
 Ending = tuple[Stop, Working]
@@ -71,10 +74,12 @@ def render(
     """
     runs = [run for source in _listed(settings) for run in _runs(source)]
     shared = _Shared(networks, given=networks is not None)
-    plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     for run in runs:
         pick_device(run.settings.device)  # one that is not here is told before a folder is made
-    pictures = [load_pictures(run.settings, run.base_dirs) for run in runs]
+    frames = Path(out) / ".video_frames"
+    pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
+    runs = [with_frames(run, given) for run, given in zip(runs, pictures, strict=True)]
+    plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:
         check_inputs(again, pictures[0].inputs)
     for place in plan_jobs(plan, stop):
@@ -110,13 +115,14 @@ def _runs(source: Source) -> list[Run]:
 
 def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
     settings, tally, (stop, working) = job.run.settings, Tally(), ending
-    steps = settings.steps - settings.skip_steps
+    if is_animation(settings):
+        check_frames(job)
     yield RunStarted(
         folder=job.folder.folder,
         run=job.folder.run,
         settings_path=job.folder.names.settings,
         pictures=tuple(sorted(job.wanted)),
-        steps=steps,
+        steps=executed(settings, min(job.wanted)),
         notices=job.run.notices,
         resumed=job.resumed,
     )
@@ -130,10 +136,15 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         share_texts(shared.networks, [run for run in plan.runs if networks_key(run.settings) == shared.key])
         yield from (Notice(text) for text in shared.networks.notices)
     with _exactly(settings):
-        studio = open_studio(settings, job.seed, shared.networks, pictures)
+        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, pictures)
         yield from _tell_differences(plan.again, studio)
         with working():
-            yield from _render_groups(job, studio, tally, stop)
+            if is_animation(settings):
+                yield from render_frames(job, studio, pictures, tally, stop)
+            else:
+                yield from _render_groups(job, studio, tally, stop)
+    if not tally.stopped:
+        yield from (Notice(text) for text in write_videos(job.folder, settings))
     yield _finished(job, studio, tally, time.monotonic() - began)
 
 
@@ -208,7 +219,7 @@ def _finished(job: Job, studio: Studio, tally: Tally, seconds: float) -> RunFini
         "run": job.folder.run,
         "seed": job.seed,
         "pictures": len(job.folder.finished_pictures()),
-        "of": settings.n_batches,
+        "of": picture_count(settings),
         "batches": len(job.groups),
         "seconds": round(seconds, 2),
         "seconds_per_step": round(tally.seconds / tally.steps, 4) if tally.steps else None,

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError
-from disco.jobs import Job, chunks
+from disco.frame_store import FrameStore
+from disco.jobs import Job, chunks, together
 from disco.run_folder import RunFolder, RunSummary, list_runs
-from disco.settings import KEYS, changes_pixels, plain_values
+from disco.run_names import RunNames
+from disco.settings import KEYS, changes_pixels, is_animation, picture_count, plain_values
 from disco.settings_load import Run, run_from_mapping
-from disco.sheets import write_sheet
+from disco.sheets import write_sheet, write_videos
 
 Which = int | Literal["latest"]
 
@@ -27,7 +29,7 @@ def resume_job(run: Run | None, out: Path, batch_name: str, which: Which = "late
     try:
         job = _continued(run, folder)
         if job is None:
-            _finish(folder)
+            _finish(folder, run)
     except BaseException:
         folder.close()
         raise
@@ -45,11 +47,12 @@ def resumable(out: Path, batch_name: str) -> list[RunSummary]:
     ]
 
 
-def _finish(folder: RunFolder) -> None:
-    """All pictures are there; a kill may have come before the sheet."""
+def _finish(folder: RunFolder, run: Run | None) -> None:
+    """All pictures are there; a kill may have come before the sheet or the video."""
     if not folder.names.grid.exists():
         write_sheet(folder)
     if folder.info.get("status") != "finished":
+        write_videos(folder, (run or saved_run(folder.info, str(folder.names.settings))).settings)
         folder.mark("finished")
         folder.write_status({"state": "finished", "pictures": len(folder.finished_pictures())})
 
@@ -68,15 +71,16 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
     saved = saved_run(info, str(folder.names.settings))
     if run is not None:
         compare(run, saved, folder)
-        values = {"set_seed": info["seed"], "n_batches": max(run.settings.n_batches, info["n_batches"])}
+        key = "max_frames" if is_animation(run.settings) else "n_batches"
+        values = {"set_seed": info["seed"], key: max(picture_count(run.settings), info["n_batches"])}
         saved = run.with_values(values)
     moved = _retire(folder, saved, info)
     finished = folder.finished_pictures()
     old = [tuple(group) for group in info["groups"]]
     known = {picture for group in old for picture in group}
-    n_before, n_after = info["n_batches"], saved.settings.n_batches
+    n_before, n_after = info["n_batches"], picture_count(saved.settings)
     added = [k for k in range(n_before, n_after) if k not in known]
-    groups = (*old, *chunks(added, saved.settings.batch_size))
+    groups = (*old, *chunks(added, together(saved.settings)))
     wanted = {*info["wanted"], *added} - finished
     if not wanted:
         return None
@@ -87,7 +91,18 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
         status="running",
     )
     left = tuple(group for group in groups if wanted & set(group))
-    return Job(saved, info["seed"], folder, left, frozenset(wanted), info["starts"], True, tuple(moved))
+    source = info.get("source")
+    return Job(
+        saved,
+        info["seed"],
+        folder,
+        left,
+        frozenset(wanted),
+        info["starts"],
+        resumed=True,
+        source=None if source is None else RunNames(Path(source[0]), source[1], source[2]),
+        moved=tuple(moved),
+    )
 
 
 def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
@@ -96,6 +111,7 @@ def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
     if frame == "latest" or (info.get("resumed_from") == frame and info.get("status") != "finished"):
         return []
     moved = folder.retain(frame + 1)
+    FrameStore(folder.names.state).drop_from(frame + 1)
     folder.update_info(resumed_from=frame)
     return moved
 

@@ -209,6 +209,11 @@ class RunFolder:
         """Write a finished picture, safely on disk when this returns. Raises RunError if it exists."""
         return self._write_new(self.names.picture(picture), png)
 
+    def save_eye(self, picture: int, side: str, png: bytes) -> Path:
+        """Write what an eye ("l" or "r") sees; one saved before an interruption is the same and stays."""
+        path = self.names.eye(picture, side)
+        return path if path.exists() else self._write_new(path, png)
+
     def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
         """Write a partial; one saved before an interruption is the same picture and stays."""
         path = self.names.partial(picture, label, in_subfolder=in_subfolder)

@@ -16,7 +16,7 @@ class RunNames:
     """The paths of run number `run` in a batch folder."""
 
     def __init__(self, folder: Path, batch_name: str, run: int) -> None:
-        self.folder = folder
+        self.folder, self.batch_name, self.run = folder, batch_name, run
         self.prefix = f"{batch_name}({run})"
         self.settings = folder / f"{self.prefix}_settings.yaml"
         self.grid = folder / f"{self.prefix}_grid.png"
@@ -30,22 +30,49 @@ class RunNames:
     def picture(self, picture: int) -> Path:
         return self.folder / f"{self.prefix}_{picture:04}.png"
 
+    def eye(self, picture: int, side: str) -> Path:
+        """side: l or r."""
+        return self.folder / f"{self.prefix}_{picture:04}_{side}.png"
+
     def partial(self, picture: int, label: str, *, in_subfolder: bool = True) -> Path:
         folder = self.partials if in_subfolder else self.folder
         return folder / f"{self.prefix}_{picture:04}-{label}.png"
 
+    def video(self, ending: str, what: str = "video") -> Path:
+        return self.folder / f"{self.prefix}_{what}{ending}"
+
     def pictures_there(self) -> dict[int, Path]:
         """Files named as finished pictures, whole or not; partials have other names and never count."""
-        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})\.png")
+        return self._numbered("")
+
+    def eyes_there(self, side: str) -> dict[int, Path]:
+        """Files named as what an eye sees (side: l or r), whole or not."""
+        return self._numbered(f"_{side}")
+
+    def partials_there(self, picture: int) -> dict[str, Path]:
+        """Files named as partials of a picture, by label; unsorted."""
+        pattern = re.compile(re.escape(f"{self.prefix}_{picture:04}-") + r"(\d+%|\d{3,})\.png")
+        places = (self.folder, self.partials)
+        matches = ((place, pattern.fullmatch(name)) for place in places for name in names_in(place))
+        return {match[1]: place / match[0] for place, match in matches if match}
+
+    def _numbered(self, after: str) -> dict[int, Path]:
+        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})" + re.escape(after) + r"\.png")
         found = {int(m[1]): self.folder / m[0] for m in map(pattern.fullmatch, names_in(self.folder)) if m}
         return dict(sorted(found.items()))
 
     def from_picture(self, first: int) -> list[Path]:
-        """Pictures `first` and later with their partials, in the folder and in partials/."""
-        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,}))?\.png")
+        """Pictures `first` and later with their partials and eyes, in the folder and in partials/."""
+        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|_[lr])?\.png")
         places = (self.folder, self.partials)
         matches = ((place, pattern.fullmatch(name)) for place in places for name in sorted(names_in(place)))
         return [place / match[0] for place, match in matches if match and int(match[1]) >= first]
+
+
+def run_of(name: str) -> tuple[str, int, int] | None:
+    """(batch_name, run, picture) by the name of a finished picture; None for any other name."""
+    match = re.fullmatch(r"(.+)\((\d+)\)_(\d{4,})\.png", name, re.DOTALL)
+    return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 def check_batch_name(batch_name: str) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 from disco.again import Again
 from disco.errors import ResumeError
+from disco.frame_ranges import range_source, seed_of
 from disco.images import contact_sheet, png_bytes, read_pixels
-from disco.jobs import Job, new_job
+from disco.jobs import Job, check_images, new_job
 from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.run_folder import RunFolder, list_runs
+from disco.settings import is_animation
 from disco.settings_load import Run
 
 
@@ -72,7 +74,11 @@ def _place(plan: Plan, position: int, run: Run, queue_id: str) -> Place:
 
 def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
     queue = {"id": queue_id, "position": position, "of": len(plan.runs)}
-    return new_job(run, plan.out, images=plan.images, again=plan.again, queue=queue)
+    check_images(run, plan.images)
+    source = range_source(run, plan.out, plan.images, plan.again)
+    if source is not None and run.settings.set_seed == "random_seed":
+        run = run.with_values({"set_seed": seed_of(source)})
+    return new_job(run, plan.out, images=plan.images, again=plan.again, source=source, queue=queue)
 
 
 def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
@@ -82,12 +88,9 @@ def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
     name = run.settings.batch_name
     number = resumable(plan.out, name)[-1].run if which == "latest" else which
     plan.folders[position] = RunFolder(plan.out / name, name, number)
-    return Place(
-        position,
-        None,
-        (f"{name}({number}) is finished: nothing to resume. A larger n_batches extends it; a new run starts "
-         "without --resume and resume_run.",),
-    )  # fmt: skip
+    key = "max_frames" if is_animation(run.settings) else "n_batches"
+    text = f"{name}({number}) is finished: nothing to resume. A larger {key} extends it; a new run starts "
+    return Place(position, None, (f"{text}without --resume and resume_run.",))
 
 
 def _which(plan: Plan, run: Run) -> Which:

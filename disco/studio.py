@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from disco.devices import pick_device
-from disco.images import LoadedPicture, load_mask, load_picture
-from disco.inpainting import soften
+from disco.inputs import Pictures
 from disco.models import Networks, load_networks
 from disco.perlin import perlin_init
 from disco.prompts import prompts_at
 from disco.randomness import FixedRandom, Randomness, StreamRandom
-from disco.settings import Settings
-from disco.targets import PicturePrompt, Target, encode_targets
-from disco.weights import Progress, fetch_url
+from disco.schedules import Schedule
+from disco.settings import Settings, is_animation
+from disco.targets import Target, encode_targets
+from disco.weights import Progress
 
 if TYPE_CHECKING:
+    from disco.animation.depth import Depth
+    from disco.animation.flow import Flow
     from disco.settings_load import Run
 
 
@@ -31,7 +32,8 @@ class Studio:
 
     mask: which part of init stays (0) and which is painted (1), softened, [1, 1, H, W] on the CPU, or None.
     stream: the random stream of compat dd57, as it stands after the prompts were encoded; None in fixed.
-    inputs: path or address as written -> SHA-256 of the picture's bytes.
+    inputs: path or address as written -> SHA-256 of the picture's bytes. drawn_as: the pictures whose random
+    numbers are used, where these are not their own.
     """
 
     settings: Settings
@@ -43,10 +45,13 @@ class Studio:
     stream: StreamRandom | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     mask: Tensor | None = None
+    drawn_as: tuple[int, ...] | None = None
 
     def randomness(self, pictures: Sequence[int]) -> Randomness:
         """The random numbers of pictures rendered together."""
-        return self.stream if self.stream is not None else FixedRandom(self.seed, pictures)
+        if self.stream is not None:
+            return self.stream
+        return FixedRandom(self.seed, pictures if self.drawn_as is None else self.drawn_as)
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -55,20 +60,26 @@ class Studio:
         return {"device": kind, "threads": torch.get_num_threads()}
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The init picture, its mask and the picture prompts of a run, loaded before any network is."""
-
-    init: Tensor | None
-    prompts: tuple[PicturePrompt, ...]
-    inputs: Mapping[str, str]
-    mask: Tensor | None = None
-
-
 def needs_lpips(settings: Settings) -> bool:
     """Whether the init loss acts: in fixed on an init_image, in dd57 on the perlin init too (quirk Q9)."""
     has_init = settings.init_image is not None or (settings.compat == "dd57" and settings.perlin_init)
-    return has_init and settings.init_scale.max() > 0
+    if settings.animation_mode == "Video Input":
+        return _acts(settings.video_init_frames_scale)
+    if is_animation(settings) and settings.max_frames > 1 and _acts(settings.frames_scale):
+        return True
+    return has_init and _acts(settings.init_scale)
+
+
+def _acts(scale: Schedule) -> bool:
+    """Is it above 0 at any noise level of any frame?"""
+    versions = [scale] if scale.frames is None else [version for _, version in scale.frames.keys]
+    return any(version.max() > 0 for version in versions)
+
+
+def needs_flow(settings: Settings) -> bool:
+    """Is motion in a video to be measured?"""
+    is_video = settings.animation_mode == "Video Input"
+    return is_video and settings.video_init_flow_warp and settings.video_init_flow_blend > 0
 
 
 def networks_key(settings: Settings) -> tuple[object, ...]:
@@ -84,38 +95,15 @@ def networks_key(settings: Settings) -> tuple[object, ...]:
         settings.compat,
         settings.use_checkpoint,
         needs_lpips(settings),
+        *_depth_choice(settings),
+        settings.flow_model if needs_flow(settings) else None,
     )
 
 
-def load_pictures(settings: Settings, base_dirs: Sequence[Path]) -> Pictures:
-    """Raises InputError for a picture that is missing, damaged or none, before anything else is loaded."""
-    inputs: dict[str, str] = {}
-
-    def load(source: str, **how: Any) -> Tensor:
-        loaded: LoadedPicture = load_picture(
-            source,
-            base_dirs=(Path(), *base_dirs),
-            as_stored=settings.compat == "dd57",
-            download=fetch_url,
-            **how,
-        )
-        inputs[source] = loaded.sha256
-        return loaded.tensor
-
-    short = min(settings.width_height)
-    init = load(settings.init_image, size=settings.width_height) if settings.init_image else None
-    prompts = tuple(
-        PicturePrompt(load(prompt.source, max_short_side=short), prompt.weight, prompt.clip_models)
-        for prompt in prompts_at(settings.image_prompts, 0)
-    )
-    mask = None
-    if settings.mask_path:
-        loaded = load_mask(
-            settings.mask_path, size=settings.width_height, base_dirs=(Path(), *base_dirs), download=fetch_url
-        )
-        inputs[settings.mask_path] = loaded.sha256
-        mask = soften(loaded.tensor, settings.mask_blur)
-    return Pictures(init, prompts, inputs, mask)
+def _depth_choice(settings: Settings) -> tuple[object, ...]:
+    if settings.animation_mode != "3D":
+        return ()
+    return settings.midas_depth_model, settings.second_depth_model, settings.midas_weight
 
 
 def load_for(
@@ -123,7 +111,8 @@ def load_for(
 ) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
     settings = run.settings
-    return load_networks(
+    moving = load_moving(settings, progress=progress, notice=notice)  # first, since a package may be missing
+    networks = load_networks(
         settings,
         device=pick_device(settings.device),
         progress=progress,
@@ -132,6 +121,46 @@ def load_for(
         compat=settings.compat,
         base_dirs=run.base_dirs,
     )
+    moving.join(networks)
+    return networks
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What an animation needs besides the networks of stills: depth for 3D, motion for Video Input."""
+
+    depth: Depth | None = None
+    flow: Flow | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def join(self, networks: Networks) -> None:
+        """Put them beside the others, where these have none."""
+        networks.depth = networks.depth or self.depth
+        networks.flow = networks.flow or self.flow
+        networks.hashes = networks.hashes | dict(self.hashes)
+
+
+def load_moving(
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Moving:
+    """What the mode of these settings needs. Raises InputError, SettingsError, WeightsError."""
+    device = pick_device(settings.device)
+    if settings.animation_mode == "3D":
+        from disco.animation.depth import load_depth
+
+        second = None if settings.second_depth_model == "none" else settings.second_depth_model
+        name, weight = settings.midas_depth_model, settings.midas_weight
+        depth = load_depth(name, weight, second, device=device, progress=progress, notice=notice)
+        return Moving(depth=depth, hashes=depth.hashes)
+    if needs_flow(settings):
+        from disco.animation.flow import load_flow
+
+        flow = load_flow(settings.flow_model, device, progress=progress, notice=notice)
+        return Moving(flow=flow, hashes=flow.hashes)
+    return Moving()
 
 
 def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
@@ -139,20 +168,27 @@ def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
     for clip in networks.clips:
         for run in runs:
             dd57 = run.settings.compat == "dd57"
-            prompts = prompts_at(run.settings.text_prompts, 0)
+            groups = run.settings.text_prompts
+            used = groups.values() if is_animation(run.settings) else [prompts_at(groups, 0)]
+            prompts = [prompt for group in used for prompt in group]
             clip.remember(["", *(prompt.raw if dd57 else prompt.text for prompt in prompts)])
         clip.free_text_tower()
 
 
-def open_studio(settings: Settings, seed: int, networks: Networks, pictures: Pictures) -> Studio:
-    """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands."""
+def open_studio(
+    settings: Settings, seed: int, networks: Networks, pictures: Pictures, stream_seed: int | None = None
+) -> Studio:
+    """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands.
+
+    stream_seed: of that stream, where it is not the run's (frames of an animation).
+    """
     dd57 = settings.compat == "dd57"
-    stream = StreamRandom(seed) if dd57 else None
+    stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)
     targets = encode_targets(
         networks.clips,
         prompts_at(settings.text_prompts, 0),
-        pictures.prompts,
+        pictures.prompts_of(settings),
         settings,
         stream or FixedRandom(seed, ()),
         compat=settings.compat,

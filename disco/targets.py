@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disco.augment import augment_image_prompt, move
+from disco.augment import move
+from disco.augment_chains import augment_image_prompt
 from disco.cutouts import classic_cutouts
 from disco.errors import InputError, SettingsError
 from disco.prompts import Prompt

@@ -34,12 +34,13 @@ def options(**values: Any) -> Any:
         "cut_icgray_p": 0,
         "skip_augs": True,
         "clip_batch": "auto",
+        "animation_mode": "None",
     }
     kinds = {"skip_augs": bool, "cutn_batches": int, "cut_overview": int, "cut_innercut": int}
     return SimpleNamespace(
         **{
             key: value
-            if key in ("clamp_grad", "clip_batch")
+            if key in ("clamp_grad", "clip_batch", "animation_mode")
             else Schedule.parse(value, kinds.get(key, float))
             for key, value in (base | values).items()
         }

@@ -26,7 +26,10 @@ from disco.registry import registry
 from disco.rendering import render
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
-ROOMS = ("rendering.py", "pictures.py", "run_folder.py", "atomic_file.py", "checkpoints.py", "jobs.py")
+ROOMS = (
+    *("rendering.py", "pictures.py", "run_folder.py", "atomic_file.py", "checkpoints.py", "jobs.py"),
+    *("frame_loop.py", "frame_store.py"),
+)
 
 
 def networks() -> Networks:

@@ -14,13 +14,12 @@ from disco.augment import (
     _gather_four,
     _look_up,
     augment,
-    augment_dd57,
-    augment_image_prompt,
     draw_uniform,
     make_params,
     params_of,
     turn_hue,
 )
+from disco.augment_chains import augment_dd57, augment_image_prompt
 
 SIZE = 12
 

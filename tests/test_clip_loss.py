@@ -12,7 +12,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from disco.augment import augment, augment_dd57, draw_uniform, make_params
+from disco.augment import augment, draw_uniform, make_params
+from disco.augment_chains import augment_dd57
 from disco.cutouts import draw_boxes, grey_of, overview_cut
 from disco.diffusion import Step
 from disco.guidance import Guidance, Target
@@ -251,7 +252,7 @@ def test_dd57_draws_boxes_then_augmentations_batch_by_batch(monkeypatch) -> None
 
     order: list[str] = []
     monkeypatch.setattr(room, "draw_boxes", lambda *args: order.append("boxes") or draw_boxes(*args))
-    monkeypatch.setattr(room, "augment_dd57", lambda cuts: order.append(f"augment {len(cuts)}") or cuts)
+    monkeypatch.setattr(room, "augment_dd57", lambda cuts, mode: order.append(f"augment {len(cuts)}") or cuts)
     targets = [TinyClip("a").target(), TinyClip("b").target()]
     Guidance(TinyDenoiser(), TinySecondary(), targets, options(**BUSY), StreamRandom(1), compat="dd57")(
         pictures(1), STEP

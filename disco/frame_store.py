@@ -1,0 +1,89 @@
+"""What a frame of an animation leaves for the next one, as float tensors in the run's state folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from disco.atomic_file import disk_errors, move_aside, replace
+from disco.sealed import seal, unseal
+
+_NAME = re.compile(r"frame-(\d{6,})\.disco")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FrameState:
+    """Frame `frame`, as the next one needs it.
+
+    picture: what the next frame starts from, [1, 3, H, W] in [-1, 1]; in turbo not what was shown. old: turbo
+    alone: the picture that fades out, moved along. exact: False for one read back from an 8-bit PNG.
+    """
+
+    frame: int
+    picture: Tensor
+    old: Tensor | None = None
+    exact: bool = True
+
+
+class FrameStore:
+    """The saved frames of one run, in its state folder, which must be there to save."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, state: FrameState) -> Path:
+        """Write it, durable at return; one of the same frame is replaced. Raises RunError."""
+        tensors = {"picture": state.picture} | ({} if state.old is None else {"old": state.old})
+        path = self._path(state.frame)
+        with disk_errors(path):
+            replace(path, seal(tensors, {"format": _FORMAT, "frame": state.frame}))
+        return path
+
+    def load(self, frame: int) -> FrameState | None:
+        """The state of a frame, on the CPU; None if there is none. A damaged one is moved aside first."""
+        path = self._path(frame)
+        with disk_errors(path):
+            if not path.is_file():
+                return None
+            sealed = unseal(path.read_bytes())
+        if sealed is None:
+            move_aside(path, self.folder / "damaged")
+            return None
+        tensors, plain = sealed
+        if plain["format"] != _FORMAT:
+            return None  # the frame's PNG will have to do
+        return FrameState(frame, tensors["picture"], tensors.get("old"))
+
+    def keep(self, frames: Collection[int]) -> None:
+        """Remove all others."""
+        for frame in self.frames():
+            if frame not in frames:
+                self._remove(frame)
+
+    def drop_from(self, frame: int) -> None:
+        """Remove those of `frame` and later: they will come anew."""
+        for saved in self.frames():
+            if saved >= frame:
+                self._remove(saved)
+
+    def frames(self) -> list[int]:
+        """Which are there, in order."""
+        with disk_errors(self.folder):
+            if not self.folder.is_dir():
+                return []
+            matches = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _path(self, frame: int) -> Path:
+        return self.folder / f"frame-{frame:06}.disco"
+
+    def _remove(self, frame: int) -> None:
+        path = self._path(frame)
+        with disk_errors(path), suppress(FileNotFoundError):
+            path.unlink()
