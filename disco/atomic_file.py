@@ -101,17 +101,33 @@ def move_new(source: Path, target: Path) -> None:
         raise FileExistsError(errno.EEXIST, "exists already", str(target))
 
 
+@contextmanager
+def part_file(folder: Path) -> Iterator[Path]:
+    """A path in `folder` for what another program writes; at the end the file is gone unless it was moved."""
+    path = _temporary(folder)
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def move_aside(path: Path, folder: Path) -> Path:
     """Move a file into `folder` under its own name, or with -2, -3 ... if that is taken. Returns the path."""
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
+    return move_free(path, folder / path.name)
+
+
+def move_free(source: Path, target: Path) -> Path:
+    """Rename to `target`, or with -2, -3 ... before the ending if that is taken. Returns the path."""
     for n in itertools.count(1):
-        target = folder / (path.name if n == 1 else f"{path.stem}-{n}{path.suffix}")
+        path = target if n == 1 else target.with_name(f"{target.stem}-{n}{target.suffix}")
         try:
-            move_new(path, target)
+            move_new(source, path)
         except FileExistsError:
             continue
-        return target
+        return path
     raise AssertionError("endless")
 
 
@@ -140,8 +156,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _temporary(folder: Path) -> Path:
+    return folder / f".disco-{_HOST}-{os.getpid()}-{_TOKEN}-{next(_counter)}.tmp"
+
+
 def _write_temporary(folder: Path, data: bytes, *, durable: bool = True) -> Path:
-    path = folder / f".disco-{_HOST}-{os.getpid()}-{_TOKEN}-{next(_counter)}.tmp"
+    path = _temporary(folder)
     try:
         with open(path, "xb") as file:
             file.write(data)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from disco.errors import InputError
 
 KEYWORD = b"disco"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 _MAX_FILE = 1 << 30  # bytes; a picture of 16000 x 16000 is under this
 _MAX_TEXT = 16 << 20  # bytes after unpacking; a random state and long schedules are about 50 kB
 _AGAIN = " Render the picture again."
@@ -64,12 +67,33 @@ def check_png(path: str | Path) -> None:
         pass
 
 
+def png_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) by the file's head, and a look at its end: quick, where check_png reads all of it.
+
+    Raises InputError for a missing file, one that is no PNG and one that is cut off.
+    """
+    with _input_errors(path), open(path, "rb") as file:
+        head = file.read(len(_SIGNATURE) + 16)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
+        end = file.read()
+    if not head.startswith(_SIGNATURE) or end != _END:
+        check_png(path)  # says what is wrong; to have something after its end is not
+    width, height = struct.unpack_from(">II", head, len(_SIGNATURE) + 8)
+    return width, height
+
+
 def _read(path: str | Path) -> bytes:
     file = Path(path)
-    try:
+    with _input_errors(path):
         if file.stat().st_size > _MAX_FILE:
             raise InputError(f"{path}: larger than 1 GiB, no picture of ours. Give a PNG that Disco wrote.")
         return file.read_bytes()
+
+
+@contextmanager
+def _input_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such picture. Check the path; pictures are in images_out/.") from None
     except IsADirectoryError:

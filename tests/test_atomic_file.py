@@ -69,6 +69,20 @@ def test_moving_aside_never_takes_a_name_twice(tmp_path: Path) -> None:
     }
 
 
+def test_a_part_file_is_gone_unless_it_was_moved(tmp_path: Path) -> None:
+    for data in (b"0", b"1", b"2"):
+        with atomic_file.part_file(tmp_path) as part:
+            part.write_bytes(data)
+            atomic_file.move_free(part, tmp_path / "a(0).b.mp4")
+    with pytest.raises(KeyError), atomic_file.part_file(tmp_path) as part:
+        part.write_bytes(b"3")
+        raise KeyError
+    with atomic_file.part_file(tmp_path):
+        pass
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert whole == {"a(0).b.mp4": b"0", "a(0).b-2.mp4": b"1", "a(0).b-3.mp4": b"2"}
+
+
 def raiser(number: int):  # type: ignore[no-untyped-def]
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from disco.errors import InputError
-from disco.png_file import check_png, read_metadata, with_metadata
+from disco.png_file import check_png, png_size, read_metadata, with_metadata
 
 AGAIN = " Render the picture again."
 UPLOADS = "Sites and chat programs that re-encode pictures drop it: use the file that the run wrote."
@@ -133,6 +133,25 @@ def test_a_wrong_checksum_is_named(tmp_path: Path) -> None:
     damaged[20] ^= 1
     path = written(tmp_path, bytes(damaged))
     assert message(path) == f"{path}: a damaged PNG: wrong checksum at byte 8.{AGAIN}"
+
+
+def test_a_size_at_a_glance(tmp_path: Path) -> None:
+    whole = png(700, 3)
+    assert png_size(written(tmp_path, whole)) == (700, 3)
+    assert png_size(written(tmp_path, whole + b"something after the end")) == (700, 3)
+    damaged = {
+        whole[:-1]: f"a damaged PNG: it ends after {len(whole) - 1} bytes.{AGAIN}",
+        whole[:20]: f"a damaged PNG: it ends after 20 bytes.{AGAIN}",
+        b"": f"an empty file, not a PNG.{AGAIN}",
+        b"GIF89a" + whole: "not a PNG. Only the PNGs that Disco wrote hold their settings.",
+    }
+    for data, why in damaged.items():
+        path = written(tmp_path, data)
+        with pytest.raises(InputError) as caught:
+            png_size(path)
+        assert str(caught.value) == f"{path}: {why}"
+    with pytest.raises(InputError, match="no such picture"):
+        png_size(tmp_path / "none.png")
 
 
 def test_a_png_without_pixels_is_no_picture(tmp_path: Path) -> None:
