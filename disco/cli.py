@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from disco import cli_verbs
+from disco import cli_verbs, cli_video
 from disco.errors import DiscoError, InputError
 from disco.interrupts import Interrupted, StopFlag
 from disco.settings_load import Run, load_runs
@@ -23,6 +23,8 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py --prompt "one sentence"    render it with the default recipe
        python run.py show PICTURE.png           print the settings a picture carries
        python run.py import OLD -o NEW.yaml     translate a file of Disco, DiscoArt or progrockdiffusion
+       python run.py video images_out/NAME      make a video of a run's frames, or of a folder of pictures
+       python run.py timelapse PICTURE.png      make one of how a picture came about
        python run.py models list | fetch NAME | verify [NAME]"""
 
 OUR_RECIPES = Path(__file__).resolve().parent.parent / "settings"  # in a clone, from whatever folder
@@ -39,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except (Interrupted, KeyboardInterrupt) as signal:
-        print("stopped at once; a run that had begun goes on with --resume", file=sys.stderr)
+        is_video = bool(words) and words[0] in cli_video.VERBS
+        what = "no video was written" if is_video else "a run that had begun goes on with --resume"
+        print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
     except BrokenPipeError:  # `| head` has seen enough
         from disco.listeners import to_nowhere
@@ -53,6 +57,9 @@ def _run(words: list[str]) -> int:
         return _help()
     if words[0] in cli_verbs.VERBS:
         return cli_verbs.VERBS[words[0]](words[1:])
+    if words[0] in cli_video.VERBS:
+        with StopFlag().catching():  # SIGTERM too must end ffmpeg and take away its file
+            return cli_video.VERBS[words[0]](words[1:])
     return _render(_parser().parse_args(_bare_resume(words)))
 
 

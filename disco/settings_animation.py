@@ -13,6 +13,7 @@ Mode = Literal["None", "2D", "3D", "Video Input"]
 MODES: tuple[Mode, ...] = ("None", "2D", "3D", "Video Input")
 DEPTHS = ("plane", "fastdepth", "dpt_large", "dpt_hybrid")
 FLOWS = ("dis", "raft_small", "raft_large")
+MOST_FPS = {"h264": 240, "vp9": 240, "gif": 50, "webp": 240}  # a GIF counts in hundredths of a second, from 2
 
 
 class AnimationSettings(Section):
@@ -190,6 +191,12 @@ class VideoOutSettings(Section):
         choices=("None", "linear", "optical flow"),
     )
     blend: float = setting(0.5, "float", "share of the frame before in a blend", pixels=False, ge=0, le=1)
+    video_loop: bool = setting(
+        False,
+        "bool",
+        "GIF and WebP repeat for ever; MP4 and WebM, which cannot, run forth and back",
+        pixels=False,
+    )
     init_frame: int = setting(0, "int", "first frame of the video", pixels=False, ge=0)
     last_frame: int | Literal["final_frame"] = setting(
         "final_frame", "final_int", "last frame of the video", pixels=False, ge=0

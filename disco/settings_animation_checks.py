@@ -9,6 +9,7 @@ from disco.frame_settings import OF_VIDEO, at_frame, step_count, turning_frames
 from disco.keyframes import KeyFrames
 from disco.settings import KEYS, Settings, is_animation
 from disco.settings_animation import (
+    MOST_FPS,
     AnimationSettings,
     Motion3dSettings,
     VideoInitSettings,
@@ -113,6 +114,10 @@ def _video_frames(settings: Settings) -> Iterator[Finding]:
         n_frames = settings.max_frames
         text = f"there is no frame {first}: with max_frames: {n_frames} the last is {n_frames - 1}"
         yield Finding("init_frame", text, beside=("max_frames",))
+    most = MOST_FPS[settings.video_codec]
+    if settings.fps > most:
+        text = f"{settings.fps:g} is too fast for video_codec: {settings.video_codec}: write at most {most}"
+        yield Finding("fps", text, beside=("video_codec",))
 
 
 _PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Finding]], tuple[str, ...]], ...] = (
@@ -130,7 +135,7 @@ _PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Finding]], tuple[str, ...]]
     (_planes, ("near_plane", "far_plane", "animation_mode")),
     (_only_3d, ("turbo_mode", "vr_mode", "animation_mode")),
     (_video, ("video_init_path", "animation_mode", "mask_path", "video_mask_path")),
-    (_video_frames, ("init_frame", "last_frame", "max_frames", "make_video")),
+    (_video_frames, ("init_frame", "last_frame", "max_frames", "make_video", "fps", "video_codec")),
 )
 
 

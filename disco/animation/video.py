@@ -141,18 +141,24 @@ def _open(path: Path) -> _Clip | _Folder:
 
 
 def _open_folder(path: Path) -> _Folder:
-    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
-    pictures = sorted((file for file in files if file.suffix.lower() in ENDINGS), key=_natural)
-    if not pictures:
-        held = f"it holds {len(files)} other files, such as {min(files).name}" if files else "it is empty"
-        raise InputError(
-            f"{path}: a folder without pictures: {held}. "
-            f"Give a video file, or a folder of {' '.join(ENDINGS)}."
-        )
+    pictures = pictures_in(path)
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(bytes.fromhex(hash_file(picture)))
     return _Folder(path, digest.hexdigest(), pictures)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the natural order of their names. Raises InputError if there are none."""
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    pictures = sorted((file for file in files if file.suffix.lower() in ENDINGS), key=_natural)
+    if not pictures:
+        held = f"it holds {len(files)} other files, such as {min(files).name}" if files else "it is empty"
+        raise InputError(
+            f"{folder}: a folder without pictures: {held}. "
+            f"Give a video file, or a folder of {' '.join(ENDINGS)}."
+        )
+    return pictures
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -1,0 +1,148 @@
+"""The verbs of the command line that make videos of finished pictures: video, timelapse."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from disco.errors import InputError
+from disco.settings_animation import VideoOutSettings
+
+if TYPE_CHECKING:
+    from disco.footage import Footage
+    from disco.video_out import VideoForm
+
+_OFFERED = ("h264", "vp9", "gif", "webp")
+_HOLD = 2.0  # seconds that a timelapse stays at its end
+_TIMELAPSE_FPS = 8.0
+
+
+def video(words: Sequence[str]) -> int:
+    """Make a video of a run's frames, by default as its settings say, or of any folder of pictures."""
+    parser = argparse.ArgumentParser(prog="run.py video", description=video.__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("source", type=Path, metavar="FOLDER", help="images_out/NAME, a run's settings file, or any folder")
+    add("--run", type=int, metavar="N", help="this run of the batch; default: the newest with pictures")
+    _add_form(parser)
+    add("--blend", choices=("none", "linear", "flow"), help="mix each frame with the one before it")
+    add(
+        "--loop",
+        action=argparse.BooleanOptionalAction,
+        help="GIF and WebP repeat for ever; MP4 and WebM run forth and back",
+    )
+    add("--first", type=int, metavar="K", help="first frame")
+    add("--last", type=int, metavar="K", help="last frame")
+    add("--vr", choices=("left", "right", "side-by-side"), help="what the eyes see, of a run with vr_mode")
+    options = parser.parse_args(words)
+    footage, form = _footage(options)
+    said = {"blend": options.blend, "loop": options.loop}
+    return _write(footage, replace(form, **{k: v for k, v in said.items() if v is not None}), options)
+
+
+def timelapse(words: Sequence[str]) -> int:
+    """Make a video of how a picture came about, of the partials that intermediate_saves kept."""
+    parser = argparse.ArgumentParser(
+        prog="run.py timelapse", description=timelapse.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("picture", type=Path, metavar="PICTURE.png", help="a finished picture of a run")
+    _add_form(parser)
+    options = parser.parse_args(words)
+    from disco.footage import partials_footage
+    from disco.video_out import VideoForm
+
+    footage = partials_footage(options.picture)
+    return _write(footage, VideoForm(fps=_TIMELAPSE_FPS, hold=_HOLD), options)
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--fps", type=_rate, metavar="24", help="frames per second")
+    add("--codec", choices=_OFFERED, help="default: as --out ends, else h264")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to; a file that is there stays, the next gets a number",
+    )
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number of frames per second, like 24")
+    return number
+
+
+def _footage(options: argparse.Namespace) -> tuple[Footage, VideoForm]:
+    from disco.footage import find_run, folder_footage, run_footage, saved_values
+    from disco.video_out import form_of
+
+    names = find_run(options.source, options.run)
+    part: dict[str, Any] = {"first": options.first, "last": options.last}
+    if names is not None:
+        pictures = list(names.pictures_there().values())
+        values = saved_values(pictures[-1]) if pictures else {}
+        settings = _settings(values, names.prefix)
+        footage = run_footage(names, settings, eyes=options.vr or "", **part)
+        return footage, form_of(settings, values.get("animation_mode", "None"))
+    if options.vr:
+        raise InputError(f"--vr: {options.source} has no run with pictures for the eyes, name(0)_0000_l.png")
+    return folder_footage(options.source, **part), form_of(VideoOutSettings(), "None")
+
+
+def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
+    """Those of the video file, as a picture carries them."""
+    known = {key: values[key] for key in VideoOutSettings.model_fields if key in values}
+    try:
+        return VideoOutSettings(**known)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: its pictures carry settings of the video file that are not known here. "
+            "Use the version of Disco that wrote them."
+        ) from error
+
+
+def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from disco.ffmpeg_out import CODECS
+    from disco.video_out import write_video
+
+    by_ending = {codec.ending: name for name, codec in CODECS.items()}
+    target: Path | None = options.out
+    codec = options.codec or form.codec
+    if target is not None:
+        codec = options.codec or by_ending.get(target.suffix.lower(), codec)
+        target = _target(target, codec, by_ending)
+    form = replace(form, codec=codec, fps=options.fps or form.fps)
+    with tqdm(desc="video", unit="frame", file=sys.stderr, disable=options.quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        path = write_video(footage, form, target=target, progress=progress)
+    print(path)
+    return 0
+
+
+def _target(out: Path, codec: str, by_ending: dict[str, Any]) -> Path:
+    """--out with the ending of the codec. Raises InputError for the ending of another one."""
+    ending = next(ending for ending, name in by_ending.items() if name == codec)
+    if out.is_dir():
+        raise InputError(f"--out: {out}: a folder. Give the name of a file, like {out / ('video' + ending)}")
+    if out.suffix.lower() != ending:
+        raise InputError(f"--out: {out}: a {codec} video ends in {ending}. Change it, or --codec.")
+    return out
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {"video": video, "timelapse": timelapse}
