@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -138,7 +139,7 @@ def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> in
 def _target(out: Path, codec: str, by_ending: dict[str, Any]) -> Path:
     """--out with the ending of the codec. Raises InputError for the ending of another one."""
     ending = next(ending for ending, name in by_ending.items() if name == codec)
-    if out.is_dir():
+    if os.path.isdir(out):
         raise InputError(f"--out: {out}: a folder. Give the name of a file, like {out / ('video' + ending)}")
     if out.suffix.lower() != ending:
         raise InputError(f"--out: {out}: a {codec} video ends in {ending}. Change it, or --codec.")

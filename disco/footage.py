@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from disco.animation.video import pictures_in
+from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError
 from disco.png_file import check_png, read_metadata
 from disco.run_names import RunNames, names_in, run_of
@@ -34,12 +35,16 @@ def find_run(source: Path, run: int | None = None) -> RunNames | None:
     run: its number instead. None if the path is a folder of other pictures. Raises InputError: no such
     path, another kind of file, no such run, runs of several batches.
     """
-    if not source.exists():
+    if not os.path.exists(source):
         near = closest(source.name, names_in(source.parent)) if source.parent.is_dir() else None
         hint = f"Did you mean {source.with_name(near)}?" if near else "Check the path."
         raise InputError(f"{source}: no such folder. {hint}")
-    if not source.is_dir():
+    if not os.path.isdir(source):
         return _by_settings(source, run)
+    try:
+        os.listdir(source)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}.") from error
     batches = _batches(source)
     name = source.resolve().name
     if not batches:
@@ -98,6 +103,14 @@ def run_footage(
 
 def folder_footage(folder: Path, *, first: int | None = None, last: int | None = None) -> Footage:
     """All pictures of any folder, in the natural order of their names. first, last: by place, from 0."""
+    if not any(Path(name).suffix.lower() in ENDINGS for name in names_in(folder)):
+        batch = next(
+            (inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _batches(inner)), None
+        )
+        like = f", like {batch}" if batch else ""
+        raise InputError(
+            f"{folder}: no pictures in it. Give a batch's folder{like}, or any folder of pictures."
+        )
     pictures = pictures_in(folder)
     for option, value in (("--first", first), ("--last", last)):
         if value is not None and not 0 <= value < len(pictures):

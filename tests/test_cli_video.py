@@ -168,10 +168,10 @@ def test_wrong_words(capsys: Capture) -> None:
         ("no/such",): "no/such: no such folder. Check the path.",
         ("film.mp4",): "film.mp4: neither a folder nor the settings file of a run, name(0)_settings.yaml. "
         "Give the batch's folder, or any folder of pictures.",
-        (
-            "images_out/empty",
-        ): "images_out/empty: a folder without pictures: it is empty. Give a video file, or "
-        "a folder of .png .jpg .jpeg .webp .bmp .tif .tiff.",
+        ("images_out/empty",): "images_out/empty: no pictures in it. Give a batch's folder, or any folder of "
+        "pictures.",
+        ("images_out",): "images_out: no pictures in it. Give a batch's folder, like images_out/lake, or any "
+        "folder of pictures.",
         ("images_out/begun",): "images_out/begun: no pictures of a run in it. Render some first.",
         (
             "images_out/empty",
