@@ -45,12 +45,14 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
     return Again(run, picture, batch, starts, metadata, path)
 
 
-def check_inputs(again: Again, inputs: Mapping[str, str]) -> None:
-    """Raises InputError for an init or prompt picture that is not the one used. inputs: source -> SHA-256."""
-    for source, was in again.metadata.get("inputs", {}).items():
-        now = inputs.get(source, was)
-        if now != was:
+def check_inputs(
+    was: Mapping[str, str], now: Mapping[str, str], cure: str = "name another with --set"
+) -> None:
+    """Raises InputError for a picture or video that is not the one used then. was, now: source -> SHA-256."""
+    for source, then in was.items():
+        here = now.get(source, then)
+        if here != then:
             raise InputError(
-                f"{source}: not the picture that was used then: SHA-256 is {now[:12]}..., was {was[:12]}... "
-                "Put the old one back, or name another with --set."
+                f"{source}: not what was used then: SHA-256 is {here[:12]}..., was {then[:12]}... "
+                f"Put the old one back, or {cure}."
             )

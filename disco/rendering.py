@@ -81,7 +81,7 @@ def render(
     runs = [with_frames(run, given) for run, given in zip(runs, pictures, strict=True)]
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:
-        check_inputs(again, pictures[0].inputs)
+        check_inputs(again.metadata.get("inputs", {}), pictures[0].inputs)
     for place in plan_jobs(plan, stop):
         if place.job is None:
             yield from (Notice(text) for text in place.notices)
@@ -115,6 +115,7 @@ def _runs(source: Source) -> list[Run]:
 
 def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
     settings, tally, (stop, working) = job.run.settings, Tally(), ending
+    _keep_inputs(job, pictures.inputs)
     if is_animation(settings):
         check_frames(job)
     yield RunStarted(
@@ -146,6 +147,15 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
     if not tally.stopped:
         yield from (Notice(text) for text in write_videos(job.folder, settings))
     yield _finished(job, studio, tally, time.monotonic() - began)
+
+
+def _keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:
+    """A run goes on with the pictures and videos that it began with. Raises InputError."""
+    was = job.folder.info.get("inputs")
+    if was is None:
+        job.folder.update_info(inputs=dict(inputs))
+    else:
+        check_inputs(was, inputs, "start a new run without --resume and resume_run")
 
 
 def _loading(run: Run) -> Generator[Event, None, Networks]:

@@ -273,3 +273,12 @@ def test_networks_handed_in_may_lack_depth(tmp_path: Path) -> None:
     assert networks.depth is None
     frames_of(tmp_path / "out", animation("3D", max_frames=2), networks=networks)
     assert networks.depth is not None
+
+
+def test_a_run_goes_on_with_the_video_that_it_began_with(tmp_path: Path) -> None:
+    rendered(tmp_path / "out", animation("video"), stop=StopAfter(5))
+    write_clip(tmp_path / "clip", size=40)
+    with pytest.raises(InputError, match=r"clip: not what was used then: SHA-256 is \w{12}\.\.\., was "):
+        animated(tmp_path / "out", animation("video", resume_run=True))
+    write_clip(tmp_path / "clip")
+    assert frames_of(tmp_path / "out", animation("video", resume_run=True))

@@ -14,10 +14,33 @@ import disco
 from disco.events import RunFinished
 from disco.images import png_bytes, read_pixels
 from disco.settings import KEYS, changes_pixels
+from disco.settings_animation import VideoOutSettings
 from disco.settings_load import run_from_mapping
+from tests.animation_run import write_clip
 from tests.conftest import GaussianDenoiser
 from tests.small_run import SMALL, SmallClip, small_networks
 
+MOVE = {"animation_mode": "2D", "max_frames": 2, "frames_skip_steps": 5, "angle": 3}
+CAMERA = {
+    "animation_mode": "3D",
+    "max_frames": 2,
+    "frames_skip_steps": 5,
+    "midas_depth_model": "plane",
+    "translation_x": 40,
+}
+TURBO = CAMERA | {"max_frames": 5, "turbo_mode": True, "turbo_steps": 3, "turbo_preroll": 1}
+EYES = CAMERA | {"max_frames": 1, "vr_mode": True}
+VIDEO = {
+    "animation_mode": "Video Input",
+    "max_frames": 2,
+    "video_init_path": "clip",
+    "extract_nth_frame": 1,
+    "video_init_steps": 10,
+    "video_init_skip_steps": 3,
+    "video_init_frames_skip_steps": 5,
+    "video_init_cutn_batches": 1,
+    "video_init_flow_blend": 0.8,
+}
 # key -> (another value, what must be set for it to act)
 OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "text_prompts": ("blue", {}),
@@ -68,6 +91,54 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "intermediates_in_subfolder": (False, {"intermediate_saves": 2}),
     "checkpoint_every": (1, {}),
     "retain_overwritten_frames": (True, {}),
+    "animation_mode": ("2D", {"max_frames": 2}),
+    "key_frames": (False, {}),
+    "max_frames": (2, MOVE | {"max_frames": 1}),
+    "interp_spline": ("Cubic", MOVE | {"angle": "0: (0), 2: (20), 4: (0), 6: (50)"}),
+    "angle": (20, MOVE),
+    "zoom": (1.5, MOVE),
+    "translation_x": (4, MOVE),
+    "translation_y": (4, MOVE),
+    "translation_z": (80, CAMERA),
+    "rotation_3d_x": (9, CAMERA),
+    "rotation_3d_y": (9, CAMERA),
+    "rotation_3d_z": (9, CAMERA),
+    "frames_scale": (90000, MOVE),
+    "frames_skip_steps": ("20%", MOVE),
+    "border_mode": ("wrap", MOVE | {"translation_x": 9}),
+    "prompt_crossfade": (True, MOVE | {"text_prompts": {0: "red", 2: "blue"}}),
+    "color_coherence": ("RGB", MOVE | {"zoom": 1.5}),
+    "color_coherence_to": (
+        "previous",
+        MOVE | {"max_frames": 3, "color_coherence": "RGB", "zoom": 1.5},
+    ),
+    "near_plane": (3000, CAMERA),
+    "far_plane": (1600, CAMERA),
+    "fov": (90, CAMERA),
+    "padding_mode": ("zeros", CAMERA),
+    "sampling_mode": ("nearest", CAMERA),
+    "turbo_mode": (True, CAMERA | {"max_frames": 3, "turbo_preroll": 1}),
+    "turbo_steps": (2, TURBO),
+    "turbo_preroll": (3, TURBO),
+    "vr_mode": (True, CAMERA | {"max_frames": 1}),
+    "vr_eye_angle": (9, EYES),
+    "vr_ipd": (50, EYES),
+    "video_init_path": ("clip2", VIDEO),
+    "extract_nth_frame": (2, VIDEO),
+    "video_init_seed_continuity": (True, VIDEO),
+    "video_init_flow_warp": (False, VIDEO),
+    "video_init_flow_blend": (0.2, VIDEO),
+    "video_init_check_consistency": (True, VIDEO),
+    "video_init_steps": (20, VIDEO),
+    "video_init_clip_guidance_scale": (90, VIDEO),
+    "video_init_tv_scale": (3000, VIDEO),
+    "video_init_range_scale": (9000, VIDEO),
+    "video_init_sat_scale": (9000, VIDEO),
+    "video_init_cutn_batches": (2, VIDEO),
+    "video_init_skip_steps": (6, VIDEO),
+    "video_init_frames_scale": (90000, VIDEO),
+    "video_init_frames_skip_steps": ("20%", VIDEO),
+    "video_mask_path": ("masks", VIDEO | {"video_init_flow_warp": False}),
 }
 # Those that choose networks or a device act where these are loaded, those of resuming where a run goes on.
 ELSEWHERE = {
@@ -80,6 +151,11 @@ ELSEWHERE = {
     "resume_run": "tests/test_resuming.py",
     "run_to_resume": "tests/test_resuming.py",
     "resume_from_frame": "tests/test_resuming.py",
+    "midas_depth_model": "tests/test_animation_networks.py",
+    "second_depth_model": "tests/test_animation_networks.py",
+    "midas_weight": "tests/test_animation_networks.py",
+    "flow_model": "tests/test_animation_networks.py",
+    **dict.fromkeys(VideoOutSettings.model_fields, "tests/test_video_settings.py"),
 }
 BASE = {**SMALL, "n_batches": 1, "skip_augs": False, "clip_guidance_scale": 60000, "clamp_max": 0.05}
 
@@ -111,7 +187,7 @@ def outcome(out: Path, values: dict[str, Any]) -> tuple[dict[str, np.ndarray], d
     ]
     files = {}
     for path in sorted(out.rglob("*")):
-        if path.is_file() and ".state" not in path.parts:
+        if path.is_file() and not {".state", ".video_frames"} & set(path.parts):
             is_final = path.suffix == ".png" and not path.stem.endswith(("_progress", "_grid"))
             files[str(path.relative_to(out))] = read_pixels(path) if is_final else np.zeros(1)
     return files, {k: v for k, v in report.items() if not k.startswith("seconds")}
@@ -136,6 +212,10 @@ def test_another_value_shows(tmp_path, monkeypatch, key):
     half = torch.ones(3, 32, 32)
     half[..., :12] = -1
     Path("half.png").write_bytes(png_bytes(half))
+    write_clip(tmp_path / "clip")
+    write_clip(tmp_path / "clip2", size=40)
+    Path("masks").mkdir()
+    Path("masks/0.png").write_bytes(png_bytes(half))
     value, needs = OTHER[key]
     files, report = outcome(tmp_path / "a", needs)
     new_files, new_report = outcome(tmp_path / "b", {**needs, key: value})

@@ -148,7 +148,7 @@ def test_an_init_picture_that_changed_is_refused(tmp_path, monkeypatch):
     again = read_again(tmp_path / "small" / "small(0)_0000.png")
     with pytest.raises(InputError) as error:
         list(disco.render(again.run, out=tmp_path / "again", again=again, networks=small_networks()))
-    assert str(error.value).startswith("init.png: not the picture that was used then: SHA-256 is ")
+    assert str(error.value).startswith("init.png: not what was used then: SHA-256 is ")
     assert not (tmp_path / "again").exists(), "refused before a folder is made or a network loaded"
     assert str(error.value).endswith("Put the old one back, or name another with --set.")
 
