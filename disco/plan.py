@@ -17,7 +17,7 @@ from disco.frame_settings import at_frame
 from disco.jobs import check_images, together
 from disco.memory_estimate import MemoryEstimate, Work, estimate
 from disco.models import custom_architecture, read_architecture
-from disco.plan_frames import count_video_frames, frame_lines
+from disco.plan_frames import count_video_frames, frame_lines, steps_line
 from disco.plan_weights import clip_configs, downloads
 from disco.prompts import AnyPrompt, Prompt, prompts_at
 from disco.registry import registry
@@ -89,6 +89,7 @@ def _run(
     yield f"pictures   {len(pictures)} of {width}x{height}, {together} at a time"
     if is_animation(settings):
         yield from _indented("animation", frame_lines(run.settings, pictures, in_video))
+        yield f"steps      {steps_line(run.settings, pictures)}"
     else:
         yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
     yield from _indented("cuts", _cuts(settings, steps))

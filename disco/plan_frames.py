@@ -43,10 +43,16 @@ def frame_lines(settings: Settings, frames: Sequence[int], in_video: int | None)
         yield f"turbo renders {len(rendered)}; {len(frames) - len(rendered)} are moved and blended"
     if not is_chained(settings):
         yield "each frame stands alone"
-    first, later = executed(settings, 0), executed(settings, 1)
-    work = sum(first if frame == 0 else later for frame in rendered)
-    yield f"{first} steps for frame 0, {later} for a later one: {work} steps in all"
     yield "about " + readable_size(disk(settings, len(frames))) + " on disk"
+
+
+def steps_line(settings: Settings, frames: Sequence[int]) -> str:
+    """What stands under `steps`."""
+    turbo = turbo_of(settings)
+    first, later = executed(settings, 0), executed(settings, 1)
+    rendered = [frame for frame in frames if turbo is None or turbo.is_rendered(frame)]
+    work = sum(first if frame == 0 else later for frame in rendered)
+    return f"{first} for frame 0, {later} for a later one: {work} in all"
 
 
 def disk(settings: Settings, n_frames: int) -> int:

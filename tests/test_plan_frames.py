@@ -32,7 +32,7 @@ def test_turbo_and_steps() -> None:
     lines = plan(values | {"turbo_steps": 3})
     assert "animation  3D: 12 frames, 0 to 11" in lines
     assert "turbo renders 6; 6 are moved and blended" in lines
-    assert "50 steps for frame 0, 20 for a later one: 150 steps in all" in lines
+    assert "steps      50 for frame 0, 20 for a later one: 150 in all" in lines
     assert any(line.startswith("files      out/a/a(0)_0000.png ... a(0)_0011.png") for line in lines)
     assert not Path("out").exists()
 
@@ -40,7 +40,7 @@ def test_turbo_and_steps() -> None:
 def test_a_range() -> None:
     lines = plan({"animation_mode": "2D", "max_frames": 12, "steps": 50}, images=[4, 5, 6])
     assert "animation  2D: 3 frames, 4 to 6" in lines
-    assert "50 steps for frame 0, 20 for a later one: 60 steps in all" in lines
+    assert "steps      50 for frame 0, 20 for a later one: 60 in all" in lines
 
 
 def test_what_is_found_of_a_video() -> None:
