@@ -52,7 +52,7 @@ def networks() -> dict[str, str]:
 
 def timed(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `measure` returns, and how it was made."""
-    load, began = os.getloadavg()[0], time.monotonic()
+    load, files, began = os.getloadavg()[0], networks(), time.monotonic()
     found = measure()
     found["made"] = {
         "date": datetime.date.today().isoformat(),
@@ -62,7 +62,7 @@ def timed(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load": round(load, 2),
         "seconds": round(time.monotonic() - began, 1),
-        "networks": networks(),
+        "networks": files,
     }
     return found
 
@@ -161,9 +161,10 @@ def main() -> None:
     check(args)
     path = args.runs / ("evaluate_small.json" if args.small else "evaluate.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, Any] = {}
     for name in args.only:
-        found[name] = timed(lambda part=name: PARTS[part](args))
+        part = timed(lambda name=name: PARTS[name](args))
+        found = {**(json.loads(path.read_text()) if path.exists() else {}), name: part}
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"\n{results.sections(found, 2, [name])}", flush=True)
     if args.write and not args.small:

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import disco
 from disco.events import PictureFinished
 from disco.images import contact_sheet, from_uint8, read_pixels
+from disco.rendering import render
 from disco.settings_load import load_runs
 from training import light
 from training.judge import Judge
@@ -100,7 +100,7 @@ def dominant_hues(pictures: Tensor) -> list[str | None]:
     return [words[k] if enough else None for k, enough in zip(best, coloured >= COLOURED, strict=True)]
 
 
-def render(draft: Path, prompts: Sequence[str | None], count: int) -> list[Tensor]:
+def drafts(draft: Path, prompts: Sequence[str | None], count: int) -> list[Tensor]:
     """`count` pictures [count, 3, H, W] in [0, 1] of each prompt, of the same seeds; None is unguided."""
     common = ["batch_name=obedience", f"n_batches={count}", "batch_size=8", f"set_seed={SEED}"]
     runs = []
@@ -108,7 +108,7 @@ def render(draft: Path, prompts: Sequence[str | None], count: int) -> list[Tenso
         unguided = ["clip_guidance_scale=0"] if prompt is None else []
         runs += load_runs([draft], overrides=[*common, *unguided], prompt=prompt or "unguided")
     with tempfile.TemporaryDirectory() as out:
-        events = disco.render(runs, out=out)
+        events = render(runs, out=out)
         paths = [event.path for event in events if isinstance(event, PictureFinished)]
         pictures = torch.cat([(from_uint8(read_pixels(path)) + 1) / 2 for path in paths])
     return list(pictures.split(count))
@@ -123,10 +123,11 @@ def share(answers: Sequence[Sequence[bool]]) -> float:
 def sheet(
     asked: Sequence[Question], rows: Sequence[Tensor], right: Sequence[Sequence[bool]], path: Path
 ) -> None:
-    """All pictures of one kind, twice as large, the prompts at the left; a frame around what is right."""
+    """All pictures of one kind, small ones enlarged, the prompts at the left; a green frame: right."""
+    factor = max(1, 128 // rows[0].shape[-1])
     cells = []
     for pictures, answers in zip(rows, right, strict=True):
-        large = nn.functional.interpolate(pictures, scale_factor=2, mode="bicubic").clamp(0, 1)
+        large = nn.functional.interpolate(pictures, scale_factor=factor, mode="bicubic").clamp(0, 1)
         for picture, answer in zip(large, answers, strict=True):
             colour = torch.tensor([0.1, 0.7, 0.2] if answer else [1.0, 1.0, 1.0])[:, None, None]
             framed = colour.expand(3, picture.shape[1] + 8, picture.shape[2] + 8).clone()
@@ -142,9 +143,9 @@ def measure(
     """Render and judge all questions; the contact sheets go to `out`. Returns shares from 0 to 1."""
     asked = questions(few)
     began = time.monotonic()
-    rows = render(draft, [question.prompt for question in asked], count)
+    rows = drafts(draft, [question.prompt for question in asked], count)
     seconds = time.monotonic() - began
-    (control,) = render(draft, [None], 6 * count)  # the first `count` are of the same seeds
+    (control,) = drafts(draft, [None], 6 * count)  # the first `count` are of the same seeds
     answer: dict[str, object] = {
         "pictures_each": count,
         "seconds_a_picture": round(seconds / (count * len(asked)), 2),
