@@ -18,13 +18,11 @@ VISION = {
         "image_size": 96,
     },
     "vit": {
+        "timm_model_name": "mobilevit_xxs",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
         "image_size": 64,
-        "patch_size": 8,
-        "width": 144,
-        "layers": 5,
-        "head_width": 48,
-        "mlp_ratio": 4.0,
-        "pool_type": "avg",
     },
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -58,15 +56,15 @@ class Tower(nn.Module):
         self.visual = build(kind).visual
         self.scale = nn.Parameter(torch.tensor(15.0).log())
         if kind == "vit":
-            self.features = nn.Linear(int(str(VISION["vit"]["width"])), TEACHER_WIDTH)  # not shipped
+            self.features = nn.Linear(self.visual.trunk.num_features, TEACHER_WIDTH)  # not shipped
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def train(self, mode: bool = True) -> Tower:
-        """Batch norms keep ImageNet's statistics: those of noisy batches would unlearn clean pictures."""
+        """Pretrained batch norms keep ImageNet's statistics: noisy batches would unlearn clean pictures."""
         super().train(mode)
         for module in self.visual.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if self.kind == "conv" and isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 
@@ -83,14 +81,11 @@ class Tower(nn.Module):
 
     def with_features(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Unit embeddings [B, D] and guesses at the teacher's features [B, 9, 1280]; the ViT only."""
-        self.visual.output_tokens = True
         with torch.autocast(views.device.type, torch.bfloat16):
-            embeds, tokens = self.visual(self.prepared(views))
-            grid = int(tokens.shape[1] ** 0.5)
-            tokens = tokens.transpose(1, 2).unflatten(2, (grid, grid))
-            pooled = nn.functional.adaptive_avg_pool2d(tokens, TEACHER_GRID).flatten(2).transpose(1, 2)
-            features = self.features(pooled)
-        self.visual.output_tokens = False
+            own = self.visual.trunk.forward_features(self.prepared(views))
+            embeds = self.visual.head(self.visual.trunk.forward_head(own))
+            places = nn.functional.interpolate(own, (TEACHER_GRID,) * 2, mode="bilinear")
+            features = self.features(places.flatten(2).transpose(1, 2))
         return nn.functional.normalize(embeds.float(), dim=-1), features.float()
 
 
