@@ -84,7 +84,7 @@ def test_batch() -> None:
 
 def test_draft() -> None:
     batch, draft = only("batch.yaml"), only("draft.yaml")
-    assert 4 * draft.width_height[0] * draft.width_height[1] == batch.width_height[0] * batch.width_height[1]
+    assert draft.width_height == batch.width_height and draft.set_seed == batch.set_seed
     assert draft.steps * 2 <= batch.steps
     assert draft.text_prompts == batch.text_prompts
     assert draft.batch_name != batch.batch_name
