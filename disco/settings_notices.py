@@ -65,12 +65,7 @@ _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
 def _idle(case: Case) -> Iterator[Finding]:
     """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
     for key, why, is_idle in _IDLE:
-        if (
-            key in case.written
-            and not is_usual(case, key)
-            and not case.unreadable
-            and is_idle(case.settings)
-        ):
+        if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
             yield Finding(key, f"has no effect {why}")
 
 
