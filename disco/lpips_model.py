@@ -51,17 +51,25 @@ def lpips_state(network: nn.Module, vgg: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 class PerceptualNet:
-    """LPIPS against a fixed picture, whose features are computed once."""
+    """A perceptual distance from a fixed picture, whose features are computed once: here that of LPIPS."""
 
     def __init__(self, network: nn.Module) -> None:
         """network: an lpips.LPIPS with its weights; frozen here."""
         self.network: Any = network.requires_grad_(False).eval()
 
-    def _features(self, pictures: Tensor) -> list[Tensor]:
+    def features(self, pictures: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] in [-1, 1] -> [B, C, h, w] of each layer, of unit length at each place."""
         import lpips
 
         layers = self.network.net(self.network.scaling_layer(pictures))
         return [lpips.normalize_tensor(layer) for layer in layers]
+
+    def parts(self, layers: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
+        """What each layer adds to the distance, [B] each."""
+        return [
+            head((layer - target) ** 2).mean(dim=(1, 2, 3))
+            for head, layer, target in zip(self.network.lins, layers, targets, strict=True)
+        ]
 
     def prepare(self, init: Tensor) -> Callable[[Tensor], Tensor]:
         """init: [1 or B, 3, H, W] in [-1, 1], sides >= 32.
@@ -70,18 +78,14 @@ class PerceptualNet:
         for pictures of another size.
         """
         if min(init.shape[2:]) < 32:
-            raise ValueError(f"init is {init.shape[3]}x{init.shape[2]}; LPIPS needs sides of at least 32")
+            size = f"{init.shape[3]}x{init.shape[2]}"
+            raise ValueError(f"init is {size}; init_scale needs sides of at least 32")
         with torch.no_grad():
-            targets = self._features(init.float())
+            targets = self.features(init.float())
 
         def distance(pictures: Tensor) -> Tensor:
             if pictures.shape[1:] != init.shape[1:]:
                 raise ValueError(f"pictures {list(pictures.shape)} against an init {list(init.shape)}")
-            layers = self._features(pictures.float())
-            parts = [
-                head((layer - target) ** 2).mean(dim=(1, 2, 3))  # [B]
-                for head, layer, target in zip(self.network.lins, layers, targets, strict=True)
-            ]
-            return torch.stack(parts).sum(dim=0)
+            return torch.stack(self.parts(self.features(pictures.float()), targets)).sum(dim=0)
 
         return distance

@@ -13,6 +13,7 @@ _KINDS = (  # first words of a tensor's name -> what has such
     ("visual.", "a CLIP network"),
     ("timestep_embed.", "a secondary network"),
     ("features.", "a VGG network"),
+    ("heads.", "a perceptual network of Disco's own kind"),
 )
 
 

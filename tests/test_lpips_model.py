@@ -102,7 +102,7 @@ def test_the_init_is_looked_at_once(net: PerceptualNet, monkeypatch: pytest.Monk
 
 
 def test_sizes_are_checked(net: PerceptualNet) -> None:
-    with pytest.raises(ValueError, match=r"^init is 24x32; LPIPS needs sides of at least 32$"):
+    with pytest.raises(ValueError, match=r"^init is 24x32; init_scale needs sides of at least 32$"):
         net.prepare(pictures(1, 32, 24))
     distance = net.prepare(pictures(1, 32, 32))
     with pytest.raises(ValueError) as error:
