@@ -62,6 +62,8 @@ def test_the_same_run_from_settings_to_png(golden, tmp_path) -> None:
         "skip_augs": True,
         "clip_guidance_scale": 5000,
         "clamp_max": 0.05,
+        "eta": 0.8,
+        "sat_scale": 0,
     }
     list(disco.render(settings, out=tmp_path, networks=networks))
     arrays = golden("h_end_to_end")

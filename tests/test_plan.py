@@ -107,7 +107,7 @@ def plan_of_files(tmp_path_factory: pytest.TempPathFactory) -> str:
         "    tv_scale: 3  [--set]",
         "    text_prompts: {0: ['a lake']}  [--prompt]",
         "    cut_overview: [6]*400+[2]*600  [pocket]",
-        "    sat_scale: 0  [default]",
+        "    tv_scale: 0  [default]",
     ],
 )
 def test_origins(line: str, plan_of_files: str) -> None:
