@@ -30,6 +30,8 @@ SMALL: Mapping[str, Any] = {
     "cut_innercut": 2,
     "cutn_batches": 1,
     "clip_guidance_scale": 500,
+    "sat_scale": 0,
+    "eta": 0.8,
     "checkpoint_every": 3,
     "display_rate": 5,
 }
