@@ -1,12 +1,13 @@
 """How much memory a run will need, before anything is loaded: networks on the meta device, counted.
 
 Weights are exact. Of the work, what lives longest is counted: the UNet's skip connections, and the tensors
-that autograd keeps of the secondary network and of the hungriest CLIP. Kernels' scratch space comes on top.
+that autograd keeps of the secondary network and of the hungriest CLIP or the perceptual network. Kernels'
+scratch space comes on top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from disco.clip_loss import CPU_PIXELS
 from disco.clip_model import ClipConfig, build_clip
 from disco.devices import clip_dtype, unet_dtype
+from disco.perceptual import build_perceptual
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
 
@@ -60,8 +62,12 @@ def estimate(
     secondary_channels: int | None,
     clips: Mapping[str, ClipConfig],
     work: Work,
+    perceptual: Mapping[str, Any] | None = None,
 ) -> MemoryEstimate:
-    """architecture: the UNet's; secondary_channels: None without one; clips: name -> configuration."""
+    """architecture: the UNet's; secondary_channels: None without one; clips: name -> configuration.
+
+    perceptual: the architecture of the network of init_scale, if it acts.
+    """
     dtype = unet_dtype(work.precision, work.device, half=bool(architecture.get("use_fp16", True)))
     width, height = work.size
     with torch.device("meta"):
@@ -87,6 +93,10 @@ def estimate(
         weights += tower_bytes * half.itemsize // 4
         at_once = min(work.clip_batch or at_once_by_itself(side, work.device), work.cutouts)
         seen = max(seen, at_once * kept * half.itemsize // 4 + work.cutouts * 6 * 3 * side**2 * 4)
+    if perceptual is not None:
+        fixed, kept = _perceptual(perceptual, work)
+        weights += fixed
+        seen = max(seen, kept)
     together = guidance + seen if secondary_channels is not None else forward + seen
     return MemoryEstimate(weights, max(forward, together))
 
@@ -105,15 +115,36 @@ def _clip(config: ClipConfig) -> tuple[int, int, int]:
     return _bytes_of(visual, torch.float32), _kept_with_grad(visual, (1, 3, side, side)), side
 
 
+def _perceptual(architecture: Mapping[str, Any], work: Work) -> tuple[int, int]:
+    """Bytes of its weights and of the init's features, and those kept for the backward; always float32."""
+    net = build_perceptual(architecture)
+    net.network.to("meta")  # lpips makes its few constants on the CPU whatever it is told
+    width, height = work.size
+    targets = net.features(torch.zeros(1, 3, height, width, device="meta"))
+    fixed = _bytes_of(net.network, torch.float32) + sum(target.nbytes for target in targets)
+
+    def distance(pictures: Tensor) -> list[Tensor]:
+        return net.parts(net.features(pictures), targets)
+
+    return fixed, _kept(distance, net.network.parameters(), (work.batch_size, 3, height, width))
+
+
 def _bytes_of(network: nn.Module, dtype: torch.dtype) -> int:
     return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
 
 
 def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> int:
     """Bytes that autograd keeps of one float32 pass with gradient to the input; weights do not count."""
+    network.requires_grad_(False).eval()
+    given = (torch.zeros(shape[0], device="meta"),) if times else ()
+    return _kept(lambda x: network(x, *given), network.parameters(), shape)
+
+
+def _kept(run: Callable[[Tensor], object], weights: Iterable[Tensor], shape: tuple[int, ...]) -> int:
+    """Bytes that autograd keeps of run(pictures) with gradient to the pictures."""
     kept = 0
     # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
-    known = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    known = {weight.untyped_storage()._cdata for weight in weights}
     alive: list[Tensor] = []  # so that no storage's address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
@@ -125,10 +156,9 @@ def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool =
         alive.append(tensor)
         return tensor
 
-    network.requires_grad_(False).eval()
     x = torch.zeros(shape, device="meta", requires_grad=True)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        network(x, torch.zeros(shape[0], device="meta")) if times else network(x)
+        run(x)
     return kept
 
 

@@ -12,6 +12,7 @@ from disco.clip_model import builtin_config, directory_config
 from disco.errors import SettingsError
 from disco.memory_estimate import SCRATCH, MemoryEstimate, Work, estimate
 from disco.models import read_architecture
+from disco.perceptual import build_perceptual
 from disco.registry import registry
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
@@ -63,6 +64,24 @@ def test_the_gradient_through_the_unet_needs_more_than_through_the_secondary() -
     one = replace(WORK, cutouts=1)
     unsaved = of(replace(one, use_checkpoint=False), secondary=None).work
     assert unsaved > of(one).work and unsaved > of(one, secondary=None).work
+
+
+@pytest.mark.parametrize("name", ["pocket", "vgg"])
+def test_the_perceptual_network_counts_with_an_init_picture(name: str) -> None:
+    facts = registry().get("lpips", name).architecture
+    net = build_perceptual(facts)
+    net.network.to("meta")
+    work = replace(WORK, size=(256, 256), cutouts=1)
+    without = estimate(read_architecture(POCKET), None, {}, work)
+    beside = estimate(read_architecture(POCKET), None, {}, work, facts)
+    pixels = [256**2 // 4**k for k in range(5)]
+    channels = [layer.shape[1] for layer in net.features(torch.zeros(1, 3, 64, 64, device="meta"))]
+    parameters = sum(parameter.numel() for parameter in net.network.parameters())
+    init = sum(pixel * channel for pixel, channel in zip(pixels, channels, strict=True))
+    assert beside.weights - without.weights == 4 * (parameters + init)
+    assert beside.work > without.work + 2 * 4 * init
+    twice = estimate(read_architecture(POCKET), None, {}, replace(work, batch_size=2), facts)
+    assert twice.work > beside.work and twice.weights == beside.weights
 
 
 def test_half_precision_halves_the_unet() -> None:
