@@ -24,7 +24,8 @@ from disco.clip_model import (
 )
 from disco.devices import clip_dtype, unet_dtype
 from disco.errors import SettingsError, WeightsError
-from disco.lpips_model import PerceptualNet, build_lpips, lpips_state
+from disco.lpips_model import PerceptualNet
+from disco.perceptual import load_perceptual
 from disco.recognise import looks_like
 from disco.registry import Compat, Entry, HubFile, WeightFile, registry
 from disco.secondary_model import SecondaryModel
@@ -145,14 +146,6 @@ def _not_clip(state: Mapping[str, torch.Tensor]) -> str:
     return looks_like(state, _known_unets())
 
 
-def load_lpips(path: Path, *, device: torch.device | str = "cpu") -> PerceptualNet:
-    """LPIPS with VGG16's features (torchvision's file) and lpips' own heads. Raises WeightsError."""
-    network = build_lpips()
-    state = lpips_state(network, read_state_dict(path))
-    load_strict(network, state, path, looks_like=lambda _: "Expected is torchvision's vgg16-397923af.pth")
-    return PerceptualNet(network.to(device))
-
-
 class _Loader:
     """One run's loading: fetches files, keeps their hashes and the notices."""
 
@@ -222,8 +215,9 @@ class _Loader:
         return config, paths[0], facts["pretrained"] == "openai"
 
     def lpips(self) -> PerceptualNet:
-        (path,) = self.fetched(registry().get("lpips", "vgg"))
-        return load_lpips(path, device=self.device)
+        entry = registry().get("lpips", self.settings.lpips_model)
+        (path,) = self.fetched(entry)
+        return load_perceptual(path, entry.architecture, device=self.device)
 
 
 def with_open_clip_files(entry: Entry) -> Entry:

@@ -26,6 +26,7 @@ from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings_load import Run
+from disco.studio import needs_lpips
 
 if TYPE_CHECKING:
     from disco.again import Again
@@ -234,7 +235,9 @@ def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str
         if settings.use_secondary_model:
             secondary = registry().get("secondary", architecture["secondary"])
             channels = int(secondary.architecture["channels"])
-        return estimate(architecture, channels, configs, _work(at_frame(settings, 0)))
+        perceptual = registry().get("lpips", settings.lpips_model) if needs_lpips(settings) else None
+        facts = perceptual.architecture if perceptual else None
+        return estimate(architecture, channels, configs, _work(at_frame(settings, 0)), facts)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 

@@ -51,7 +51,7 @@ def needed(run: Run) -> Iterator[Entry]:
         if clip_directory(choice.name, run.base_dirs) is None:
             yield registry().find_clip(choice.name, settings.compat)[0]
     if needs_lpips(settings):
-        yield registry().get("lpips", "vgg")
+        yield registry().get("lpips", settings.lpips_model)
     if settings.animation_mode == "3D":
         second = None if settings.second_depth_model == "none" else settings.second_depth_model
         for _, entry in depth_entries(settings.midas_depth_model, settings.midas_weight, second):

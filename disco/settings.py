@@ -61,7 +61,7 @@ class GuidanceSettings(Section):
     )
     sat_scale: Schedule = setting(0, "schedule:float", "weight against over-saturated colours", ge=0)
     init_scale: Schedule = setting(
-        1000, "schedule:float", "pull towards init_image (LPIPS); needs an init_image", ge=0
+        1000, "schedule:float", "pull towards init_image (see lpips_model); needs an init_image", ge=0
     )
     clamp_grad: bool = setting(True, "bool", "limit the guidance of each step to clamp_max")
     clamp_max: Schedule = setting(
@@ -154,6 +154,12 @@ class ModelSettings(Section):
         tuple(ClipChoice(name) for name in DEFAULT_CLIPS),
         "clips",
         "the CLIP networks that guide: names or {name, weight}; their pulls add up",
+    )
+    lpips_model: Literal["vgg", "pocket"] = setting(
+        "vgg",
+        "choice",
+        "what init_scale compares with: LPIPS' VGG, or a small one",
+        choices=("vgg", "pocket"),
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
         "auto", "choice", "auto: fp16 on CUDA, fp32 elsewhere", choices=("auto", "fp32", "fp16", "bf16")

@@ -94,7 +94,7 @@ def networks_key(settings: Settings) -> tuple[object, ...]:
         settings.device,
         settings.compat,
         settings.use_checkpoint,
-        needs_lpips(settings),
+        settings.lpips_model if needs_lpips(settings) else None,
         *_depth_choice(settings),
         settings.flow_model if needs_flow(settings) else None,
     )

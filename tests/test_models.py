@@ -23,12 +23,13 @@ from disco.models import (
     custom_architecture,
     load_clip,
     load_denoiser,
-    load_lpips,
     load_networks,
     load_secondary,
     original_order,
     with_open_clip_files,
 )
+from disco.perceptual import load_perceptual
+from disco.perceptual_model import PerceptualModel
 from disco.registry import Registry, registry
 from disco.secondary_model import SecondaryModel
 from disco.setting_fields import ClipChoice
@@ -39,6 +40,8 @@ from disco.weights import sha256_of
 SIZES = {"image_size": 16, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}
 TINY = {**SIZES, "family": "guided_diffusion", "attention_resolutions": "8", "learn_sigma": True}
 POCKET = {**SIZES, "attention_resolutions": "16", "patch": 2, "prediction": "x0", "size_multiple": 4}
+VGG = {"family": "lpips", "net": "vgg"}
+SMALL_LPIPS = {"family": "pocket_perceptual", "widths": [4, 6]}
 CLIP_CFG = {
     "embed_dim": 8,
     "vision_cfg": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16},
@@ -67,7 +70,10 @@ REGISTRY = {
         "custom": published({**TINY, "secondary": "second", "image_size": 256, "channel_mult": ""}),
     },
     "secondary": {"second": published({"family": "secondary", "channels": 4}, "second.safetensors")},
-    "lpips": {"vgg": published({"family": "lpips", "net": "vgg"}, "vgg.pth")},
+    "lpips": {
+        "vgg": published(VGG, "vgg.pth"),
+        "small": published(SMALL_LPIPS, "small.safetensors", aliases=["pocket"]),
+    },
     "clip": {
         "tiny-quickgelu/openai": clip_entry("tiny-quickgelu", "openai", "openai.pt"),
         "tiny-quickgelu/laion": clip_entry("tiny-quickgelu", "laion", "laion.pt"),
@@ -78,6 +84,9 @@ REGISTRY = {
         ),
     },
 }
+
+
+PICTURE = torch.zeros(1, 3, 32, 32)
 
 
 def full(network: nn.Module) -> dict[str, Tensor]:
@@ -136,6 +145,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pocket.json").write_text(json.dumps(POCKET | {"learn_sigma": False}))
     save_file({k: v.half() for k, v in SecondaryModel(4).state_dict().items()}, folder / "second.safetensors")
     write_vgg(folder / "vgg.pth")
+    save_file(PerceptualModel([4, 6]).state_dict(), folder / "small.safetensors")
     write_clips(folder)
     return folder
 
@@ -339,6 +349,13 @@ def test_customs_defaults_are_the_originals(monkeypatch: pytest.MonkeyPatch) -> 
     assert not architecture["use_scale_shift_norm"] and not architecture["resblock_updown"]
 
 
+def test_the_perceptual_network_is_the_chosen_one(folder: Path) -> None:
+    small = load(need_lpips=True, lpips_model="pocket")
+    assert small.lpips is not None and [len(layer[0]) for layer in small.lpips.features(PICTURE)] == [4, 6]
+    assert small.hashes["small/small.safetensors"] == sha256_of(folder / "small.safetensors")
+    assert load(lpips_model="pocket").lpips is None, "needed only for an init picture"
+
+
 def test_weights_that_do_not_fit_say_what_they_look_like(folder: Path) -> None:
     path = folder / "tiny.pt"
     with pytest.raises(WeightsError) as error:
@@ -358,7 +375,7 @@ def test_weights_that_do_not_fit_say_what_they_look_like(folder: Path) -> None:
         "The file looks like a secondary network"
     )
     with pytest.raises(WeightsError, match=r"Expected is torchvision's vgg16-397923af\.pth$"):
-        load_lpips(path)
+        load_perceptual(path, VGG)
 
 
 def test_clip_weights_that_do_not_fit(folder: Path) -> None:
@@ -379,7 +396,8 @@ def test_clip_weights_that_do_not_fit(folder: Path) -> None:
 
 def test_the_bundled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("disco.models.registry", registry)
-    networks = load("pocket-conv", "pocket-vit", diffusion_model="pocket", use_secondary_model=True)
+    chosen = {"diffusion_model": "pocket", "use_secondary_model": True, "lpips_model": "pocket"}
+    networks = load("pocket-conv", "pocket-vit", need_lpips=True, **chosen)
     x_t = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         noise = networks.denoiser(x_t, 999.0)
@@ -392,7 +410,9 @@ def test_the_bundled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert clip.encode_image(cutouts).shape == (2, clip.embed_dim)
         a, b = clip.encode_text(["snowy mountains", "a yellow flower"])
         assert torch.cosine_similarity(a, b, dim=0) < 0.9
-    assert networks.notices == () and len(networks.hashes) == 7
+    assert networks.lpips is not None
+    assert networks.lpips.prepare(x_t)(-x_t).item() > networks.lpips.prepare(x_t)(0.9 * x_t).item() > 0
+    assert networks.notices == () and len(networks.hashes) == 8
 
 
 def test_unlisted_pairs_get_the_file_that_open_clip_names() -> None:

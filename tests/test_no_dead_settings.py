@@ -145,6 +145,7 @@ ELSEWHERE = {
     "diffusion_model": "tests/test_models.py",
     "custom_path": "tests/test_models.py",
     "custom_config": "tests/test_models.py",
+    "lpips_model": "tests/test_models.py",
     "precision": "tests/test_devices.py",
     "device": "tests/test_devices.py",
     "use_checkpoint": "tests/test_models.py",

@@ -19,6 +19,7 @@ from disco.perceptual import SmallPerceptualNet, build_perceptual, load_perceptu
 from disco.perceptual_model import PerceptualModel
 from disco.randomness import FixedRandom
 from disco.registry import registry
+from disco.settings_load import run_from_mapping
 from tests.guidance_fakes import TinyDenoiser, TinySecondary, options
 
 ENTRY = registry().get("lpips", "pocket")
@@ -159,6 +160,13 @@ def test_the_shipped_file_is_small_and_in_half_precision() -> None:
     network = load_perceptual(FILE, ENTRY.architecture).network
     assert not network.training and not any(parameter.requires_grad for parameter in network.parameters())
     assert sum(parameter.numel() for parameter in network.parameters()) == ENTRY.parameters
+
+
+def test_which_network_init_scale_uses_unless_told_otherwise() -> None:
+    pocket = run_from_mapping({}).settings
+    assert (pocket.lpips_model, pocket.init_scale.max()) == ("pocket", 20_000)
+    published = run_from_mapping({"diffusion_model": "256x256_diffusion_uncond"}).settings
+    assert (published.lpips_model, published.init_scale.max()) == ("vgg", 1000)
 
 
 def test_nothing_is_computed_before_the_file_is_there() -> None:

@@ -107,7 +107,7 @@ def plan_of_files(tmp_path_factory: pytest.TempPathFactory) -> str:
         "    tv_scale: 3  [--set]",
         "    text_prompts: {0: ['a lake']}  [--prompt]",
         "    cut_overview: [6]*400+[2]*600  [pocket]",
-        "    tv_scale: 0  [default]",
+        "    rand_mag: 0.05  [default]",
     ],
 )
 def test_origins(line: str, plan_of_files: str) -> None:
@@ -169,6 +169,20 @@ def test_prompts_of_every_kind(tmp_path: Path) -> None:
     assert lines[0] == '"a lake" weight 2: 2 of 75 tokens'
     assert lines[1].startswith('"fog" weight ') and lines[1].endswith(": 1 of 75 tokens")
     assert lines[2] == "picture lake.png weight 0.5"
+
+
+def test_the_network_of_init_scale(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64)).save("lake.png")
+    plain, init = of(), of({"init_image": "lake.png"})
+    assert "    lpips_model: pocket  [pocket]" in plain.splitlines()
+    assert part(init, "to fetch") == ["nothing: all weights are here"]
+    vgg = {"init_image": "lake.png", "lpips_model": "vgg"}
+    assert part(of({**vgg, "init_scale": 0}), "to fetch") == ["nothing: all weights are here"]
+    assert part(of(vgg), "to fetch")[0] == "vgg: vgg16-397923af.pth, about 553 MB"
+    weights = [re.search(r"weights (\d+\.\d)", part(plan, "memory")[0]) for plan in (plain, of(vgg))]
+    assert all(weights) and float(weights[1][1]) > float(weights[0][1])  # type: ignore[index]
 
 
 def test_a_clip_whose_tokenizer_is_not_here() -> None:

@@ -156,7 +156,8 @@ def test_what_is_refused(key: str, value: Any, sentence: str) -> None:
         (
             True,
             "set_seed text_prompts image_prompts clip_guidance_scale cut_overview skip_augs width_height "
-            "clip_models diffusion_model precision compat steps skip_steps eta init_image perlin_mode",
+            "clip_models diffusion_model lpips_model precision compat steps skip_steps eta init_image "
+            "perlin_mode",
         ),
         (
             False,
