@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from disco.unet import build_unet
+from training import light
 from training.common import Pictures, Run, Trainer, arguments, export, linear_alpha_sigma
 from training.spectral import Preconditioned, Speckle, SpectralError, usual_sizes
 
+SOURCES = ["scenes", "flowers", "flowers"]  # two fifths of the pictures are flowers
+TONED = 0.2  # share of pictures in one colour, so that a colour scheme can win
 ARCHITECTURE = {
     "image_size": 32,  # side of the token grid at the trained size: attention sits at image_size / resolution
     "num_channels": 32,
@@ -84,7 +87,7 @@ def samples(network: nn.Module, size: tuple[int, int, int], patch: int, steps: i
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run, patch = Run(args.out), int(str(ARCHITECTURE["patch"]))
-    sizes = usual_sizes(Pictures(args.data, ["scenes", "flowers"], 128, 0).batch(512), patch)
+    sizes = usual_sizes(Pictures(args.data, SOURCES, 128, 0).batch(512), patch)
     unet = build_unet(ARCHITECTURE)
     nn.init.zeros_(unet.out[2].weight)
     network = Preconditioned(unet, sizes).to(args.device, memory_format=torch.channels_last)
@@ -93,10 +96,10 @@ def train(args: argparse.Namespace) -> None:
         network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     trainer = Trainer(run, network, optimizer, args.ema)
-    pictures = Pictures(args.data, ["scenes", "flowers"], 128, args.seed + trainer.step)
+    pictures = Pictures(args.data, SOURCES, 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
     while trainer.step < args.steps:
-        x_0 = pictures.batch(args.batch).to(args.device)
+        x_0 = light.toned(pictures.batch(args.batch), TONED).to(args.device)
         run.log(trainer.step, trainer.update(lambda x=x_0: loss_of(network, x, measure, speckle), args.steps))
         if trainer.step % args.save_every == 0 or trainer.step == args.steps:
             trainer.save()

@@ -81,6 +81,15 @@ def tinted(x: Tensor, hue: Tensor, strength: Tensor) -> Tensor:
     return torch.lerp(x, toned, strength[:, None, None, None])
 
 
+def toned(x: Tensor, share: float) -> Tensor:
+    """`share` of pictures in [-1, 1] in one hue each, as a colour scheme asks for: photographs have few."""
+    chosen = torch.rand(len(x)) < share
+    count = int(chosen.sum())
+    x = x.clone()
+    x[chosen] = tinted((x[chosen] + 1) / 2, torch.rand(count) * 360, 0.4 + 0.6 * torch.rand(count)) * 2 - 1
+    return x
+
+
 def relit(x: Tensor) -> tuple[Tensor, Tensor]:
     """Random colour and light for each picture, and which of MADE it was given (or -1)."""
     size = len(x)

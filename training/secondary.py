@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from disco.secondary_model import SecondaryModel
+from training import light
 from training.common import Pictures, Run, Trainer, arguments, export
+from training.diffusion import SOURCES, TONED
 
 CHANNELS = 12
 
@@ -54,10 +56,10 @@ def train(args: argparse.Namespace) -> None:
         network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     trainer = Trainer(run, network, optimizer, args.ema)
-    pictures = Pictures(args.data, ["scenes", "flowers"], 128, args.seed + trainer.step)
+    pictures = Pictures(args.data, SOURCES, 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
     while trainer.step < args.steps:
-        x_0 = pictures.batch(args.batch).to(args.device)
+        x_0 = light.toned(pictures.batch(args.batch), TONED).to(args.device)
         run.log(trainer.step, trainer.update(lambda x=x_0: loss_of(network, x), args.steps))
         if trainer.step % args.save_every == 0 or trainer.step == args.steps:
             trainer.save()
