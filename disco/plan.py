@@ -7,31 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from disco.clip_model import ClipConfig, token_report, tokenizer_of
-from disco.devices import pick_device
 from disco.diffusion import Step, make_steps
-from disco.errors import DiscoError, SettingsError
 from disco.frame_settings import at_frame
 from disco.jobs import check_images, together
-from disco.memory_estimate import MemoryEstimate, Work, estimate
-from disco.models import custom_architecture, read_architecture
 from disco.plan_frames import count_video_frames, frame_lines, steps_line
 from disco.plan_weights import clip_configs, downloads
 from disco.prompts import AnyPrompt, Prompt, prompts_at
-from disco.registry import registry
 from disco.resuming import resumable
+from disco.run_memory import memory_lines
 from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings_load import Run
-from disco.studio import needs_lpips
 
 if TYPE_CHECKING:
     from disco.again import Again
-
-GIB = 2**30
 
 
 def describe(
@@ -98,7 +89,7 @@ def _run(
     configs = dict(clip_configs(run))
     yield from _indented("prompts", _tokens(run.settings, configs))
     yield from _indented("files", _files(run, out, pictures, len(steps)))
-    yield from _indented("memory", _memory(run, configs))
+    yield from _indented("memory", memory_lines(run, configs))
     yield from _indented("notices", run.notices)
     yield from _values(run)
     yield ""
@@ -192,90 +183,6 @@ def _files(run: Run, out: Path, pictures: Sequence[int], n: int) -> Iterator[str
         partial = names.partial(pictures[0], label, in_subfolder=settings.intermediates_in_subfolder)
         yield f"{partial} ... {len(labels)} partials of each picture"
     yield f"{names.settings.name}, _progress.png, _status.json" + (", _grid.png" if len(pictures) > 1 else "")
-
-
-def _memory(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
-    settings = run.settings
-    unknown = [name for name, config in configs.items() if config is None]
-    found = _estimated(run, {name: config for name, config in configs.items() if config is not None})
-    if isinstance(found, str):
-        yield f"unknown: {found}"
-        return
-    device = _device(settings.device)
-    yield (
-        f"about {found.total / GIB:.1f} GiB on {device}: weights {found.weights / GIB:.1f}, work of a step "
-        f"{found.work / GIB:.1f}, the rest for kernels" + _room(device)
-    )
-    if unknown:
-        yield f"not counted: {', '.join(unknown)}"
-    if found.total > 8 * GIB:
-        yield "to need less: " + ", ".join(_savings(settings, device))
-
-
-def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
-    """What would lower the memory and is not done yet; on a CPU auto is about 16."""
-    yield "a smaller width_height"
-    if device.type != "cpu" if settings.clip_batch == "auto" else settings.clip_batch > 16:
-        yield from ["fewer cutn_batches"] if settings.cutn_batches.max() > 1 else []
-        yield "clip_batch: 16 (a little slower)"
-    if settings.batch_size > 1:
-        yield "batch_size: 1"
-    if not settings.use_secondary_model:
-        yield "use_secondary_model: true (a little less exact)"
-
-
-def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str:
-    settings = run.settings
-    try:
-        if settings.diffusion_model == "custom":
-            architecture: dict[str, Any] = custom_architecture(settings.custom_config)
-        else:
-            architecture = read_architecture(registry().get("diffusion", settings.diffusion_model))
-        channels = None
-        if settings.use_secondary_model:
-            secondary = registry().get("secondary", architecture["secondary"])
-            channels = int(secondary.architecture["channels"])
-        perceptual = registry().get("lpips", settings.lpips_model) if needs_lpips(settings) else None
-        facts = perceptual.architecture if perceptual else None
-        return estimate(architecture, channels, configs, _work(at_frame(settings, 0)), facts)
-    except (DiscoError, RuntimeError) as error:
-        return str(error).splitlines()[0]
-
-
-def _work(settings: Settings) -> Work:
-    cuts = [
-        (settings.cut_overview.at(i) + settings.cut_innercut.at(i)) * settings.cutn_batches.at(i)
-        for i in range(1000)
-    ]
-    return Work(
-        settings.width_height,
-        together(settings),
-        int(max(cuts)) * together(settings),
-        settings.precision,
-        _device(settings.device),
-        settings.clip_batch if isinstance(settings.clip_batch, int) else None,
-        settings.use_checkpoint,
-        settings.compat,
-    )
-
-
-def _device(name: str) -> torch.device:
-    """As pick_device gives it; a run can be planned for a device that this machine has not."""
-    try:
-        return pick_device(name)
-    except SettingsError:
-        return torch.device(name)
-
-
-def _room(device: torch.device) -> str:
-    try:
-        pick_device(str(device))
-    except SettingsError as error:
-        return f"; {error}"
-    if device.type != "cuda":
-        return ""
-    free, total = torch.cuda.mem_get_info(device)
-    return f"; free are {free / GIB:.1f} of {total / GIB:.1f} GiB"
 
 
 def _values(run: Run) -> Iterator[str]:
