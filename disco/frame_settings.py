@@ -93,12 +93,15 @@ def turning_frames(settings: Settings) -> list[int]:
     return sorted(frame for frame in frames if frame < settings.max_frames)
 
 
-def motion(settings: Settings, key: str, frame: int) -> float:
-    """The value of a key frame setting at a frame; in dd57 keys past the end squeeze it, as they did."""
+def key_frames(settings: Settings, key: str) -> KeyFrames:
+    """A key frame setting as it acts: in dd57 keys past the end squeeze the motion, as they did."""
     frames: KeyFrames = getattr(settings, key)
-    if settings.compat == "dd57":
-        frames = frames.as_original(settings.max_frames)
-    return frames.at(frame, settings.interp_spline)
+    return frames.as_original(settings.max_frames) if settings.compat == "dd57" else frames
+
+
+def motion(settings: Settings, key: str, frame: int) -> float:
+    """The value of a key frame setting at a frame."""
+    return key_frames(settings, key).at(frame, settings.interp_spline)
 
 
 def is_chained(settings: Settings) -> bool:

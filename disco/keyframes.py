@@ -95,6 +95,11 @@ class KeyFrames:
         rules = [rule for _, rule in self.keys]
         return not isinstance(rules[0], Expression) and all(rule == rules[0] for rule in rules)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Is any number drawn between two keys, so that the spline matters?"""
+        return not self.constant and any(not isinstance(rule, Expression) for _, rule in self.keys[:-1])
+
     def to_yaml(self) -> Any:
         """What YAML can hold and parse() reads back to equal key frames."""
         texts = [rule.text if isinstance(rule, Expression) else repr(short(rule)) for _, rule in self.keys]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from disco.frame_settings import OF_VIDEO, at_frame, step_count, turning_frames
-from disco.keyframes import KeyFrames
+from disco.frame_settings import OF_VIDEO, at_frame, key_frames, step_count, turning_frames
 from disco.settings import KEYS, Settings, is_animation
 from disco.settings_animation import (
     MOST_FPS,
@@ -20,6 +19,10 @@ from disco.settings_checks import Case, Finding, is_usual, of_one_picture
 Idle = Callable[[Settings], object]
 MOTION = ("angle", "zoom", "translation_x", "translation_y", "translation_z")
 TURNS = ("rotation_3d_x", "rotation_3d_y", "rotation_3d_z")
+_MOVES = {
+    "2D": ("angle", "zoom", "translation_x", "translation_y"),
+    "3D": ("translation_x", "translation_y", "translation_z", *TURNS),
+}
 _GROUPS = {
     "animation settings": tuple(key for key in AnimationSettings.model_fields if key != "animation_mode"),
     "3D settings": tuple(Motion3dSettings.model_fields),
@@ -43,10 +46,16 @@ def animation_problems(case: Case) -> Iterator[Finding]:
 
 
 def _frames(case: Case) -> Iterator[Finding]:
-    """Every later frame at which something changes, looked at as the still that it is."""
-    for frame in turning_frames(case.settings)[1:]:
+    """Every later frame at which something changes, looked at as the still that it is.
+
+    What goes on to be wrong is told once; frame 0 is told where stills are.
+    """
+    told: set[tuple[str, str]] = set()
+    for frame in turning_frames(case.settings):
         for finding in of_one_picture(replace(case, settings=at_frame(case.settings, frame))):
-            yield replace(finding, text=f"at frame {frame}: {finding.text}")
+            if frame > 0 and (finding.key, finding.text) not in told:
+                yield replace(finding, text=f"at frame {frame}: {finding.text}")
+            told.add((finding.key, finding.text))
 
 
 def _skips(settings: Settings) -> Iterator[Finding]:
@@ -65,7 +74,7 @@ def _skips(settings: Settings) -> Iterator[Finding]:
 
 def _key_frames(settings: Settings) -> Iterator[Finding]:
     for key in (*MOTION, *TURNS):
-        frames: KeyFrames = getattr(settings, key)
+        frames = key_frames(settings, key)
         try:
             values = (
                 [frames.at(0)]
@@ -160,6 +169,19 @@ def animation_notices(case: Case) -> Iterator[Finding]:
         why = next((why for keys, why, is_idle in _IDLE if key in keys and is_idle(case.settings)), None)
         if why is not None:
             yield Finding(key, f"has no effect {why}")
+    yield from _few_keys(case.settings)
+
+
+def _few_keys(settings: Settings) -> Iterator[Finding]:
+    """A spline that some motions have too few keys for."""
+    spline, least = settings.interp_spline, {"Quadratic": 3, "Cubic": 4}
+    simpler = []
+    for key in _MOVES.get(settings.animation_mode, ()):
+        frames = key_frames(settings, key)
+        if frames.is_drawn and frames.usable(spline) != spline:
+            simpler.append(f"{key} has {frames.written} and is {frames.usable(spline)}")
+    if simpler:
+        yield Finding("interp_spline", f"{spline} needs {least[spline]} key frames: {', '.join(simpler)}")
 
 
 def _not(*modes: str) -> Idle:
@@ -173,7 +195,7 @@ def _video_input(settings: Settings) -> bool:
 _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
     (("angle", "zoom", "border_mode"), "without animation_mode: 2D", _not("2D")),
     (
-        ("translation_x", "translation_y", "frames_scale", "frames_skip_steps"),
+        ("translation_x", "translation_y", "interp_spline", "frames_scale", "frames_skip_steps"),
         "with Video Input",
         _video_input,
     ),

@@ -80,7 +80,7 @@ def problems(case: Case) -> Iterator[Finding]:
 
 def of_one_picture(case: Case) -> Iterator[Finding]:
     """The part of it that may be another for each frame of an animation."""
-    for function in (_no_cuts, _weights):
+    for function in (_mask_acts, _no_cuts, _weights):
         yield from function(case)
 
 
@@ -133,11 +133,14 @@ def _mask_needs_a_picture(case: Case) -> Iterator[Finding]:
             yield Finding("mask_path", "needs an init_image: the picture of which the mask keeps a part")
 
 
-@needs("mask_path", "steps_to_repaint", "steps", "skip_steps")
+@needs("mask_path", "video_mask_path", "steps_to_repaint", "steps", "skip_steps")
 def _mask_acts(case: Case) -> Iterator[Finding]:
     settings = case.settings
     left = settings.steps - settings.skip_steps
-    if settings.mask_path is not None and step_count(settings.steps_to_repaint, settings.steps) >= left > 0:
+    is_masked = settings.mask_path is not None or (
+        settings.video_mask_path is not None and settings.animation_mode == "Video Input"
+    )
+    if is_masked and step_count(settings.steps_to_repaint, settings.steps) >= left > 0:
         text = f"{show(settings.steps_to_repaint)} leaves no step to the mask: write at most {left - 1}"
         yield Finding("steps_to_repaint", text, beside=("skip_steps", "steps", "mask_path"))
 

@@ -162,6 +162,18 @@ def test_frames_of_dd57_can_be_rendered_alone(tmp_path: Path) -> None:
     assert all(np.array_equal(read_pixels(made[k]), whole[k]) for k in (2, 3))
 
 
+def test_keys_past_the_end_squeeze_the_motion_of_dd57(tmp_path: Path) -> None:
+    """What is written for frame 9 is reached at the last frame, as the original had it."""
+    for name, keys in (("past", "0: (0), 9: (8)"), ("end", "0: (0), 2: (8)"), ("fixed", "0: (0), 9: (8)")):
+        compat = "fixed" if name == "fixed" else "dd57"
+        values = {"max_frames": 3, "translation_x": keys, "compat": compat, "border_mode": "wrap"}
+        frames_of(tmp_path / name, animation("dd57", **values))
+    assert same(pictures(tmp_path / "past"), pictures(tmp_path / "end"))
+    first, last = (pictures(tmp_path / "fixed")[k] for k in (1, 2))
+    moves = [mean_difference(np.roll(first, shift, axis=1), last) for shift in range(9)]
+    assert int(np.argmin(moves)) == 2, "and in fixed by 16/9"
+
+
 # ---- ranges, resuming, rendering again ----
 
 

@@ -12,6 +12,7 @@ from disco.frame_settings import (
     border,
     executed,
     is_chained,
+    motion,
     random_place,
     step_count,
     stream_seed,
@@ -19,6 +20,7 @@ from disco.frame_settings import (
 )
 from disco.schedules import Schedule
 from disco.settings import Settings
+from disco.settings_load import run_from_mapping
 from tests.conftest import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
@@ -109,3 +111,14 @@ def test_seeds_and_borders() -> None:
     assert [random_place(run, 3) for run in (plain, video, same)] == [3, 3, 0]
     assert [border(settings(compat=compat)) for compat in ("fixed", "dd57")] == ["reflect", "wrap"]
     assert border(settings(border_mode="replicate", compat="dd57")) == "replicate"
+
+
+def test_keys_past_the_end_squeeze_the_motion_in_dd57_alone() -> None:
+    values = {"animation_mode": "2D", "max_frames": 5, "angle": "0: (0), 10: (10)", "text_prompts": "a"}
+
+    def angles(compat: str) -> list[float]:
+        run = run_from_mapping(values | {"compat": compat})
+        return [motion(run.settings, "angle", frame) for frame in range(5)]
+
+    assert angles("fixed") == [0, 1, 2, 3, 4]
+    assert angles("dd57") == [0, 2.5, 5, 7.5, 10]

@@ -95,11 +95,39 @@ def test_animation_settings_are_known_and_idle() -> None:
             "flow_model",
             "has no effect without video_init_flow_warp: true",
         ),
+        (
+            "animation_mode: Video Input\nvideo_init_path: .\ninterp_spline: Cubic",
+            "interp_spline",
+            "has no effect with Video Input",
+        ),
+        (
+            "animation_mode: 2D\nzoom: 1.1\ninterp_spline: Cubic\n"
+            "angle: '0: (1), 5: (2)'\ntranslation_x: {0: 1, 5: 2, 9: 0}\ntranslation_y: 't'",
+            "interp_spline",
+            "Cubic needs 4 key frames: angle has 2 and is Linear, translation_x has 3 and is Quadratic",
+        ),
+        (
+            "animation_mode: 3D\ninterp_spline: Quadratic\nrotation_3d_x: {0: 1, 5: 2}\n"
+            "translation_z: '0: (5), 9: (sin(t))'\nrotation_3d_y: '0: (sin(t)), 9: (cos(t))'",
+            "interp_spline",
+            "Quadratic needs 3 key frames: translation_z has 2 and is Linear, "
+            "rotation_3d_x has 2 and is Linear",
+        ),
         ("steps: 40", "text_prompts", "none given: the default prompts are painted"),
     ],
 )
 def test_notices(text: str, key: str, notice: str) -> None:
     assert said(load(text), key) == [notice]
+
+
+def test_enough_keys_need_no_notice() -> None:
+    """The default of zoom has two, and three are not moved in 3D; a constant needs no spline."""
+    quadratic = "interp_spline: Quadratic\n"
+    assert not said(load(f"animation_mode: 2D\n{quadratic}zoom: {{0: 1, 3: 2, 5: 1}}\n"), "interp_spline")
+    assert not said(load(f"animation_mode: 3D\n{quadratic}"), "interp_spline")
+    assert said(load(f"animation_mode: 2D\n{quadratic}"), "interp_spline") == [
+        "Quadratic needs 3 key frames: zoom has 2 and is Linear"
+    ]
 
 
 def test_defaults_written_out_need_no_notice() -> None:
