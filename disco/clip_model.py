@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disco import hybrid_vit
 from disco.errors import RunError, WeightsError
 
 CONFIG_FILE = "open_clip_config.json"
@@ -131,6 +132,7 @@ def build_clip(config: ClipConfig, dtype: torch.dtype = torch.float32) -> nn.Mod
     """The network without its weights, float32, with norms that stand `dtype`. Raises WeightsError."""
     from open_clip.model import CLIP, CustomTextCLIP
 
+    hybrid_vit.register()
     model_cfg = copy.deepcopy(config.model_cfg)
     model_cfg["vision_cfg"]["timm_model_pretrained"] = False  # nothing is downloaded behind the registry
     model_cfg["text_cfg"]["hf_model_pretrained"] = False

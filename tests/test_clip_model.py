@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from open_clip.model import CLIP
 from open_clip.transformer import LayerNormFp32, QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from disco import hybrid_vit
 from disco.clip_model import (
     ClipConfig,
     ClipModel,
@@ -368,3 +370,12 @@ def test_fp16_on_a_gpu_is_close(vision: dict[str, Any]) -> None:
     cutouts = torch.rand(2, 3, full.image_size, full.image_size, device="cuda")
     assert torch.cosine_similarity(full.encode_image(cutouts), half.encode_image(cutouts)).min() > 0.999
     assert half.encode_text(["a cat"]).device.type == "cuda"
+
+
+def test_the_hybrid_vit_is_known_to_timm_and_has_one_token_for_sixteen_pixels():
+    vision = {"timm_model_name": hybrid_vit.NAME, "timm_pool": "avg", "timm_proj": "linear", "image_size": 96}
+    visual = build_clip(config_of(vision)).visual.eval()
+    assert visual.trunk.forward_features(torch.zeros(2, 3, 96, 96)).shape == (2, 36, 192)
+    assert visual(torch.zeros(2, 3, 96, 96)).shape == (2, 8)
+    with pytest.raises(ValueError, match=r"^vit_pocket_mobilenetv2_r16_96: there are no pretrained weights$"):
+        timm.create_model(hybrid_vit.NAME, pretrained=True)

@@ -19,7 +19,7 @@ from training.clip import ranked
 from training.common import export, linear_alpha_sigma
 from training.halves import guides, judges
 from training.spectral import Preconditioned, SpectralError, usual_sizes
-from training.towers import Tower
+from training.towers import Tower, hybrid_tower
 from training.views import cut, random_boxes
 
 POCKET = Path(disco.__file__).parent / "pocket"
@@ -116,3 +116,15 @@ def test_a_tower_gives_unit_embeddings_and_the_vit_guesses_nine_places_of_the_te
         again = tower(torch.rand(2, 3, 64, 64))
     assert features.shape == (2, 9, 1280) and embeds.shape == again.shape == (2, 64)
     assert torch.allclose(embeds.norm(dim=-1), torch.ones(2), atol=1e-5)
+
+
+def test_the_vit_begins_as_the_first_stages_of_the_other_tower_and_leaves_them_alone():
+    conv = Tower("conv").eval()
+    vit = hybrid_tower(conv).eval()
+    picture = torch.rand(1, 3, 96, 96)
+    wanted = conv.visual.trunk.forward_intermediates(picture, indices=[3], intermediates_only=True)[0]
+    assert torch.equal(vit.visual.trunk.patch_embed.backbone(picture)[0], wanted)
+    learned = {name for name, weight in vit.named_parameters() if weight.requires_grad}
+    assert not any("backbone" in name for name in learned)
+    assert {"scale", "features.weight", "visual.trunk.patch_embed.proj.weight"} <= learned
+    assert not vit.train().visual.trunk.patch_embed.backbone.bn1.training

@@ -1,12 +1,12 @@
 """Train the image tower of a pocket CLIP into the joint space of projected MiniLM sentences.
 
     python -m training.clip --tower conv --data DIR --out DIR --mobilenet FILE --secondary FILE
-    python -m training.clip --tower vit  --data DIR --out DIR --mobilenet FILE --secondary FILE [--conv FILE]
+    python -m training.clip --tower vit  --data DIR --out DIR --conv CHECKPOINT --secondary FILE
 
-The convolutional tower starts from ImageNet's MobileNetV2. The ViT starts from nothing: it learns that
-network's last feature map first (Hinton et al. 2015, arXiv:1503.02531); with --conv, the checkpoint of the
-other tower, it goes on with the joint space, from the captions and from that tower's embeddings. The
-projection of the sentences is fixed (training.projection): the text tower (training.text) needs neither.
+The convolutional tower starts from ImageNet's MobileNetV2. The ViT (disco.hybrid_vit) starts from the first
+stages of that tower, which stay as they are, and learns from the captions, from the other tower's embeddings
+and from its last feature map (Hinton et al. 2015, arXiv:1503.02531). The projection of the sentences is fixed
+(training.projection): the text tower (training.text) needs neither.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from disco.secondary_model import SecondaryModel
 from training import heads, projection
 from training.captions import Captions
 from training.common import Ema, Run, Trainer
-from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, imagenet_tower
+from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, hybrid_tower, imagenet_tower
 from training.views import SHARES, Batch, Labelled, cut, view_batch
 
 
@@ -63,21 +63,21 @@ class Space:
 
 
 class VitLoss:
-    """The teacher's features always; once the teacher is trained, the captions and its embeddings too."""
+    """The captions, and what the other tower sees in the same view before it was spoiled."""
 
-    def __init__(self, teacher: Teacher, space: Space, joint: bool) -> None:
-        self.teacher, self.space, self.joint = teacher, space, joint
+    def __init__(self, teacher: Teacher, space: Space) -> None:
+        self.teacher, self.space = teacher, space
 
     def __call__(self, tower: Tower, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         images, features = tower.with_features(batch.views)
         wanted, other = self.teacher(batch.clean)
         distilled = (features - wanted).square().mean() + (features - wanted).mean(1).square().mean() * 3
-        notes = {"features": round(float(distilled.detach()), 4)}
-        if not self.joint:
-            return distilled, notes
         alike = (images - other).square().sum(1).mean()
         captions, parts = self.space.loss(images, batch, tower.scale)
-        return captions + 4 * alike + distilled, notes | parts | {"alike": round(float(alike.detach()), 4)}
+        notes = {"features": distilled, "alike": alike}
+        return captions + 4 * alike + distilled, parts | {
+            name: round(float(value.detach()), 4) for name, value in notes.items()
+        }
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ def accuracy(tower: Tower, held_out: Labelled, space: Space, count: int = 400) -
 def groups(tower: Tower, rate: float) -> list[dict[str, object]]:
     """The pretrained part moves slowly, lest noisy views undo what it knows; a new ViT moves fast."""
     if tower.kind == "vit":
-        return [{"params": list(tower.parameters()), "lr": rate}]
+        return [{"params": [weight for weight in tower.parameters() if weight.requires_grad], "lr": rate}]
     return [
         {"params": list(tower.visual.trunk.parameters()), "lr": 0.1 * rate},
         {"params": [*tower.visual.head.parameters(), tower.scale], "lr": 0.12 * rate},
@@ -122,9 +122,12 @@ def load_tower(kind: str, checkpoint: Path) -> Tower:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     run, captions = Run(args.out), Captions(args.data)
-    space, tower = Space(captions, args.data), Tower("vit")
+    space = Space(captions, args.data)
     if args.tower == "conv":
         tower = imagenet_tower(args.mobilenet)
+    else:
+        other = load_tower("conv", args.conv)
+        tower = hybrid_tower(other)
     tower.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups(tower, args.lr), weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     trainer = Trainer(run, tower, optimizer, 0.998)
@@ -138,9 +141,8 @@ def train(args: argparse.Namespace) -> None:
             trainer.ema = Ema(tower, 0.998)
         loss_of = lambda net, batch: space.loss(net(batch.views), batch, net.scale)  # noqa: E731
     else:
-        other = load_tower("conv", args.conv) if args.conv else imagenet_tower(args.mobilenet)
         teacher = Teacher(other, view_batch(source, 256, TEACHER_SIDE, None).clean)
-        loss_of = VitLoss(teacher, space, joint=args.conv is not None)
+        loss_of = VitLoss(teacher, space)
     source.rng = np.random.default_rng(args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
     notes: dict[str, float] = {}
@@ -166,10 +168,10 @@ def main() -> None:
     parser.add_argument("--tower", choices=("conv", "vit"), required=True)
     parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--mobilenet", type=Path, required=True, help="torchvision's weights")
+    parser.add_argument("--mobilenet", type=Path, help="torchvision's weights: conv starts there")
     parser.add_argument("--secondary", type=Path, required=True, help="trained by training.secondary")
     parser.add_argument("--secondary-channels", type=int, default=12)
-    parser.add_argument("--conv", type=Path, help="checkpoint of the convolutional tower")
+    parser.add_argument("--conv", type=Path, help="checkpoint of that tower: vit starts there")
     parser.add_argument("--head-views", type=int, default=16_000, help="views to start conv's head with")
     parser.add_argument("--half-denoised", type=float, default=0.2, help="share of the views, at most 0.2")
     parser.add_argument("--steps", type=int, default=4_000)
@@ -179,6 +181,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--save-every", type=int, default=250)
     args = parser.parse_args()
+    start = "mobilenet" if args.tower == "conv" else "conv"
+    if getattr(args, start) is None:
+        parser.error(f"--tower {args.tower} needs --{start} FILE")
     torch.set_num_threads(args.threads)
     train(args)
 

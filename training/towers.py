@@ -8,6 +8,8 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from disco import hybrid_vit
+
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION = {
     "conv": {
@@ -18,11 +20,11 @@ VISION = {
         "image_size": 96,
     },
     "vit": {
-        "timm_model_name": "mobilevit_xxs",
+        "timm_model_name": hybrid_vit.NAME,
         "timm_model_pretrained": False,
         "timm_pool": "avg",
         "timm_proj": "linear",
-        "image_size": 64,
+        "image_size": hybrid_vit.SIDE,
     },
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,6 +36,7 @@ def model_config(kind: str) -> dict[str, object]:
 
 
 def build(kind: str) -> open_clip.model.CLIP:
+    hybrid_vit.register()
     return open_clip.model.CLIP(**model_config(kind))
 
 
@@ -64,7 +67,7 @@ class Tower(nn.Module):
         """Pretrained batch norms keep ImageNet's statistics: noisy batches would unlearn clean pictures."""
         super().train(mode)
         for module in self.visual.modules():
-            if self.kind == "conv" and isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 
@@ -82,9 +85,10 @@ class Tower(nn.Module):
     def with_features(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Unit embeddings [B, D] and guesses at the teacher's features [B, 9, 1280]; the ViT only."""
         with torch.autocast(views.device.type, torch.bfloat16):
-            own = self.visual.trunk.forward_features(self.prepared(views))
+            own = self.visual.trunk.forward_features(self.prepared(views))  # [B, 36, C]
             embeds = self.visual.head(self.visual.trunk.forward_head(own))
-            places = nn.functional.interpolate(own, (TEACHER_GRID,) * 2, mode="bilinear")
+            grid = own.transpose(1, 2).unflatten(2, (self.side // hybrid_vit.STRIDE,) * 2)
+            places = nn.functional.adaptive_avg_pool2d(grid, TEACHER_GRID)
             features = self.features(places.flatten(2).transpose(1, 2))
         return nn.functional.normalize(embeds.float(), dim=-1), features.float()
 
@@ -109,6 +113,16 @@ class Teacher:
         features = self._features(views)
         embeds = self.tower.visual.head(features.mean(1))
         return (features - self.centre) / self.spread, nn.functional.normalize(embeds, dim=-1)
+
+
+def hybrid_tower(conv: Tower) -> Tower:
+    """The ViT's tower before any training: its convolutions are `conv`'s first stages, and stay so."""
+    tower = Tower("vit")
+    stem = tower.visual.trunk.patch_embed.backbone
+    theirs = conv.visual.trunk.state_dict()
+    stem.load_state_dict({name: theirs[name] for name in stem.state_dict()})
+    stem.requires_grad_(False)
+    return tower
 
 
 def imagenet_tower(mobilenet: Path) -> Tower:
