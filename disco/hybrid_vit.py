@@ -17,7 +17,7 @@ SIDE, STRIDE = 96, 16
 
 
 def vit_pocket_mobilenetv2_r16_96(**options: Any) -> nn.Module:
-    """[B, 3, 96, 96] -> [B, 192], the mean of 36 tokens. options: timm's; it knows num_classes, drop_path_rate.
+    """[B, 3, 96, 96] -> [B, 192], the mean of 36 tokens. Of timm's options: num_classes, drop_path_rate.
 
     Raises ValueError if pretrained weights are asked for: there are none.
     """

@@ -84,7 +84,7 @@ def test_samples_are_the_same_for_the_same_seed_and_fill_the_range():
 def test_features_are_kept_in_files_of_at_most_250_pictures(tmp_path):
     weights = tmp_path / "default_1.pt"
     weights.touch()
-    tasks = fid.Plan(tmp_path, tmp_path, tmp_path, "a", samples=600, workers=1).tasks("real", 600)
+    tasks = fid.Plan(tmp_path, tmp_path, tmp_path, "a", samples=600, workers=1).tasks("training", 600)
     assert [(task.first, task.count, task.steps) for task in tasks] == [
         (600, 250, 0),
         (850, 250, 0),

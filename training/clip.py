@@ -53,10 +53,10 @@ class Space:
     def loss(self, images: Tensor, batch: Batch, scale: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The sum over the kinds of captions: labels, groups, light, composed ones, titles."""
         texts = self.captions.draw(batch.labels, batch.lights, batch.titles)
-        logits = scale.exp().clamp(max=60) * images @ self.sentences(texts.embeds).T
-        total, notes = images.sum() * 0, {}
+        logits = scale.exp().clamp(max=60) * images @ self.sentences(texts.embeds).to(images.device).T
+        total, notes, fits = images.sum() * 0, {}, texts.fits.to(images.device)
         for part, columns in texts.parts.items():
-            loss = ranked(logits[:, columns], texts.fits[:, columns])
+            loss = ranked(logits[:, columns], fits[:, columns])
             total = total + loss
             notes[part] = round(float(loss.detach()), 4)
         return total, notes
@@ -85,6 +85,7 @@ def accuracy(tower: Tower, held_out: Labelled, space: Space, count: int = 400) -
     """Zero-shot top-1 among the labels of each source, through the projected sentences."""
     tower.eval()
     texts = space.sentences(space.captions.label_means())
+    device = tower.scale.device
     answer, rng = {}, np.random.default_rng(0)
     for name in ("scenes", "flowers", "caltech", "cifar10", "tiny"):
         chosen = np.sort(rng.choice(len(held_out.rows[name]), count, replace=False))
@@ -92,7 +93,7 @@ def accuracy(tower: Tower, held_out: Labelled, space: Space, count: int = 400) -
         whole = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(count, 2, 3)
         views = cut(held_out.pictures(name, chosen), whole, TEACHER_SIDE)
         mine = torch.tensor([k for label, k in held_out.index.items() if label.startswith(name + "/")])
-        guess = mine[(tower(views) @ texts[mine].T).argmax(1)]
+        guess = mine[(tower(views.to(device)).cpu() @ texts[mine].T).argmax(1)]
         answer[name] = round(float((guess == labels).float().mean()), 3)
     return answer
 
@@ -126,9 +127,9 @@ def train(args: argparse.Namespace) -> None:
     if args.tower == "conv":
         tower = imagenet_tower(args.mobilenet)
     else:
-        other = load_tower("conv", args.conv)
+        other = load_tower("conv", args.conv).to(args.device)
         tower = hybrid_tower(other)
-    tower.to(memory_format=torch.channels_last)
+    tower.to(args.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups(tower, args.lr), weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     trainer = Trainer(run, tower, optimizer, 0.998)
     secondary = load_secondary(args.secondary, args.secondary_channels)
@@ -141,7 +142,7 @@ def train(args: argparse.Namespace) -> None:
             trainer.ema = Ema(tower, 0.998)
         loss_of = lambda net, batch: space.loss(net(batch.views), batch, net.scale)  # noqa: E731
     else:
-        teacher = Teacher(other, view_batch(source, 256, TEACHER_SIDE, None).clean)
+        teacher = Teacher(other, view_batch(source, 256, TEACHER_SIDE, None).clean.to(args.device))
         loss_of = VitLoss(teacher, space)
     source.rng = np.random.default_rng(args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
@@ -149,6 +150,7 @@ def train(args: argparse.Namespace) -> None:
 
     def loss() -> Tensor:
         batch = view_batch(source, args.batch, TEACHER_SIDE, secondary, args.half_denoised)
+        batch = batch.seen_on(args.device)
         total, parts = loss_of(tower, batch)
         notes.update(parts)
         return total
@@ -179,6 +181,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=250)
     args = parser.parse_args()
     start = "mobilenet" if args.tower == "conv" else "conv"

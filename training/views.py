@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,10 @@ class Batch:
     labels: Tensor
     lights: Tensor
     titles: Tensor
+
+    def seen_on(self, device: str | torch.device) -> Batch:
+        """The same with the views on a device; what says which captions fit stays where the captions are."""
+        return replace(self, views=self.views.to(device), clean=self.clean.to(device))
 
 
 @dataclass

@@ -55,7 +55,8 @@ def labelled(clip: ClipModel, folder: Path, source: str, count: int) -> dict[str
     names = json.loads((folder / "names.json").read_text())
     words = data.load(folder, source)[1]
     labels = sorted({word for word in words if word is not None})
-    named = texts(clip, [names.get(f"{source}/{label}", [label.replace("_", " ")])[0] for label in labels])
+    of_label = [names.get(f"{source}/{label}", [label.replace("_", " ")]) for label in labels]
+    named = nn.functional.normalize(torch.stack([texts(clip, of).mean(0) for of in of_label]), dim=-1)
     array, rows = held_out(folder, source, count)
     rows = rows[[words[row] is not None for row in rows]]
     truth = torch.tensor([labels.index(str(words[row])) for row in rows])
