@@ -20,25 +20,31 @@ PACKAGES = (
     "numpy",
     "pillow",
 )
+OF_MODE = {
+    "3D": ("transformers", "onnxruntime"),  # depth
+    "Video Input": ("opencv-python-headless", "imageio-ffmpeg"),  # motion, and the video's frames
+}
 FORMAT = 1
 
 
-@lru_cache(maxsize=1)
-def _versions() -> Mapping[str, str]:
+@lru_cache
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def versions(animation_mode: str = "None") -> dict[str, str]:
+    """Name -> version of Python and of the packages that shape the pixels; those not here are left out.
+
+    animation_mode: some shape those of one mode alone.
+    """
     import disco
 
     found = {"disco": disco.__version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Name -> version of Python and of the packages that shape the pixels; those not here are left out."""
-    return dict(_versions())
+    names = (*PACKAGES, *OF_MODE.get(animation_mode, ()))
+    return found | {name: here for name in names if (here := _version(name)) is not None}
 
 
 def picture_metadata(
@@ -65,7 +71,7 @@ def picture_metadata(
         "picture": picture,
         "batch": list(batch),
         "machine": dict(machine),
-        "versions": versions(),
+        "versions": versions(settings.get("animation_mode", "None")),
         "weights": dict(weights),
         "inputs": dict(inputs),
     }
@@ -102,8 +108,9 @@ def other_weights(metadata: Mapping[str, Any], weights: Mapping[str, str]) -> li
 def differences(metadata: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the picture was made and may change its bits, one sentence each."""
     found = []
+    here = versions(metadata.get("settings", {}).get("animation_mode", "None"))
     for name, was in metadata.get("versions", {}).items():
-        now = versions().get(name)
+        now = here.get(name)
         if name != "python" and now != was:
             found.append(f"{name} was {was}, now {now or 'not installed'}")
     for name, was in metadata.get("machine", {}).items():

@@ -12,7 +12,7 @@ from disco.settings_section import Section
 Mode = Literal["None", "2D", "3D", "Video Input"]
 MODES: tuple[Mode, ...] = ("None", "2D", "3D", "Video Input")
 DEPTHS = ("plane", "fastdepth", "dpt_large", "dpt_hybrid")
-FLOWS = ("dis", "raft_small", "raft_large")
+FLOWS = ("dis", "raft_small", "raft_large", "raft_things")
 MOST_FPS = {"h264": 240, "vp9": 240, "gif": 50, "webp": 240}  # a GIF counts in hundredths of a second, from 2
 
 
@@ -40,10 +40,14 @@ class AnimationSettings(Section):
     angle: KeyFrames = setting(0, "keyframes", "2D: turn per frame", unit="degrees")
     zoom: KeyFrames = setting("0: (1), 10: (1.05)", "keyframes", "2D: growth per frame; above 1 zooms in")
     translation_x: KeyFrames = setting(
-        0, "keyframes", "shift to the right per frame; in 3D the camera's, 200 are one unit", unit="pixels"
+        0,
+        "keyframes",
+        "shift to the right per frame, in pixels; in 3D the camera's, where 200 are half the picture's width",
     )
-    translation_y: KeyFrames = setting(0, "keyframes", "shift downwards per frame, likewise", unit="pixels")
-    translation_z: KeyFrames = setting(10, "keyframes", "3D: way forward per frame; 200 are one unit")
+    translation_y: KeyFrames = setting(0, "keyframes", "shift downwards per frame, likewise")
+    translation_z: KeyFrames = setting(
+        10, "keyframes", "3D: way forward per frame; 200 are half the picture's width"
+    )
     rotation_3d_x: KeyFrames = setting(0, "keyframes", "3D: tilt per frame", unit="degrees")
     rotation_3d_y: KeyFrames = setting(0, "keyframes", "3D: pan per frame", unit="degrees")
     rotation_3d_z: KeyFrames = setting(0, "keyframes", "3D: roll per frame", unit="degrees")
@@ -93,8 +97,16 @@ class Motion3dSettings(Section):
     midas_weight: float = setting(
         0.3, "float", "share of midas_depth_model's depth; the rest is second_depth_model's", ge=0, le=1
     )
-    near_plane: float = setting(200, "float", "where the camera's view begins", ge=1, le=1_000_000)
-    far_plane: float = setting(10000, "float", "where the camera's view ends", ge=1, le=10_000_000)
+    near_plane: float = setting(
+        200,
+        "float",
+        "3D: nothing counts as nearer than this; 1000 are half the picture's width",
+        ge=1,
+        le=1_000_000,
+    )
+    far_plane: float = setting(
+        10000, "float", "3D: nothing counts as farther than this, likewise", ge=1, le=10_000_000
+    )
     fov: float = setting(40, "float", "the camera's angle of view", ge=1, le=179, unit="degrees")
     padding_mode: Literal["border", "zeros", "reflection"] = setting(
         "border", "choice", "3D: what comes in from outside", choices=("border", "zeros", "reflection")
@@ -111,7 +123,9 @@ class Motion3dSettings(Section):
     )
     vr_mode: bool = setting(False, "bool", "3D: also what the left and the right eye see of each frame")
     vr_eye_angle: float = setting(0.5, "float", "how far each eye turns in", ge=0, le=45, unit="degrees")
-    vr_ipd: float = setting(5, "float", "distance between the eyes; 200 are one unit", ge=0, le=1000)
+    vr_ipd: float = setting(
+        5, "float", "distance between the eyes; 200 are half the picture's width", ge=0, le=1000
+    )
 
 
 class VideoInitSettings(Section):
@@ -132,8 +146,11 @@ class VideoInitSettings(Section):
     video_init_check_consistency: bool = setting(
         False, "bool", "take the video where its motion forth and back disagrees, as where something appears"
     )
-    flow_model: Literal["dis", "raft_small", "raft_large"] = setting(
-        "dis", "choice", "what measures motion: dis needs no network, RAFT is better", choices=FLOWS
+    flow_model: Literal["dis", "raft_small", "raft_large", "raft_things"] = setting(
+        "dis",
+        "choice",
+        "what measures motion: dis needs no network, RAFT is better; raft_things: the original's",
+        choices=FLOWS,
     )
     video_init_steps: int = setting(100, "int", "steps in this mode", ge=2, le=4000)
     video_init_clip_guidance_scale: Schedule = setting(

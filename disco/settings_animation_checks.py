@@ -221,6 +221,11 @@ _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
         "with video_init_flow_blend: 0",
         lambda s: not s.video_init_flow_blend,
     ),
+    (
+        ("near_plane", "far_plane"),
+        "with compat: dd57, as in the original",
+        lambda s: s.compat == "dd57",
+    ),
     (("midas_weight",), "without a second_depth_model", lambda s: s.second_depth_model == "none"),
     (("turbo_steps", "turbo_preroll"), "without turbo_mode: true", lambda s: not s.turbo_mode),
     (("vr_eye_angle", "vr_ipd"), "without vr_mode: true", lambda s: not s.vr_mode),

@@ -46,13 +46,14 @@ def test_depth_is_loaded_by_its_settings(asked: Asked) -> None:
 
 def test_flow_is_loaded_where_it_is_used(asked: Asked) -> None:
     video = {"animation_mode": "Video Input", "video_init_path": "a"}
-    load_moving(Settings(**video, flow_model="raft_small"))
-    assert [names[0] for names in asked.names] == ["raft_small"]  # type: ignore[index]
+    for name in ("raft_small", "raft_things"):
+        load_moving(Settings(**video, flow_model=name))
+    assert [names[0] for names in asked.names] == ["raft_small", "raft_things"]  # type: ignore[index]
     for idle in ({"video_init_flow_warp": False}, {"video_init_flow_blend": 0}):
         assert not needs_flow(Settings(**video, **idle))
         load_moving(Settings(**video, **idle))
     load_moving(Settings(animation_mode="2D"))
-    assert len(asked.names) == 1
+    assert len(asked.names) == 2
 
 
 def test_runs_of_other_networks_do_not_share_them() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from disco.again import Again
 from disco.errors import InputError
@@ -160,8 +161,6 @@ def test_what_the_tokenizer_cuts_off() -> None:
 
 
 def test_prompts_of_every_kind(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (8, 8)).save("lake.png")
     prompts = {0: ["a lake:2", {"text": "fog", "weight": {0: -1, 500: 0.5}}]}
     plan = of({"text_prompts": prompts, "image_prompts": ["lake.png:0.5"]})
@@ -172,8 +171,6 @@ def test_prompts_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_the_network_of_init_scale(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (64, 64)).save("lake.png")
     plain, init = of(), of({"init_image": "lake.png"})
     assert "    lpips_model: pocket  [pocket]" in plain.splitlines()
@@ -183,6 +180,26 @@ def test_the_network_of_init_scale(tmp_path: Path) -> None:
     assert part(of(vgg), "to fetch")[0] == "vgg: vgg16-397923af.pth, about 553 MB"
     weights = [re.search(r"weights (\d+\.\d)", part(plan, "memory")[0]) for plan in (plain, of(vgg))]
     assert all(weights) and float(weights[1][1]) > float(weights[0][1])  # type: ignore[index]
+
+
+def test_the_networks_of_animations_are_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    nothing = ["nothing: all weights are here"]
+    assert part(of({"animation_mode": "3D"}), "to fetch") == nothing
+    deep = {"animation_mode": "3D", "midas_depth_model": "dpt_large", "second_depth_model": "fastdepth"}
+    names = [line.split(",")[0] for line in part(of(deep), "to fetch")]
+    assert names[:3] == [
+        "dpt_large: dpt-large.json",
+        "dpt_large: dpt-large.safetensors",
+        "fastdepth: fastdepth_7.onnx",
+    ]
+    assert part(of(deep | {"animation_mode": "2D"}), "to fetch") == nothing
+    clip = tmp_path_factory.mktemp("clip")
+    Image.new("RGB", (8, 8)).save(clip / "0.png")
+    video = {"animation_mode": "Video Input", "video_init_path": str(clip), "extract_nth_frame": 1}
+    assert part(of(video), "to fetch") == nothing
+    (line, _) = part(of(video | {"flow_model": "raft_things"}), "to fetch")
+    assert line == "raft_things: raft-things.pth, 21 MB"
+    assert part(of(video | {"flow_model": "raft_things", "video_init_flow_blend": 0}), "to fetch") == nothing
 
 
 def test_a_clip_whose_tokenizer_is_not_here() -> None:

@@ -78,6 +78,11 @@ def test_animation_settings_are_known_and_idle() -> None:
             "has no effect without animation_mode: 3D",
         ),
         ("animation_mode: 3D\nzoom: 2", "zoom", "has no effect without animation_mode: 2D"),
+        (
+            "animation_mode: 3D\ncompat: dd57\nfar_plane: 5000",
+            "far_plane",
+            "has no effect with compat: dd57, as in the original",
+        ),
         ("animation_mode: 3D\nvr_ipd: 2", "vr_ipd", "has no effect without vr_mode: true"),
         (
             "animation_mode: 2D\nn_batches: 3",
