@@ -82,6 +82,15 @@ class PictureFinished:
 
 
 @dataclass(frozen=True)
+class VideoProgress:
+    """A video file is being written after the last frame: so many of its frames so far."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """The last event, also of an interrupted run, whose checkpoint is then on disk."""
 
@@ -99,5 +108,6 @@ Event: TypeAlias = (
     | StepDone
     | PartialSaved
     | PictureFinished
+    | VideoProgress
     | RunFinished
 )

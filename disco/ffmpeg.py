@@ -14,7 +14,7 @@ from typing import IO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from disco.errors import InputError, RunError
+from disco.errors import InputError
 
 Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
 STALL = 60.0  # seconds without a picture, after which ffmpeg is given up
@@ -34,18 +34,18 @@ class Probe:
 
 
 def executable() -> str:
-    """The ffmpeg to run: $IMAGEIO_FFMPEG_EXE, else the one that imageio-ffmpeg brings. Raises RunError."""
+    """The ffmpeg to run: $IMAGEIO_FFMPEG_EXE, else the one that imageio-ffmpeg brings. Raises InputError."""
     import imageio_ffmpeg
 
     try:
         path: str = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise RunError(
+        raise InputError(
             "no ffmpeg for videos: imageio-ffmpeg brings none for this system. "
             "Install ffmpeg, or set IMAGEIO_FFMPEG_EXE to its path."
         ) from error
     if shutil.which(path) is None:
-        raise RunError(
+        raise InputError(
             f"{path}: no such program. IMAGEIO_FFMPEG_EXE names it; unset it to use the ffmpeg "
             "that comes with Disco, or give the path of another."
         )

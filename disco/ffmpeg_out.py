@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from disco.errors import RunError
-from disco.ffmpeg import Pixels, executable
+from disco.errors import InputError, RunError
+from disco.ffmpeg import STALL, Pixels, executable
 
 CodecName = Literal["h264", "vp9", "gif", "webp"]
 # Rec. 709 for any size, and said in the file: players guess from the size where nothing is said.
@@ -21,12 +21,13 @@ _YUV = (
 )
 # A palette for each frame: one for all would have to wait for the last of them.
 _PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=sierra2_4a"
+_OURS = "Unset IMAGEIO_FFMPEG_EXE to use the ffmpeg that comes with Disco"
 _ERROR = re.compile(r"\[(?:error|fatal)\] (.*)")
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How ffmpeg writes a format. most_side: pixels, of width and height.
+    """How ffmpeg writes a format. encoder: ffmpeg's name of it; most_side: pixels, of width and height.
 
     is_yuv: takes even sides only, and has a place for a comment. repeats: how the format says that it is
     shown for ever, and once; None if it cannot.
@@ -34,6 +35,7 @@ class Codec:
 
     ending: str
     muxer: str
+    encoder: str
     most_side: int
     options: tuple[str, ...]
     is_yuv: bool = False
@@ -44,20 +46,39 @@ CODECS: dict[CodecName, Codec] = {
     "h264": Codec(
         ".mp4",
         "mp4",
+        "libx264",
         16384,
-        ("-vf", _YUV, "-c:v", "libx264", "-preset", "slow", "-crf", "17", "-movflags", "+faststart"),
+        ("-vf", _YUV, "-preset", "slow", "-crf", "17", "-movflags", "+faststart"),
         is_yuv=True,
     ),
     "vp9": Codec(
         ".webm",
         "webm",
+        "libvpx-vp9",
         16384,
-        ("-vf", _YUV, "-c:v", "libvpx-vp9", "-crf", "24", "-b:v", "0", "-row-mt", "1", "-cpu-used", "2"),
+        ("-vf", _YUV, "-crf", "24", "-b:v", "0", "-row-mt", "1", "-cpu-used", "2"),
         is_yuv=True,
     ),
-    "gif": Codec(".gif", "gif", 65535, ("-filter_complex", _PALETTES), repeats=(0, -1)),
-    "webp": Codec(".webp", "webp", 16383, ("-c:v", "libwebp_anim", "-quality", "85"), repeats=(0, 1)),
+    "gif": Codec(".gif", "gif", "gif", 65535, ("-filter_complex", _PALETTES), repeats=(0, -1)),
+    "webp": Codec(".webp", "webp", "libwebp_anim", 16383, ("-quality", "85"), repeats=(0, 1)),
 }
+
+
+def check_encoder(codec: CodecName) -> None:
+    """Raises InputError if there is no ffmpeg, or one that cannot write this format."""
+    program = executable()
+    command = [program, "-hide_banner", "-loglevel", "error", "-h", f"encoder={CODECS[codec].encoder}"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=STALL, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{program}: does not run. {_OURS}.") from error
+    if not done.stdout.startswith(b"Encoder "):
+        raise InputError(
+            f"{program}: has no {CODECS[codec].encoder}, which {codec} needs. {_OURS}, "
+            "or choose another video_codec."
+        )
 
 
 class Encoder:
@@ -68,12 +89,12 @@ class Encoder:
     ) -> None:
         """path: where to, whatever its ending. size: (width, height), even where the codec is_yuv.
 
-        comment: kept in the file if the codec is_yuv. Raises RunError if there is no ffmpeg.
+        comment: kept in the file if the codec is_yuv. Raises InputError if there is no ffmpeg.
         """
         form = CODECS[codec]
         command = [executable(), "-y", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{size[0]}x{size[1]}"]
-        command += ["-framerate", repr(float(fps)), "-i", "pipe:0", *form.options]
+        command += ["-framerate", repr(float(fps)), "-i", "pipe:0", "-c:v", form.encoder, *form.options]
         if form.repeats is not None:
             command += ["-loop", str(form.repeats[0 if loop else 1])]
         if form.is_yuv and comment:

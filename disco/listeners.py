@@ -21,6 +21,7 @@ from disco.events import (
     RunFinished,
     RunStarted,
     StepDone,
+    VideoProgress,
 )
 
 LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
@@ -87,12 +88,13 @@ class Lines:
 
 
 class Bars(Lines):
-    """tqdm bars on stderr: downloads, pictures, steps with the time left and the current losses."""
+    """tqdm bars on stderr: downloads, pictures, steps with the time left and the current losses, videos."""
 
     def __init__(self) -> None:
         self.pictures: tqdm[NoReturn] | None = None
         self.steps: tqdm[NoReturn] | None = None
         self.download: tqdm[NoReturn] | None = None
+        self.video: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
         self.n_steps: int | None = None
 
@@ -117,6 +119,8 @@ class Bars(Lines):
             self.say(f"partial {event.path}")
         elif isinstance(event, PictureFinished) and self.pictures is not None:
             self.pictures.update(1)
+        elif isinstance(event, VideoProgress):
+            self._filmed(event)
         elif isinstance(event, RunFinished):
             self._end_run(event)
 
@@ -129,6 +133,7 @@ class Bars(Lines):
     def close(self) -> None:
         self._end_download()
         self._end_steps()
+        self._end_video()
         if self.pictures is not None:
             self.pictures.close()
             self.pictures = None
@@ -164,6 +169,13 @@ class Bars(Lines):
             self.steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
         self.steps.update(event.step + 1 - self.steps.n)
 
+    def _filmed(self, event: VideoProgress) -> None:
+        if self.video is None or self.video.desc != event.name:
+            self._end_steps()
+            self._end_video()
+            self.video = tqdm(total=event.total, desc=event.name, unit="frame", leave=False, file=sys.stderr)
+        self.video.update(event.done - self.video.n)
+
     def _end_run(self, event: RunFinished) -> None:
         self.close()
         if event.grid is not None:
@@ -173,6 +185,11 @@ class Bars(Lines):
         if self.steps is not None:
             self.steps.close()
             self.steps = None
+
+    def _end_video(self) -> None:
+        if self.video is not None:
+            self.video.close()
+            self.video = None
 
     def _end_download(self) -> None:
         if self.download is not None:

@@ -20,6 +20,7 @@ from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings_load import Run
+from disco.video_out import check_video
 
 if TYPE_CHECKING:
     from disco.again import Again
@@ -45,6 +46,7 @@ def describe(
             in_video = count_video_frames(run)
             if in_video is not None:
                 run = run.with_values({"max_frames": min(run.settings.max_frames, in_video)}, "the video")
+            check_video(run.settings)
             check_images(run, images)
             pictures = list(images) if images is not None else list(range(picture_count(run.settings)))
             title += _goes_on(run, out, resume)

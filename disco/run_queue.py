@@ -17,6 +17,7 @@ from disco.resuming import Which, pixel_differences, resumable, resume_job, save
 from disco.run_folder import RunFolder, list_runs
 from disco.settings import is_animation
 from disco.settings_load import Run
+from disco.video_out import check_video
 
 
 @dataclass
@@ -45,6 +46,9 @@ def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[Place]:
 
     Raises ResumeError, InputError, RunError.
     """
+    if plan.again is None:
+        for run in plan.runs:
+            check_video(run.settings)
     queue_id = uuid.uuid4().hex
     old = _unfinished_queue(plan)
     if old is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from disco.errors import InputError
+from disco.events import Notice, VideoProgress
 from disco.images import contact_sheet, png_bytes, read_pixels
 from disco.run_folder import RunFolder
 from disco.settings import Settings, is_animation
@@ -29,13 +31,18 @@ def write_sheet(folder: RunFolder) -> Path | None:
     return folder.save_grid(png_bytes(contact_sheet([read_pixels(folder.names.picture(k)) for k in shown])))
 
 
-def write_videos(folder: RunFolder, settings: Settings) -> list[str]:
-    """make_video: a sentence for each video written, or why there is none. Raises RunError."""
+def film(folder: RunFolder, settings: Settings) -> Iterator[VideoProgress | Notice]:
+    """make_video: its progress, and a sentence for each video, or why there is none. Raises RunError."""
     if not settings.make_video or not is_animation(settings) or folder.info.get("again"):
-        return []
-    from disco.video_out import write_run_videos  # ffmpeg is looked for only when a video is wanted
+        return
+    from disco.video_out import write_run_videos  # OpenCV is loaded only when a video is wanted
 
     try:
-        return [f"video: {path}" for path in write_run_videos(folder.names, settings)]
+        yield from write_run_videos(folder.names, settings)
     except InputError as error:  # the frames are there all the same: some of a range, say
-        return [f"no video: {error}"]
+        yield Notice(f"no video: {error}")
+
+
+def write_videos(folder: RunFolder, settings: Settings) -> list[str]:
+    """The same at once; the sentences."""
+    return [event.text for event in film(folder, settings) if isinstance(event, Notice)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,13 +15,14 @@ from torch import Tensor
 from disco.animation.frame_blend import BlendMode, blended
 from disco.atomic_file import check_writable, clean_temporaries, disk_errors, move_free, part_file
 from disco.errors import InputError
+from disco.events import Notice, VideoProgress
 from disco.ffmpeg import Pixels
-from disco.ffmpeg_out import CODECS, CodecName, Encoder
+from disco.ffmpeg_out import CODECS, CodecName, Encoder, check_encoder
 from disco.footage import Footage, Shot, run_footage, saved_values
 from disco.images import load_picture
 from disco.png_file import check_png, png_size
 from disco.run_names import RunNames
-from disco.settings import Settings
+from disco.settings import Settings, is_animation
 from disco.settings_animation import MOST_FPS, VideoOutSettings
 from disco.yaml_line import one_line
 
@@ -52,16 +54,25 @@ def form_of(settings: VideoOutSettings, animation_mode: str) -> VideoForm:
     return VideoForm(settings.fps, settings.video_codec, mode, settings.blend, settings.video_loop)
 
 
-def write_run_videos(names: RunNames, settings: Settings, progress: Progress | None = None) -> list[Path]:
+def check_video(settings: Settings) -> None:
+    """Before a run: raises InputError if make_video could not be kept at its end."""
+    if settings.make_video and is_animation(settings):
+        check_encoder(settings.video_codec)
+
+
+def write_run_videos(names: RunNames, settings: Settings) -> Iterator[VideoProgress | Notice]:
     """make_video: the frames of a run as a video; with vr_mode a second one, of both eyes side by side.
 
-    Raises InputError and RunError as `run_footage` and `write_video`.
+    Yields each frame written, and where each video is. Raises InputError and RunError as `run_footage` and
+    `write_video`.
     """
     form = form_of(settings, settings.animation_mode)
     footages = [run_footage(names, settings)]
     if settings.vr_mode:
         footages.append(run_footage(names, settings, eyes="side-by-side"))
-    return [write_video(footage, form, progress=progress) for footage in footages]
+    for footage in footages:
+        path = yield from _written(footage, form)
+        yield Notice(f"video: {path}")
 
 
 def write_video(
@@ -71,9 +82,25 @@ def write_video(
 
     target: in place of the footage's own, with the codec's ending. progress: called with the frames done and
     their number. Odd sides, which yuv420p cannot halve, grow by a row or column of edge pixels.
-    Raises InputError: a rate or size that the format has not, pictures damaged or of differing sizes;
-    RunError: the disk, or ffmpeg itself. No part of a file is left then.
+    Raises InputError: a rate or size that the format has not, pictures damaged or of differing sizes, no
+    ffmpeg; RunError: the disk, or ffmpeg itself. No part of a file is left then.
     """
+    writing = _written(footage, form, target)
+    with closing(writing):
+        while True:
+            try:
+                step = next(writing)
+            except StopIteration as end:
+                path: Path = end.value
+                return path
+            if progress is not None:
+                progress(step.done, step.total)
+
+
+def _written(
+    footage: Footage, form: VideoForm, target: Path | None = None
+) -> Generator[VideoProgress, None, Path]:
+    """write_video, frame by frame. Closed before its end it leaves nothing, ffmpeg included."""
     codec = CODECS[form.codec]
     check_rate(form.fps, form.codec)
     first, size = _check_sizes(footage.shots, form.codec)
@@ -92,8 +119,7 @@ def write_video(
         with Encoder(part, form.codec, (width, height), form.fps, **how) as encoder:
             for done, frame in enumerate(frames, 1):
                 encoder.write(_grown(_uint8(frame), width, height))
-                if progress is not None:
-                    progress(done, len(shots))
+                yield VideoProgress(target.name, done, len(shots))
             encoder.finish()
         return move_free(part, target)
 

@@ -23,6 +23,7 @@ from disco.events import (
     RunFinished,
     RunStarted,
     StepDone,
+    VideoProgress,
 )
 from disco.listeners import Bars, Lines, listen
 
@@ -156,6 +157,18 @@ def test_a_download_that_starts_over_goes_back(monkeypatch: pytest.MonkeyPatch) 
         bars.hear(Download("a.pt", done, 100))
         assert bars.download is not None and bars.download.n == done
     bars.close()
+
+
+def test_a_bar_for_each_video(capsys: pytest.CaptureFixture[str]) -> None:
+    videos = [VideoProgress(f"{name}.mp4", done, 3) for name in ("video", "vr") for done in (1, 2, 3)]
+    events = [*run()[:-1], *videos, Notice("video: vr.mp4"), run()[-1]]
+    listen(events, Lines())
+    assert "frame" not in capsys.readouterr().err
+    bars = Bars()
+    listen(events, bars)
+    err = capsys.readouterr().err
+    assert "video.mp4:  " in err and "vr.mp4:  " in err and "| 3/3 " in err
+    assert bars.video is None
 
 
 HALF_READ = """

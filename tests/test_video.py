@@ -331,8 +331,12 @@ def test_no_room_for_the_cache(clip: Path, tmp_path: Path) -> None:
 
 def test_an_ffmpeg_that_is_not_there(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "ffmpeg"))
-    with pytest.raises(RunError, match=r"no such program\. IMAGEIO_FFMPEG_EXE names it"):
+    with pytest.raises(InputError) as caught:
         opened(clip, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'ffmpeg'}: no such program. IMAGEIO_FFMPEG_EXE names it; unset it to use the ffmpeg "
+        "that comes with Disco, or give the path of another."
+    )
 
 
 def fake_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:

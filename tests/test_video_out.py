@@ -17,6 +17,7 @@ from PIL import Image
 
 from disco.animation.frame_blend import blended
 from disco.errors import InputError, RunError
+from disco.events import Notice, VideoProgress
 from disco.ffmpeg import executable, probe
 from disco.footage import (
     Footage,
@@ -32,7 +33,15 @@ from disco.run_names import RunNames
 from disco.settings import Settings
 from disco.settings_animation import MOST_FPS, VideoOutSettings
 from disco.settings_load import run_from_mapping
-from disco.video_out import CODECS, VideoForm, form_of, summary, write_run_videos, write_video
+from disco.video_out import (
+    CODECS,
+    VideoForm,
+    check_video,
+    form_of,
+    summary,
+    write_run_videos,
+    write_video,
+)
 from tests.footage import COLOURS, make_run, means, metadata, plain, shown
 
 USUAL = VideoOutSettings()
@@ -406,12 +415,30 @@ def test_the_form_that_settings_say() -> None:
 def test_videos_of_a_run(tmp_path: Path) -> None:
     names = make_run(tmp_path / "a", range(2))
     settings = run_from_mapping({"animation_mode": "2D", "make_video": True, "video_codec": "gif"}).settings
-    assert [path.name for path in write_run_videos(names, settings)] == ["a(0)_video.gif"]
+    told = list(write_run_videos(names, settings))
+    assert told == [
+        VideoProgress("a(0)_video.gif", 1, 2),
+        VideoProgress("a(0)_video.gif", 2, 2),
+        Notice(f"video: {tmp_path / 'a' / 'a(0)_video.gif'}"),
+    ]
     for frame, side in ((0, "l"), (0, "r"), (1, "l"), (1, "r")):
         (tmp_path / "a" / f"a(0)_{frame:04}_{side}.png").write_bytes(png_bytes(plain(COLOURS[0])))
     settings = Settings(animation_mode="3D", vr_mode=True, video_codec="webp")
-    names_of = [path.name for path in write_run_videos(names, settings)]
-    assert names_of == ["a(0)_video.webp", "a(0)_vr.webp"]
+    told = [event for event in write_run_videos(names, settings) if isinstance(event, Notice)]
+    assert [event.text for event in told] == [
+        f"video: {tmp_path / 'a' / name}" for name in ("a(0)_video.webp", "a(0)_vr.webp")
+    ]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_run_that_is_left_alone_in_the_middle_of_its_video(codec, tmp_path: Path) -> None:
+    names = make_run(tmp_path / "a", range(4))
+    settings = Settings(animation_mode="2D", make_video=True, video_codec=codec)
+    before = sorted(os.listdir(tmp_path / "a"))
+    writing = write_run_videos(names, settings)
+    assert next(writing) == VideoProgress(f"a(0)_video{CODECS[codec].ending}", 1, 4)
+    writing.close()  # type: ignore[attr-defined]
+    assert sorted(os.listdir(tmp_path / "a")) == before
 
 
 def test_settings_that_a_format_cannot_hold() -> None:
@@ -566,6 +593,31 @@ def test_an_ffmpeg_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RunError, match=r"^ffmpeg could not write the video: it ended with 3\. "):
         write_video(footage, VideoForm())
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_ours_can_write_every_format(codec) -> None:
+    check_video(Settings(animation_mode="2D", make_video=True, video_codec=codec, fps=12))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_an_ffmpeg_of_no_use_is_told_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Settings(animation_mode="2D", make_video=True)
+    program = fake_ffmpeg(tmp_path, monkeypatch, "echo \"Codec 'libx264' is not recognized by FFmpeg.\"")
+    with pytest.raises(InputError) as error:
+        check_video(wanted)
+    assert said(error) == (
+        f"{program}: has no libx264, which h264 needs. Unset IMAGEIO_FFMPEG_EXE to use the ffmpeg that comes "
+        "with Disco, or choose another video_codec."
+    )
+    program.write_text("no program at all")
+    with pytest.raises(InputError) as error:
+        check_video(wanted)
+    assert said(error) == (
+        f"{program}: does not run. Unset IMAGEIO_FFMPEG_EXE to use the ffmpeg that comes with Disco."
+    )
+    for other in ({"make_video": False}, {"animation_mode": "None"}):
+        check_video(wanted.model_copy(update=other))
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="other permissions")

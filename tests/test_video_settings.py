@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from disco.errors import InputError
 from disco.events import Notice, RunFinished
+from disco.plan import describe
 from disco.resuming import resume_job
 from disco.run_folder import RunFolder
 from disco.settings_load import run_from_mapping
@@ -70,6 +72,17 @@ def test_a_stopped_video_is_made_on_resume(tmp_path: Path) -> None:
     assert resume_job(run, tmp_path, "small") is None
     assert (tmp_path / "small" / "small(0)_video.gif").is_file()
     assert folder.info["status"] == "finished"
+
+
+def test_no_ffmpeg_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
+    out, values = tmp_path / "out", animation("2D", make_video=True)
+    with pytest.raises(InputError, match=r"nowhere: no such program\. IMAGEIO_FFMPEG_EXE names it") as caught:
+        animated(out, values, networks=None)
+    assert caught.value.exit_code == 2
+    with pytest.raises(InputError, match="no such program"):
+        describe([run_from_mapping(values)], out)
+    assert not out.exists()
 
 
 def test_frames_with_a_gap_make_no_video(tmp_path: Path) -> None:
