@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,17 +19,25 @@ from disco.sheets import write_sheet, write_videos
 Which = int | Literal["latest"]
 
 
-def resume_job(run: Run | None, out: Path, batch_name: str, which: Which = "latest") -> Job | None:
+def resume_job(
+    run: Run | None,
+    out: Path,
+    batch_name: str,
+    which: Which = "latest",
+    *,
+    notice: Callable[[str], None] | None = None,
+) -> Job | None:
     """Take a run up where it stopped, from its saved settings; None if all its pictures are there.
 
     run: the settings as they are now: those that change pixels must be the saved ones, a larger n_batches
-    extends the run. Raises ResumeError: no such run, rendered by another process now, different settings.
+    extends the run. notice: told of the videos that were still missing.
+    Raises ResumeError: no such run, rendered by another process now, different settings.
     """
     folder = _open(out, batch_name, which)
     try:
         job = _continued(run, folder)
         if job is None:
-            _finish(folder, run)
+            _finish(folder, run, notice)
     except BaseException:
         folder.close()
         raise
@@ -47,12 +55,15 @@ def resumable(out: Path, batch_name: str) -> list[RunSummary]:
     ]
 
 
-def _finish(folder: RunFolder, run: Run | None) -> None:
+def _finish(folder: RunFolder, run: Run | None, notice: Callable[[str], None] | None) -> None:
     """All pictures are there; a kill may have come before the sheet or the video."""
     if not folder.names.grid.exists():
         write_sheet(folder)
     if folder.info.get("status") != "finished":
-        write_videos(folder, (run or saved_run(folder.info, str(folder.names.settings))).settings)
+        run = run or saved_run(folder.info, str(folder.names.settings))
+        for text in write_videos(folder, run.settings):
+            if notice is not None:
+                notice(text)
         folder.mark("finished")
         folder.write_status({"state": "finished", "pictures": len(folder.finished_pictures())})
 

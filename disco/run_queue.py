@@ -86,7 +86,8 @@ def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
 
 
 def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
-    job = resume_job(run, plan.out, run.settings.batch_name, which)
+    told: list[str] = []
+    job = resume_job(run, plan.out, run.settings.batch_name, which, notice=told.append)
     if job is not None:
         return Place(position, job)
     name = run.settings.batch_name
@@ -94,7 +95,7 @@ def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
     plan.folders[position] = RunFolder(plan.out / name, name, number)
     key = "max_frames" if is_animation(run.settings) else "n_batches"
     text = f"{name}({number}) is finished: nothing to resume. A larger {key} extends it; a new run starts "
-    return Place(position, None, (f"{text}without --resume and resume_run.",))
+    return Place(position, None, (*told, f"{text}without --resume and resume_run."))
 
 
 def _which(plan: Plan, run: Run) -> Which:

@@ -10,7 +10,6 @@ import pytest
 from disco.errors import InputError
 from disco.events import Notice, RunFinished
 from disco.plan import describe
-from disco.resuming import resume_job
 from disco.run_folder import RunFolder
 from disco.settings_load import run_from_mapping
 from disco.sheets import write_videos
@@ -68,9 +67,11 @@ def test_a_stopped_video_is_made_on_resume(tmp_path: Path) -> None:
     frames_of(tmp_path, values)
     folder = RunFolder(tmp_path / "small", "small", 0)
     folder.mark("running")
-    run = run_from_mapping(values | {"make_video": True})
-    assert resume_job(run, tmp_path, "small") is None
-    assert (tmp_path / "small" / "small(0)_video.gif").is_file()
+    events = animated(tmp_path, values | {"make_video": True}, resume="latest")
+    told = [event.text for event in events if isinstance(event, Notice)]
+    path = tmp_path / "small" / "small(0)_video.gif"
+    assert told[0] == f"video: {path}" and path.is_file()
+    assert told[1].startswith("small(0) is finished: nothing to resume.")
     assert folder.info["status"] == "finished"
 
 
