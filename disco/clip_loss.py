@@ -1,13 +1,14 @@
 """The distance of a picture's cutouts from the prompts, in the eyes of every CLIP, and its gradient.
 
 Each network sees all its cutouts in one batch, or in parts when memory is short, and is walked back through
-at once, down to the cutouts; the overview is resized once for all networks of one input side.
+at once, down to the cutouts; the overview is resized once for all networks of one input side. Where memory
+runs out the error says the stage; whoever catches it tries again with fewer cutouts at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
@@ -17,7 +18,9 @@ from disco.augment import RECIPES, augment, draw_uniform, make_params, move
 from disco.augment_chains import augment_dd57
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
 from disco.diffusion import Step
+from disco.economy import Economy, Stage
 from disco.losses import spherical_dist
+from disco.memory_stages import Stages, at_stage
 from disco.targets import Target
 
 if TYPE_CHECKING:
@@ -56,10 +59,10 @@ class ClipLoss:
     settings: CutoutOptions
     random: Randomness
     compat: str = "fixed"
+    economy: Economy = field(default_factory=Economy)
+    stages: Stages = at_stage
 
     def __post_init__(self) -> None:
-        at_once = self.settings.clip_batch
-        self._at_once = None if at_once == "auto" else int(at_once)
         self._recipe = RECIPES[self.settings.animation_mode]
 
     def sees(self, index: int) -> bool:
@@ -80,21 +83,23 @@ class ClipLoss:
             if not weight:
                 self._draw_one_in_vain(x_in, step, place)
                 continue
-            if side not in views:
-                views[side] = _View(image, side)
-            with torch.enable_grad():
+            with self.stages(Stage.CUTOUTS), torch.enable_grad():
+                if side not in views:
+                    views[side] = _View(image, side)
                 cutouts, shares = self._cutouts(image, views[side].seen, step, place)
             # Half precision should meet the original's numbers: those of one batch of cuts, averaged after.
             n_batches = int(self.settings.cutn_batches.at(step.index))
             gradient, distances = self._look(target, cutouts, shares * (scale * n_batches), step.index)
             losses[target.clip.name] = distances @ shares
-            ends = torch.autograd.grad(
-                cutouts, [image, views[side].seen], gradient * (weight / n_batches), allow_unused=True
-            )
-            total += 0.0 if ends[0] is None else ends[0]
-            views[side].gradient += 0.0 if ends[1] is None else ends[1]
-        for view in views.values():
-            total += view.at_image(image)
+            with self.stages(Stage.CUTOUTS):
+                ends = torch.autograd.grad(
+                    cutouts, [image, views[side].seen], gradient * (weight / n_batches), allow_unused=True
+                )
+                total += 0.0 if ends[0] is None else ends[0]
+                views[side].gradient += 0.0 if ends[1] is None else ends[1]
+        with self.stages(Stage.CUTOUTS):
+            for view in views.values():
+                total += view.at_image(image)
         return total / 2
 
     def draw_in_vain(self, image: Tensor, step: Step) -> None:
@@ -175,31 +180,24 @@ class ClipLoss:
 
         return augment(cutouts.flatten(0, 2), params, noise, self._recipe).reshape(n_pictures, *shape)
 
-    @staticmethod
-    def _most(cutouts: Tensor) -> int:
-        """How many a network may see at once, before any memory ran out."""
-        return max(CPU_PIXELS // cutouts.shape[-1] ** 2, 1) if cutouts.device.type == "cpu" else len(cutouts)
-
     def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """The gradient at the cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M].
-
-        With clip_batch "auto" a GPU gets all at once, and half as many whenever its memory runs out.
-        """
+        """The gradient at cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M]."""
         flat, factors = cutouts.detach().flatten(0, 1), factors.repeat(len(cutouts))
-        while True:
-            size = min(self._at_once or self._most(flat), len(flat))
-            try:
-                parts = [
-                    _look_at(target, part.detach(), share, index)
-                    for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
-                ]
-            except torch.cuda.OutOfMemoryError:
-                if self.settings.clip_batch != "auto" or size == 1:
-                    raise
-                self._at_once = (size + 1) // 2
-            else:
-                gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
-                return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
+        by_itself = at_once_by_itself(cutouts.shape[-1], cutouts.device)
+        limits = (self.settings.clip_batch, self.economy.clip_batch, by_itself, len(flat))
+        size = min(limit for limit in limits if isinstance(limit, int))
+        with self.stages(Stage.CLIP, target.clip, cutouts=size):
+            parts = [
+                _look_at(target, part.detach(), share, index)
+                for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
+            ]
+            gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
+            return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
+
+
+def at_once_by_itself(side: int, device: torch.device) -> int:
+    """What a network sees at once with `clip_batch: auto`: all on a GPU, what fits the caches on a CPU."""
+    return max(CPU_PIXELS // side**2, 1) if device.type == "cpu" else 1_000_000
 
 
 def _look_at(target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:

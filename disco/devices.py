@@ -25,6 +25,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What the machine calls it: of a GPU its make, else its kind."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def unet_dtype(precision: str, device: torch.device, *, half: bool = True) -> torch.dtype:
     """The UNet's torso: auto is fp16 on CUDA if the network was made for it (`half`), else fp32.
 

@@ -68,6 +68,7 @@ def render_frames(job: Job, studio: Studio, pictures: Pictures, tally: Tally, st
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
         load_moving(settings).join(networks)
     mover = Mover(settings, studio.device, networks.depth, networks.flow, pictures.video)
+    mover = studio.governor.lend(mover, networks.depth, networks.flow)
     turbo = turbo_of(settings)
     store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
     reel = Reel(job, studio, pictures, tally, stop, mover, turbo, store, saved=saved)
@@ -172,12 +173,12 @@ def _of_one(
 
 def _studio(reel: Reel, frame: int) -> Studio:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
-    settings, seed, networks = at_frame(reel.settings, frame), reel.job.seed, reel.studio.networks
+    settings, seed, governor = at_frame(reel.settings, frame), reel.job.seed, reel.studio.governor
     if settings.compat == "dd57":
-        return open_studio(settings, seed, networks, reel.pictures, stream_seed(reel.settings, seed, frame))
+        return open_studio(settings, seed, governor, reel.pictures, stream_seed(reel.settings, seed, frame))
     prompts = (settings.text_prompts, settings.image_prompts, settings.clip_models)
     if reel.encoded is None or reel.encoded[0] != prompts:
-        reel.encoded = (prompts, open_studio(settings, seed, networks, reel.pictures).targets)
+        reel.encoded = (prompts, open_studio(settings, seed, governor, reel.pictures).targets)
     drawn_as = (random_place(settings, frame),)
     return replace(reel.studio, targets=reel.encoded[1], drawn_as=drawn_as)
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from disco.clip_loss import ClipLoss, CutoutOptions
+from disco.computed_twice import twice
 from disco.diffusion import Step, predict_x0
+from disco.economy import Economy, Stage
 from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
+from disco.memory_stages import Stages, at_stage
 from disco.targets import ClipNetwork, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from disco.randomness import Randomness
+    from disco.sampling import Guided
     from disco.schedules import Schedule
     from disco.secondary_model import SecondaryModel
 
@@ -71,6 +75,8 @@ class Guidance:
     denoiser: gives eps for the sampler and, without `secondary`, the guess that the guidance looks at.
     init, lpips: the picture of the init loss, [1 or B, 3, H, W] in [-1, 1], and its distance; or None.
     compat: "fixed" or "dd57" (quirks Q1, Q3, Q4, Q17).
+    economy: what is given up for the sake of memory; stages: entered at each stage, with the networks that
+    are at work there.
 
     losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
     range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
@@ -85,20 +91,24 @@ class Guidance:
     init: Tensor | None = None
     lpips: Perceptual | None = None
     compat: str = "fixed"
+    economy: Economy = field(default_factory=Economy)
+    stages: Stages = at_stage
     _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._clip_loss = ClipLoss(self.targets, self.settings, self.random, self.compat)
+        of_clip = (self.targets, self.settings, self.random, self.compat, self.economy, self.stages)
+        self._clip_loss = ClipLoss(*of_clip)
         if self.init is not None and self.lpips is not None and max(self.settings.init_scale.values) > 0:
-            self._init_distance = self.lpips.prepare(self.init)
+            with self.stages(Stage.PERCEPTUAL, self.lpips):
+                self._init_distance = self.lpips.prepare(self.init)
 
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         scales = self._scales(step.index)
         if not scales["clip"]:
             self._clip_loss.draw_in_vain(x_t, step)
         if not any(scales.values()):
-            with torch.no_grad():
+            with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
                 return self.denoiser(x_t, step.t), None, {}
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
@@ -109,8 +119,10 @@ class Guidance:
         outputs, gradients = [x_in], [self._at_x_in(x_in.detach(), step, scales, losses)]
         if scales["range"]:
             outputs.append(pred_x0)
-            gradients.append(_gradient(range_loss, pred_x0, scales["range"], losses, "range"))
-        (grad,) = torch.autograd.grad(outputs, x_t, gradients)
+            with self.stages(Stage.LOSSES):
+                gradients.append(_gradient(range_loss, pred_x0, scales["range"], losses, "range"))
+        with self.stages(Stage.BACK, self.denoiser if self.secondary is None else self.secondary):
+            (grad,) = torch.autograd.grad(outputs, x_t, gradients)
         return eps.detach(), self._finish(-grad, step.index, losses), losses
 
     def _scales(self, index: int) -> dict[str, float]:
@@ -128,14 +140,21 @@ class Guidance:
         """eps for the sampler and, with a graph to x_t, the clean picture that the guidance looks at."""
         level = step.guidance_level
         if self.secondary is None and level is step:
-            eps = self.denoiser(x_t, step.t)
-            return eps, predict_x0(x_t, eps, step)
-        with torch.no_grad():
+            with self.stages(Stage.UNET, self.denoiser):
+                eps = self._seen(self.denoiser, x_t, step.t)
+                return eps, predict_x0(x_t, eps, step)
+        with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
             eps = self.denoiser(x_t, step.t)
         if self.secondary is None:
-            return eps, predict_x0(x_t, self.denoiser(x_t, level.t), level)
-        t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
-        return eps, self.secondary(x_t, t).pred_x0
+            with self.stages(Stage.UNET, self.denoiser):
+                return eps, predict_x0(x_t, self._seen(self.denoiser, x_t, level.t), level)
+        with self.stages(Stage.SECONDARY, self.secondary):
+            t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
+            return eps, self._seen(self.secondary, x_t, t).pred_x0
+
+    def _seen(self, network: Callable[..., Any], *args: Any) -> Any:
+        """network(*args) with a graph; of it nothing is kept if that was given up."""
+        return twice(network, *args) if self.economy.guess_twice else network(*args)
 
     def _at_x_in(
         self, x_in: Tensor, step: Step, scales: dict[str, float], losses: dict[str, Tensor]
@@ -144,9 +163,13 @@ class Guidance:
         total = torch.zeros_like(x_in)
         if scales["clip"]:
             total += self._clip_loss.gradient(x_in, step, scales["clip"], losses)
-        for name, loss in (("tv", tv_loss), ("sat", sat_loss), ("init", self._init_distance)):
-            if scales[name] and loss is not None:
-                total += _gradient(loss, x_in, scales[name], losses, name)
+        for name, loss in (("tv", tv_loss), ("sat", sat_loss)):
+            if scales[name]:
+                with self.stages(Stage.LOSSES):
+                    total += _gradient(loss, x_in, scales[name], losses, name)
+        if scales["init"] and self._init_distance is not None:
+            with self.stages(Stage.PERCEPTUAL, self.lpips):
+                total += _gradient(self._init_distance, x_in, scales["init"], losses, "init")
         return total
 
     def _finish(self, grad: Tensor, index: int, losses: dict[str, Tensor]) -> Tensor:
@@ -158,6 +181,19 @@ class Guidance:
 
 
 make_guidance = Guidance  # what a run calls: an action there, a thing with fields here
+
+
+def in_parts(parts: Sequence[tuple[slice, Guided]]) -> Guided:
+    """The pictures of a batch guided some at a time: which of them, and by what."""
+
+    def guided(x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        answers = [guide(x_t[some], step) for some, guide in parts]
+        eps = torch.cat([answer[0] for answer in answers])
+        grads = [answer[1] for answer in answers if answer[1] is not None]
+        losses = {name: torch.cat([answer[2][name] for answer in answers]) for name in answers[0][2]}
+        return eps, torch.cat(grads) if grads else None, losses
+
+    return guided
 
 
 def _gradient(

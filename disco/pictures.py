@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,16 +13,15 @@ from torch import Tensor
 from disco.batch import Batch
 from disco.checkpoints import Checkpoint
 from disco.diffusion import Step, make_steps
-from disco.events import Event, PartialSaved, PictureFinished, PictureStarted, StepDone
-from disco.frame_settings import step_count
-from disco.guidance import make_guidance
+from disco.economy import Stage
+from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
 from disco.images import png_bytes
-from disco.inpainting import keep_original, make_mask_blend
 from disco.keeper import Keeper, keep_start, numbers, previews
 from disco.metadata import picture_metadata
 from disco.randomness import Randomness, StreamRandom
 from disco.run_names import partial_steps
-from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms, start
+from disco.sampling import Sample, start
+from disco.stepping import steps_of
 from disco.studio import Studio, perlin_start
 
 
@@ -43,21 +42,22 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     done = found.step if found else 0
     yield PictureStarted(batch.pictures, done)
     x_t, init = _begin(batch, random, found)
-    guided = _guidance(studio, random, init)
+    governor = studio.governor
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
     keeper = Keeper(batch, random)
     began = time.monotonic()
     try:
         if found is not None and done == batch.steps[0].n:
             keeper.sample = _last_sample(batch, found)
-        samples = _loop(batch, random, guided, x_t, done, found.history if found else ())
-        for sample in _kept(studio, samples):
+        begin = (x_t, done, found.history if found else ())
+        for sample in steps_of(batch, random, begin, init, keeper.checkpoint):
             keeper.reached(sample)
             event = _step_done(batch, sample, time.monotonic() - began, done)
             keeper.seconds_left = event.seconds_left
+            yield from (Notice(text) for text in governor.news())
             yield event
             yield from _save_partials(batch, sample, labels)
-            keeper.progress(sample)
+            governor.attempt(partial(keeper.progress, sample), stage=Stage.PICTURE)
             if sample.step.i + 1 < sample.step.n and batch.stop():
                 batch.tally.stopped = True
                 return
@@ -92,76 +92,6 @@ def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[
     return start(x0, batch.steps[0], noise, settings.skip_steps), target
 
 
-def _guidance(studio: Studio, random: Randomness, init: Tensor | None) -> Guided:
-    networks, settings = studio.networks, studio.settings
-    return make_guidance(
-        networks.denoiser,
-        networks.secondary,
-        studio.targets,
-        settings,
-        random,
-        init=init,
-        lpips=networks.lpips,
-        compat=settings.compat,
-    )
-
-
-def _loop(
-    batch: Batch, random: Randomness, guided: Guided, x_t: Tensor, done: int, history: tuple[Tensor, ...]
-) -> Iterator[Sample]:
-    settings, shape = batch.studio.settings, tuple(x_t.shape)
-    left, clip = batch.steps[done:], settings.clip_denoised
-    masked = _mask_blend(batch.studio, random, shape)
-    if settings.diffusion_sampling_mode == "plms":
-        return plms(
-            x_t,
-            left,
-            guided,
-            history=history,
-            compat=settings.compat,
-            before_step=masked,
-            clip_denoised=clip,
-        )
-    symmetry = make_symmetry(
-        batch.steps[0].n,
-        settings.use_horizontal_symmetry,
-        settings.use_vertical_symmetry,
-        settings.transformation_percent,
-        settings.compat,
-    )
-    return ddim(
-        x_t,
-        left,
-        guided,
-        eta=lambda step: float(settings.eta.at(step.index)),
-        noise=lambda step: random.step_noise(step, shape),
-        before_step=in_turn(symmetry, masked),
-        clip_denoised=clip,
-    )
-
-
-def _mask_blend(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
-    """Holds the part of the init picture that the mask keeps."""
-    if studio.mask is None:
-        return identity
-    assert studio.init is not None
-    to_repaint = step_count(studio.settings.steps_to_repaint, studio.settings.steps)
-    mask = studio.mask.to(studio.device)
-    return make_mask_blend(studio.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
-
-
-def _kept(studio: Studio, samples: Iterator[Sample]) -> Iterator[Sample]:
-    """With a mask, what every step shows has the init picture itself where nothing is painted.
-
-    Where the last steps repaint everything, the guesses stay as they are: no seam comes back.
-    """
-    settings = studio.settings
-    if studio.mask is None or studio.init is None or step_count(settings.steps_to_repaint, settings.steps):
-        return samples
-    init, mask = studio.init, studio.mask
-    return (replace(sample, pred_x0=keep_original(sample.pred_x0, init, mask)) for sample in samples)
-
-
 def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepDone:
     step = sample.step
     per_step = seconds / max(step.i + 1 - done, 1)
@@ -170,7 +100,7 @@ def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepD
         step=step.i,
         n=step.n,
         losses=lambda: numbers(sample.losses),
-        preview=lambda: previews(sample),
+        preview=lambda: batch.studio.governor.attempt(lambda: previews(sample), stage=Stage.PICTURE),
         seconds_left=per_step * (step.n - step.i - 1 + batch.steps_after),
     )
 
@@ -181,7 +111,7 @@ def _save_partials(batch: Batch, sample: Sample, labels: Mapping[int, str]) -> I
         return
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
-            png = png_bytes(guess, metadata_of(batch, picture) | {"partial": sample.step.i})
+            png = _png(batch, guess, metadata_of(batch, picture) | {"partial": sample.step.i})
             in_subfolder = batch.studio.settings.intermediates_in_subfolder
             path = batch.folder.save_partial(picture, label, png, in_subfolder=in_subfolder)
             batch.tally.partials += 1
@@ -197,10 +127,14 @@ def _finish(batch: Batch, keeper: Keeper, seconds: float) -> Iterator[Event]:
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
             shown = guess if batch.develop is None else batch.develop(guess)
-            path = batch.folder.save_picture(picture, png_bytes(shown, metadata_of(batch, picture)))
+            path = batch.folder.save_picture(picture, _png(batch, shown, metadata_of(batch, picture)))
             yield PictureFinished(picture, path, seconds / len(batch.pictures))
     keeper.finished = True
     batch.folder.checkpoints.clear()
+
+
+def _png(batch: Batch, picture: Tensor, metadata: Mapping[str, Any]) -> bytes:
+    return batch.studio.governor.attempt(lambda: png_bytes(picture, metadata), stage=Stage.PICTURE)
 
 
 def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ import torch
 from disco.again import Again, check_inputs
 from disco.batch import Batch, Stop, Tally
 from disco.devices import pick_device
+from disco.economy import Stage
 from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
 from disco.frame_loop import check_frames, render_frames
 from disco.frame_settings import at_frame, executed
+from disco.governor import Governor
 from disco.inputs import Pictures, load_pictures, with_frames
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
+from disco.memory_stages import at_stage
 from disco.metadata import differences, other_weights
 from disco.models import Networks
 from disco.pictures import executed_steps, peak_memory, render_batch
+from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.settings import Settings, is_animation, picture_count, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
@@ -134,19 +138,38 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from _loading(job.run)
         shared.key = networks_key(settings)
-        share_texts(shared.networks, [run for run in plan.runs if networks_key(run.settings) == shared.key])
+        with at_stage(Stage.LOADING):
+            share_texts(
+                shared.networks, [run for run in plan.runs if networks_key(run.settings) == shared.key]
+            )
         yield from (Notice(text) for text in shared.networks.notices)
-    with _exactly(settings):
-        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, pictures)
+    with _exactly(settings), closing(_govern(job, shared, plan.again)) as governor:
+        yield from (Notice(text) for text in governor.news())
+        studio = open_studio(at_frame(settings, 0), job.seed, governor, pictures)
         yield from _tell_differences(plan.again, studio)
         with working():
             if is_animation(settings):
                 yield from render_frames(job, studio, pictures, tally, stop)
             else:
                 yield from _render_groups(job, studio, tally, stop)
-    if not tally.stopped:
-        yield from (Notice(text) for text in write_videos(job.folder, settings))
-    yield _finished(job, studio, tally, time.monotonic() - began)
+        if not tally.stopped:
+            yield from (Notice(text) for text in write_videos(job.folder, settings))
+        yield from (Notice(text) for text in governor.news())
+        yield _finished(job, studio, tally, time.monotonic() - began)
+
+
+def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
+    """A run goes on with what it gave up before, a picture rendered again with what it was made with."""
+    assert shared.networks is not None
+    was = job.folder.info.get("memory")
+    machine = {} if again is None else again.metadata.get("machine", {})
+    if was is None and "memory" in machine:
+        was = {"device": machine.get("device"), **machine["memory"]}
+
+    def remember(given_up: Mapping[str, Any]) -> None:
+        job.folder.update_info(memory=dict(given_up))
+
+    return govern(job.run, shared.networks, was, remember, known=not shared.given)
 
 
 def _keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:
@@ -184,7 +207,8 @@ def _loading(run: Run) -> Generator[Event, None, Networks]:
             yield news.get()
     loaded = result[0]
     if isinstance(loaded, BaseException):
-        raise loaded
+        with at_stage(Stage.LOADING):
+            raise loaded
     yield NetworksLoaded(tuple(sorted(loaded.hashes)), time.monotonic() - began)
     return loaded
 
@@ -241,6 +265,7 @@ def _finished(job: Job, studio: Studio, tally: Tally, seconds: float) -> RunFini
         "device": str(studio.device),
         "deterministic": settings.deterministic,
         "clip_batch": settings.clip_batch,
+        "memory": studio.governor.economy.plain(),
         "peak_memory": peak_memory(studio.device),
         "resumed": job.resumed,
         "notices": list(job.run.notices),

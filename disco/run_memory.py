@@ -1,44 +1,116 @@
-"""How much memory a run will need, by its settings: what --plan says of it."""
+"""The memory that a run will need, by its settings: what --plan says of it, and how the run begins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from disco.clip_model import ClipConfig
-from disco.devices import pick_device
+from disco.devices import device_name, pick_device
+from disco.economy import Economy, Levers
 from disco.errors import DiscoError, SettingsError
 from disco.frame_settings import at_frame
+from disco.free_memory import free_memory
+from disco.governor import Governor, bytes_of, levers_of
 from disco.jobs import together
-from disco.memory_estimate import MemoryEstimate, Work, estimate
-from disco.models import custom_architecture, read_architecture
+from disco.memory_count import count
+from disco.memory_estimate import Needs, Work, gib, need
+from disco.models import Networks, custom_architecture, read_architecture
+from disco.plan_weights import clip_configs
 from disco.registry import registry
 from disco.settings import Settings
 from disco.settings_load import Run
 from disco.studio import needs_lpips
 
-GIB = 2**30
+_MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once: no network here needs that
 
 
-def memory_lines(run: Run, configs: dict[str, ClipConfig | None]) -> Iterator[str]:
+def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator[str]:
     """What stands under `memory`. configs: of the CLIPs; None where only a download could tell."""
-    settings = run.settings
-    unknown = [name for name, config in configs.items() if config is None]
-    found = _estimated(run, {name: config for name, config in configs.items() if config is not None})
-    if isinstance(found, str):
-        yield f"unknown: {found}"
+    settings, device = run.settings, _device(run.settings.device)
+    levers = Levers(through_unet=not settings.use_secondary_model, park=device.type == "cuda")
+    needs = _needs(run, configs, levers)
+    if isinstance(needs, str):
+        yield f"unknown: {needs}"
         return
-    device = _device(settings.device)
-    yield (
-        f"about {found.total / GIB:.1f} GiB on {device}: weights {found.weights / GIB:.1f}, work of a step "
-        f"{found.work / GIB:.1f}, the rest for kernels" + _room(device)
-    )
+    found, room = need(needs.counts, needs.work), None
+    here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, work of a step "
+    here += f"{gib(found.work)}, the rest for kernels"
+    try:
+        room = free_memory(pick_device(str(device)))
+    except SettingsError as error:
+        here += f"; {error}"
+    yield here if room is None else f"{here}; {gib(room)} GiB are free"
+    unknown = [name for name, config in configs.items() if config is None]
     if unknown:
         yield f"not counted: {', '.join(unknown)}"
-    if found.total > 8 * GIB:
+    if room is not None and found.total > room:
+        yield from _to_fit(needs, room)
+    if found.total > 8 * 2**30:
         yield "to need less: " + ", ".join(_savings(settings, device))
+
+
+def _to_fit(needs: Needs, room: int) -> Iterator[str]:
+    """What the run will begin with where memory is short."""
+    economy, found = needs.fitting(room)
+    if found.total <= room:
+        yield f"to fit: {economy.words()}; then about {gib(found.total)} GiB"
+    else:
+        yield "does not fit: " + needs.would_fit(room)
+
+
+def govern(
+    run: Run,
+    networks: Networks,
+    was: Mapping[str, Any] | None,
+    remember: Callable[[Mapping[str, Any]], None],
+    *,
+    known: bool = True,
+) -> Governor:
+    """The governor of a run, which begins with what was given up before, or else with what should fit.
+
+    was: what `remember` was told last; it counts on the same kind of device. known: the networks are those
+    that the settings name, and not others that were handed in.
+    """
+    device, name = networks.device, device_name(networks.device)
+
+    def needs() -> Needs | str:
+        return _needs(run, dict(clip_configs(run)), levers_of(networks)) if known else "unknown networks"
+
+    def room() -> int | None:
+        free = free_memory(device)
+        return None if free is None else free + bytes_of(networks)
+
+    def would_fit() -> str:
+        found, free = needs(), room()
+        return "" if isinstance(found, str) or free is None else found.would_fit(free)
+
+    governor = Governor(
+        networks,
+        remember=lambda economy: remember({"device": name, **economy.plain()}),
+        would_fit=would_fit,
+    )
+    if was is not None and was.get("device") == name:
+        governor.begin(Economy.of(was), "as before, for lack of memory")
+        return governor
+    if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), room()):
+        found, free = needs(), room()
+        if not isinstance(found, str) and free is not None:
+            governor.begin(found.fitting(free)[0], f"to fit into {gib(free)} GiB")
+    if not governor.economy.plain():
+        remember({"device": name})  # whoever resumes the run does not estimate anew: its bits would change
+    return governor
+
+
+def _is_ample(networks: Networks, work: Work, room: int | None) -> bool:
+    """So much that there is no need to count?"""
+    if room is None:
+        return True
+    sides = [getattr(clip, "image_size", 0) for clip in networks.clips]
+    pixels = work.batch_size * work.size[0] * work.size[1] + work.cutouts * max(sides, default=0) ** 2
+    return room > 2 * bytes_of(networks) + pixels * _MUCH
 
 
 def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
@@ -53,8 +125,10 @@ def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
         yield "use_secondary_model: true (a little less exact)"
 
 
-def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str:
-    settings = run.settings
+def _needs(run: Run, configs: Mapping[str, ClipConfig | None], levers: Levers) -> Needs | str:
+    """configs: of the CLIPs; those that are None are not counted. A text says why nothing is known."""
+    settings, known = run.settings, {name: config for name, config in configs.items() if config is not None}
+    work = _work(at_frame(settings, 0))
     try:
         if settings.diffusion_model == "custom":
             architecture: dict[str, Any] = custom_architecture(settings.custom_config)
@@ -66,7 +140,7 @@ def _estimated(run: Run, configs: dict[str, ClipConfig]) -> MemoryEstimate | str
             channels = int(secondary.architecture["channels"])
         perceptual = registry().get("lpips", settings.lpips_model) if needs_lpips(settings) else None
         facts = perceptual.architecture if perceptual else None
-        return estimate(architecture, channels, configs, _work(at_frame(settings, 0)), facts)
+        return Needs(count(architecture, channels, known, work.size, work.numbers, facts), work, levers)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 
@@ -94,14 +168,3 @@ def _device(name: str) -> torch.device:
         return pick_device(name)
     except SettingsError:
         return torch.device(name)
-
-
-def _room(device: torch.device) -> str:
-    try:
-        pick_device(str(device))
-    except SettingsError as error:
-        return f"; {error}"
-    if device.type != "cuda":
-        return ""
-    free, total = torch.cuda.mem_get_info(device)
-    return f"; free are {free / GIB:.1f} of {total / GIB:.1f} GiB"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from disco.devices import pick_device
+from disco.devices import device_name, pick_device
+from disco.economy import Stage
+from disco.governor import Governor
 from disco.inputs import Pictures
 from disco.models import Networks, load_networks
 from disco.perlin import perlin_init
@@ -33,7 +35,7 @@ class Studio:
     mask: which part of init stays (0) and which is painted (1), softened, [1, 1, H, W] on the CPU, or None.
     stream: the random stream of compat dd57, as it stands after the prompts were encoded; None in fixed.
     inputs: path or address as written -> SHA-256 of the picture's bytes. drawn_as: the pictures whose random
-    numbers are used, where these are not their own.
+    numbers are used, where these are not their own. governor: tries what is done until it fits into memory.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class Studio:
     inputs: Mapping[str, str] = field(default_factory=dict)
     mask: Tensor | None = None
     drawn_as: tuple[int, ...] | None = None
+    governor: Governor = field(kw_only=True)
 
     def randomness(self, pictures: Sequence[int]) -> Randomness:
         """The random numbers of pictures rendered together."""
@@ -56,8 +59,9 @@ class Studio:
     @property
     def machine(self) -> dict[str, Any]:
         """What, besides the settings and the weights, decides about the last bits of a picture."""
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {"device": kind, "threads": torch.get_num_threads()}
+        given_up = self.governor.economy.plain()
+        memory = {"memory": given_up} if given_up else {}
+        return {"device": device_name(self.device), "threads": torch.get_num_threads(), **memory}
 
 
 def needs_lpips(settings: Settings) -> bool:
@@ -176,28 +180,47 @@ def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
 
 
 def open_studio(
-    settings: Settings, seed: int, networks: Networks, pictures: Pictures, stream_seed: int | None = None
+    settings: Settings, seed: int, governor: Governor, pictures: Pictures, stream_seed: int | None = None
 ) -> Studio:
     """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands.
 
     stream_seed: of that stream, where it is not the run's (frames of an animation).
     """
+    return governor.attempt(
+        lambda: _opened(settings, seed, governor, pictures, stream_seed), stage=Stage.PROMPTS
+    )
+
+
+def _opened(
+    settings: Settings, seed: int, governor: Governor, pictures: Pictures, stream_seed: int | None
+) -> Studio:
+    networks = governor.networks
     dd57 = settings.compat == "dd57"
     stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)
-    targets = encode_targets(
-        networks.clips,
-        prompts_at(settings.text_prompts, 0),
-        pictures.prompts_of(settings),
-        settings,
-        stream or FixedRandom(seed, ()),
-        compat=settings.compat,
-    )
+    with governor.stage(Stage.PROMPTS, *networks.clips):
+        targets = encode_targets(
+            networks.clips,
+            prompts_at(settings.text_prompts, 0),
+            pictures.prompts_of(settings),
+            settings,
+            stream or FixedRandom(seed, ()),
+            compat=settings.compat,
+        )
     if stream is not None and settings.perlin_init:
         perlin_start(settings, stream)  # drawn and thrown away before the first picture, as the original does
     init = None if pictures.init is None else pictures.init.to(device)
     return Studio(
-        settings, networks, tuple(targets), init, device, seed, stream, pictures.inputs, pictures.mask
+        settings,
+        networks,
+        tuple(targets),
+        init,
+        device,
+        seed,
+        stream,
+        pictures.inputs,
+        pictures.mask,
+        governor=governor,
     )
 
 

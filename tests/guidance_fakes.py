@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disco.diffusion import Step, make_steps
+from disco.economy import Economy
 from disco.guidance import Guidance, Target
 from disco.randomness import FixedRandom
 from disco.schedules import Schedule
@@ -106,11 +107,13 @@ def pictures(n: int, height: int = 20, width: int = 28, seed: int = 0) -> Tensor
 
 
 def guide(
-    x_t: Tensor, *targets: Target, step: Step = STEP, **values: Any
+    x_t: Tensor, *targets: Target, step: Step = STEP, economy: Economy | None = None, **values: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradient and losses with the tiny secondary network."""
     random = FixedRandom(1, range(len(x_t)))
-    guided = Guidance(TinyDenoiser(), TinySecondary(), targets, options(**values), random)
+    guided = Guidance(
+        TinyDenoiser(), TinySecondary(), targets, options(**values), random, economy=economy or Economy()
+    )
     _, grad, losses = guided(x_t, step)
     assert grad is not None and not grad.requires_grad
     return grad, losses

@@ -16,8 +16,10 @@ from disco.augment import augment, draw_uniform, make_params
 from disco.augment_chains import augment_dd57
 from disco.cutouts import draw_boxes, grey_of, overview_cut
 from disco.diffusion import Step
+from disco.economy import Economy, Failure, Stage
 from disco.guidance import Guidance, Target
 from disco.losses import range_loss, spherical_dist, tv_loss
+from disco.memory_stages import OutOfMemory
 from disco.randomness import FixedRandom, StreamRandom
 from disco.schedules import Schedule
 from tests.conftest import relative
@@ -148,11 +150,12 @@ def test_clip_batch_does_not_matter(clip_batch) -> None:
     assert relative(split, whole.numpy()) < 1e-5
 
 
-def test_short_memory_halves_the_batch_and_changes_nothing() -> None:
+@pytest.mark.parametrize("most", [1, 3, 8])
+def test_fewer_cutouts_at_once_change_nothing(most: int) -> None:
     whole, _ = guide(pictures(2), TinyClip().target(), **BUSY)
-    clip = TinyClip(most=9)
-    halved, _ = guide(pictures(2), clip.target(), **BUSY)
-    assert clip.seen == [8] * 4
+    clip = TinyClip()
+    halved, _ = guide(pictures(2), clip.target(), economy=Economy(clip_batch=most), **BUSY)
+    assert max(clip.seen) == most and sum(clip.seen) == 32
     assert relative(halved, whole.numpy()) < 1e-5
 
 
@@ -162,11 +165,10 @@ def test_a_cpu_takes_no_more_at_once_than_the_original() -> None:
     assert clip.seen == [16, 2]
 
 
-def test_memory_too_short_for_the_given_batch_is_an_error() -> None:
-    with pytest.raises(torch.cuda.OutOfMemoryError, match="no room"):
+def test_memory_too_short_says_where_and_for_how_many() -> None:
+    with pytest.raises(OutOfMemory, match=r"out of memory \(CLIP\): no room") as caught:
         guide(pictures(2), TinyClip(most=9).target(), **BUSY, clip_batch=10)
-    with pytest.raises(torch.cuda.OutOfMemoryError, match="no room"):
-        guide(pictures(1), TinyClip(most=0).target(), **BUSY)
+    assert caught.value.failure == Failure(Stage.CLIP, cutouts=10)
 
 
 def test_networks_add_up_with_their_weights() -> None:

@@ -1,0 +1,61 @@
+"""How much memory is left on a device, for the estimate before the first step. What nobody tells is None."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+_V1, _V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still use there, with those that it holds for torch and does not use.
+
+    On the CPU the least of: what the machine has, what the container may have, what ulimit -v leaves.
+    """
+    if device.type == "cuda":
+        used = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + used
+    return min(_of_the_computer(), default=None) if device.type == "cpu" else None
+
+
+def _of_the_computer() -> Iterator[int]:
+    meminfo = _table(_PROC / "meminfo")
+    if "MemAvailable:" in meminfo:
+        yield meminfo["MemAvailable:"] * 1024
+    own = [line.split(":", 2)[2].lstrip("/") for line in _text(_PROC / "self" / "cgroup").splitlines()]
+    for folder in dict.fromkeys((_CGROUP, _CGROUP / "memory", *(_CGROUP / path for path in own))):
+        for limit, usage in (_V1, _V2):
+            most, used = _text(folder / limit).strip(), _text(folder / usage).strip()
+            if most.isdecimal() and used.isdecimal():  # "max" is no limit
+                stat = _table(folder / "memory.stat")  # of its use the file cache can be taken back
+                yield max(int(most) - int(used) + stat.get("inactive_file", 0), 0)
+    yield from _ulimit()
+
+
+def _ulimit() -> Iterator[int]:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    most, pages = resource.getrlimit(resource.RLIMIT_AS)[0], _text(_PROC / "self" / "statm").split()
+    if most != resource.RLIM_INFINITY and pages:
+        yield max(most - int(pages[0]) * resource.getpagesize(), 0)
+
+
+def _table(path: Path) -> dict[str, int]:
+    """ "name number ..." line by line; other lines are passed over."""
+    rows = (line.split() for line in _text(path).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,189 @@
+"""The memory governor: whatever a run does is tried until it fits, each time with less memory than before."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from disco.computed_twice import blocks_of, set_twice, tower_of
+from disco.economy import Economy, Levers, Stage, next_economy
+from disco.errors import RunError
+from disco.memory_stages import OutOfMemory, at_stage
+from disco.models import Networks
+from disco.parking import Parking, modules_of, tensors_of
+
+T = TypeVar("T")
+
+
+def nothing() -> None:
+    """What is done where nothing is to be done."""
+
+
+class Governor:
+    """Of one run. economy: what is given up by now; levers: what can be.
+
+    remember(economy) is told of every change, and keep(), the argument of attempt, is called before it: so a
+    run that is resumed goes on with what the stopped one would have gone on with.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        economy: Economy | None = None,
+        levers: Levers | None = None,
+        remember: Callable[[Economy], None] = lambda economy: None,
+        would_fit: Callable[[], str] = lambda: "",
+    ) -> None:
+        """would_fit: asked at the end: a sentence about what would fit by the estimate, or nothing."""
+        self.networks, self.levers = networks, levers or levers_of(networks)
+        self.economy = Economy()
+        self._remember, self._would_fit = remember, would_fit
+        self._parking: Parking | None = None
+        self._news: list[str] = []
+        self._apply(economy or Economy())
+
+    def begin(self, economy: Economy, why: str) -> None:
+        """Start with that given up."""
+        if economy != self.economy:
+            self._apply(economy)
+            self._remember(economy)
+            self._news.append(f"{why}: {economy.words()}")
+
+    @contextmanager
+    def stage(self, stage: Stage, *networks: object, cutouts: int = 1) -> Iterator[None]:
+        """As memory_stages.at_stage; where networks are parked these are at work, and no others."""
+        with at_stage(stage, cutouts=cutouts):
+            if self._parking is not None:
+                self._parking.need(*(module for network in networks for module in modules_of(network)))
+            yield
+
+    def attempt(
+        self,
+        do: Callable[[], T],
+        *,
+        stage: Stage = Stage.SAMPLER,
+        pictures: int = 1,
+        keep: Callable[[], None] = nothing,
+    ) -> T:
+        """What do() returns, at the first time that it fits. It must begin at its beginning each time.
+
+        stage: where an error belongs that does not say it. pictures: guided together in it. Where nothing
+        would help there it is done once more all the same, in case memory was lent out for a moment.
+        Raises RunError when nothing is left to give up.
+        """
+        before, last_time = self.economy, False
+        while True:
+            try:
+                with self.stage(stage):
+                    done = do()
+            except OutOfMemory as error:
+                failure, text = error.failure, str(error)
+            else:
+                self._tell(before)
+                return done
+            # Outside of the handler, so that the tensors of the failed pass are gone.
+            following = next_economy(self.economy, replace(failure, pictures=pictures), self.levers)
+            if following is None and last_time:
+                raise RunError(self._lost(text))
+            release()
+            last_time = following is None
+            if following is not None:
+                keep()
+                self._apply(following)
+                self._remember(following)
+
+    def lend(self, thing: T, *networks: object) -> T:
+        """The same, whose methods are tried until they fit; networks: those that they need on the device.
+
+        For the maps between frames.
+        """
+        return _Lent(thing, networks, self)  # type: ignore[return-value]
+
+    def news(self) -> list[str]:
+        """What was given up since it was asked last, in sentences for the user."""
+        news, self._news = self._news, []
+        return news
+
+    def close(self) -> None:
+        """The networks as they were before."""
+        self._apply(Economy())
+
+    def _tell(self, before: Economy) -> None:
+        more = self.economy.since(before).words()
+        if more:
+            self._news.append(f"memory ran out; from here on: {more}. The run remembers it")
+
+    def _lost(self, text: str) -> str:
+        tried = self.economy.words() or "nothing can be given up here"
+        said = [text, f"tried: {tried}", self._would_fit()]
+        ending = "the last whole step is saved: --resume goes on from there when more memory is free"
+        return "\n".join(line for line in (*said, f"{ending}, or with --device cpu") if line)
+
+    def _apply(self, economy: Economy) -> None:
+        networks, levers = self.networks, self.levers
+        for module in _seen_by(networks):
+            set_twice(module, economy.twice)
+        for module in modules_of(networks.denoiser):
+            set_twice(module, economy.guess_twice and levers.through_unet)
+        if economy.park and self._parking is None:
+            self._parking = Parking(_all(networks), networks.device)
+        elif not economy.park and self._parking is not None:
+            self._parking.close()
+            self._parking = None
+        self.economy = economy
+
+
+class _Lent:
+    def __init__(self, thing: object, networks: Sequence[object], governor: Governor) -> None:
+        self._thing, self._networks, self._governor = thing, networks, governor
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._thing, name)
+        return partial(self._tried, found) if callable(found) else found
+
+    def _tried(self, method: Callable[..., T], *args: Any) -> T:
+        def call() -> T:
+            with self._governor.stage(Stage.MOVING, *self._networks):
+                return method(*args)
+
+        return self._governor.attempt(call, stage=Stage.MOVING)
+
+
+def levers_of(networks: Networks) -> Levers:
+    """What can be given up with these networks."""
+    return Levers(
+        through_unet=networks.secondary is None,
+        twice=any(blocks_of(module) for module in _seen_by(networks)),
+        park=networks.device.type == "cuda" and any(_all(networks)),
+    )
+
+
+def release() -> None:
+    """What nobody needs any more goes back to where it came from."""
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def _seen_by(networks: Networks) -> list[nn.Module]:
+    """Where cutouts and pictures are looked at: the image towers of the CLIPs, the network of init_scale."""
+    parts = (*networks.clips, networks.lpips)
+    return [tower_of(module) for part in parts for module in modules_of(part)]
+
+
+def _all(networks: Networks) -> list[nn.Module]:
+    parts = (networks.denoiser, networks.secondary, *networks.clips, networks.lpips, networks.depth)
+    return [module for part in (*parts, networks.flow) for module in modules_of(part)]
+
+
+def bytes_of(networks: Networks) -> int:
+    """Of all their weights."""
+    return sum(tensor.nbytes for module in _all(networks) for tensor in tensors_of(module))

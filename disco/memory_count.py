@@ -1,0 +1,209 @@
+"""Networks counted on the meta device: bytes of their weights, and of what one picture or cutout keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from disco.clip_model import ClipConfig, build_clip
+from disco.computed_twice import blocks_of, tower_of
+from disco.devices import clip_dtype, unet_dtype
+from disco.perceptual import build_perceptual
+from disco.secondary_model import SecondaryModel
+from disco.unet import build_unet
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that autograd keeps of a pass: of all of it, and when its blocks are computed twice."""
+
+    whole: int
+    twice: int
+
+    def __mul__(self, factor: float) -> Kept:
+        return Kept(int(self.whole * factor), int(self.twice * factor))
+
+
+@dataclass(frozen=True)
+class OfClip:
+    """weights: bytes of the image tower; kept: of one cutout, whose side is `side`."""
+
+    weights: int
+    kept: Kept
+    side: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Bytes. forward: of the UNet's pass without gradient; guess: what the guidance looks through keeps.
+
+    unet, secondary, perceptual: weights, of the last with the init's features. All of one picture.
+    """
+
+    unet: int
+    forward: int
+    guess: Kept
+    secondary: int | None
+    clips: tuple[OfClip, ...]
+    perceptual: int = 0
+    seen: Kept | None = None
+
+    def of_size(self, share: float) -> Counts:
+        """Nearly the counts of pictures with that share of the pixels."""
+        seen = None if self.seen is None else self.seen * share
+        return replace(self, forward=int(self.forward * share), guess=self.guess * share, seen=seen)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """In which numbers networks compute, as the settings and the device have it."""
+
+    precision: str
+    device: torch.device
+    compat: str = "fixed"
+
+
+def count(
+    architecture: Mapping[str, Any],
+    secondary_channels: int | None,
+    clips: Mapping[str, ClipConfig],
+    size: tuple[int, int],
+    numbers: Numbers,
+    perceptual: Mapping[str, Any] | None = None,
+) -> Counts:
+    """See estimate. size: (W, H)."""
+    width, height = size
+    half = bool(architecture.get("use_fp16", True))
+    dtype = unet_dtype(numbers.precision, numbers.device, half=half)
+    with torch.device("meta"):
+        unet = build_unet(architecture)
+    patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
+    x_in, pictures = (1, 3 * patch**2, height // patch, width // patch), (1, 3, height, width)
+    weights, forward, secondary = _bytes_of(unet, dtype), _kept_without_grad(unet, x_in), None
+    if secondary_channels is None:
+        guess = _kept_with_grad(unet, x_in, times=True) * share
+    else:
+        with torch.device("meta"):
+            network = SecondaryModel(secondary_channels)
+        secondary = _bytes_of(network, torch.float32)
+        guess = _kept_with_grad(network, pictures, times=True)
+    towers = tuple(_clip(name, config, numbers) for name, config in clips.items())
+    fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual, pictures)
+    return Counts(weights, int(forward * share), guess, secondary, towers, fixed, seen)
+
+
+def _clip(name: str, config: ClipConfig, numbers: Numbers) -> OfClip:
+    dtype = clip_dtype(numbers.precision, numbers.device, openai="openai" in name, compat=numbers.compat)
+    with torch.device("meta"):
+        network: Any = build_clip(config)
+    visual = network.visual
+    side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    kept = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
+    return OfClip(_bytes_of(visual, dtype), kept, side)
+
+
+def _perceptual(architecture: Mapping[str, Any], pictures: tuple[int, ...]) -> tuple[int, Kept]:
+    """Bytes of its weights and of the init's features, and what it keeps; always float32."""
+    net = build_perceptual(architecture)
+    net.network.to("meta")  # lpips makes its few constants on the CPU whatever it is told
+    targets = net.features(torch.zeros(pictures, device="meta"))
+    fixed = _bytes_of(net.network, torch.float32) + sum(target.nbytes for target in targets)
+
+    def distance(seen: Tensor) -> list[Tensor]:
+        return net.parts(net.features(seen), targets)
+
+    return fixed, _kept(distance, net.network, pictures)
+
+
+def _bytes_of(network: nn.Module, dtype: torch.dtype) -> int:
+    return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
+
+
+def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> Kept:
+    """Of one float32 pass with gradient to the input; weights do not count."""
+    network.requires_grad_(False).eval()
+    given = (torch.zeros(shape[0], device="meta"),) if times else ()
+    return _kept(lambda x: network(x, *given), network, shape)
+
+
+def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int, ...]) -> Kept:
+    """What autograd keeps of run(pictures), in which `network` works, with gradient to the pictures."""
+    kept = 0
+    # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
+    known = {weight.untyped_storage()._cdata for weight in network.parameters()}
+    alive: list[Tensor] = []  # so that no storage's address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            known.add(storage._cdata)
+            kept += storage.nbytes()
+        alive.append(tensor)
+        return tensor
+
+    x = torch.zeros(shape, device="meta", requires_grad=True)
+    with _watching_blocks(network, lambda: kept) as (inputs, inside), torch.enable_grad():
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            run(x)
+    return Kept(kept, min(kept, kept - sum(inside) + sum(inputs) + max(inside, default=0)))
+
+
+@contextmanager
+def _watching_blocks(
+    network: nn.Module, kept: Callable[[], int]
+) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Of every block of the network the bytes that go in, and those kept inside it."""
+    inputs: list[int] = []
+    inside: list[int] = []
+
+    def before(module: nn.Module, args: Any) -> None:
+        inputs.append(sum(part.nbytes for part in args if isinstance(part, Tensor)))
+        inside.append(-kept())
+
+    def after(module: nn.Module, args: Any, result: Any) -> None:
+        inside[-1] += kept()
+
+    blocks = blocks_of(tower_of(network))
+    hooks = [block.register_forward_pre_hook(before) for block in blocks]
+    hooks += [block.register_forward_hook(after) for block in blocks]
+    try:
+        yield inputs, inside
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _kept_without_grad(unet: nn.Module, shape: tuple[int, ...]) -> int:
+    """Bytes of a UNet's pass without gradient: all skip connections, and three of the largest tensors."""
+    sizes: list[int] = []
+    with torch.no_grad(), _watching(unet, sizes) as skips:
+        unet(torch.zeros(shape, device="meta"), torch.zeros(shape[0], device="meta"))
+    return sum(skips) + 3 * max(sizes)
+
+
+@contextmanager
+def _watching(unet: Any, sizes: list[int]) -> Iterator[list[int]]:
+    """Notes the bytes of every leaf's output in `sizes`, those of the input blocks in what it yields."""
+    skips: list[int] = []
+
+    def note(into: list[int]) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, result: Any) -> None:
+            if isinstance(result, Tensor):
+                into.append(result.numel() * result.element_size())
+
+        return hook
+
+    leaves = [module for module in unet.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note(sizes)) for module in leaves]
+    hooks += [block.register_forward_hook(note(skips)) for block in unet.input_blocks]
+    try:
+        yield skips
+    finally:
+        for hook in hooks:
+            hook.remove()

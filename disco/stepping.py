@@ -1,0 +1,171 @@
+"""The steps of a batch of pictures, each tried until it fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor
+
+from disco.batch import Batch
+from disco.diffusion import Step
+from disco.economy import Economy
+from disco.frame_settings import step_count
+from disco.guidance import Perceptual, in_parts, make_guidance
+from disco.inpainting import keep_original, make_mask_blend
+from disco.lpips_model import PerceptualNet
+from disco.randomness import Randomness
+from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
+from disco.studio import Studio
+
+Loop = Callable[[Tensor, int, tuple[Tensor, ...]], Iterator[Sample]]
+
+
+def steps_of(
+    batch: Batch,
+    random: Randomness,
+    begin: tuple[Tensor, int, tuple[Tensor, ...]],
+    init: Tensor | None,
+    keep: Callable[[], None],
+) -> Iterator[Sample]:
+    """Every step that is left, noisiest first.
+
+    begin: x_t before the first of them, its place among all, what plms remembers. init: what the init loss
+    pulls to. keep: writes the last whole step down; called before memory is given up, so that a resumed run
+    changes over at the same step.
+    """
+    governor = batch.studio.governor
+    loop = governor.attempt(lambda: _loop(batch, random, _Guide(batch, random, init)))
+    x_t, done, history = begin
+    for _ in batch.steps[done:]:
+        once = partial(_once, loop, random, random.state(), (x_t, done, history))
+        sample = governor.attempt(once, pictures=len(batch.pictures), keep=keep)
+        yield sample
+        x_t, done, history = sample.x_t, done + 1, sample.history
+
+
+def _once(
+    loop: Loop,
+    random: Randomness,
+    state: Mapping[str, Tensor],
+    begin: tuple[Tensor, int, tuple[Tensor, ...]],
+) -> Sample:
+    """One step from its very beginning, with the random numbers that come then."""
+    if state:
+        random.restore(state)
+    return next(loop(*begin))
+
+
+class _Guide:
+    """Denoiser and guidance of a batch, made anew whenever more is given up."""
+
+    def __init__(self, batch: Batch, random: Randomness, init: Tensor | None) -> None:
+        self.batch, self.random, self.init = batch, random, init
+        self._made: tuple[Economy, Guided] | None = None
+
+    def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        economy = self.batch.studio.governor.economy
+        if self._made is None or self._made[0] != economy:
+            self._made = None  # let go of what it kept before the new one comes
+            self._made = (economy, self._make(economy))
+        return self._made[1](x_t, step)
+
+    def _make(self, economy: Economy) -> Guided:
+        studio, pictures = self.batch.studio, self.batch.pictures
+        together = economy.together or len(pictures)
+        if together >= len(pictures):
+            return self._one(economy, self.random, self.init, studio.networks.lpips)
+        found, parts = studio.networks.lpips, []
+        lpips = None if found is None else _Once(found)
+        for at in range(0, len(pictures), together):
+            some = slice(at, at + together)
+            init = self.init if self.init is None or len(self.init) == 1 else self.init[some]
+            parts.append((some, self._one(economy, studio.randomness(pictures[some]), init, lpips)))
+        return in_parts(parts)
+
+    def _one(
+        self, economy: Economy, random: Randomness, init: Tensor | None, lpips: Perceptual | None
+    ) -> Guided:
+        studio = self.batch.studio
+        return make_guidance(
+            studio.networks.denoiser,
+            studio.networks.secondary,
+            studio.targets,
+            studio.settings,
+            random,
+            init=init,
+            lpips=lpips,
+            compat=studio.settings.compat,
+            economy=economy,
+            stages=studio.governor.stage,
+        )
+
+
+class _Once:
+    """A perceptual network that looks at the init picture once for all parts of a batch."""
+
+    def __init__(self, lpips: PerceptualNet) -> None:
+        self.lpips, self.network = lpips, getattr(lpips, "network", None)
+        self._known: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
+
+    def prepare(self, init: Tensor) -> Callable[[Tensor], Tensor]:
+        if self._known is None or self._known[0] is not init:
+            self._known = (init, self.lpips.prepare(init))
+        return self._known[1]
+
+
+def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
+    """loop(x_t, done, history): the steps from `done` on."""
+    width, height = batch.studio.settings.width_height
+    shape = (len(batch.pictures), 3, height, width)
+    settings, clip = batch.studio.settings, batch.studio.settings.clip_denoised
+    masked, kept = _mask_blend(batch.studio, random, shape), _kept(batch.studio)
+    symmetry = make_symmetry(
+        batch.steps[0].n,
+        settings.use_horizontal_symmetry,
+        settings.use_vertical_symmetry,
+        settings.transformation_percent,
+        settings.compat,
+    )
+
+    def by_plms(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
+        steps, compat = batch.steps[done:], settings.compat
+        how = {"history": history, "compat": compat, "before_step": masked, "clip_denoised": clip}
+        return map(kept, plms(x_t, steps, guided, **how))  # type: ignore[arg-type]
+
+    def by_ddim(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
+        samples = ddim(
+            x_t,
+            batch.steps[done:],
+            guided,
+            eta=lambda step: float(settings.eta.at(step.index)),
+            noise=lambda step: random.step_noise(step, shape),
+            before_step=in_turn(symmetry, masked),
+            clip_denoised=clip,
+        )
+        return map(kept, samples)
+
+    return by_plms if settings.diffusion_sampling_mode == "plms" else by_ddim
+
+
+def _mask_blend(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
+    """Holds the part of the init picture that the mask keeps."""
+    if studio.mask is None:
+        return identity
+    assert studio.init is not None
+    to_repaint = step_count(studio.settings.steps_to_repaint, studio.settings.steps)
+    mask = studio.mask.to(studio.device)
+    return make_mask_blend(studio.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
+
+
+def _kept(studio: Studio) -> Callable[[Sample], Sample]:
+    """With a mask, what every step shows has the init picture itself where nothing is painted.
+
+    Where the last steps repaint everything, the guesses stay as they are: no seam comes back.
+    """
+    settings = studio.settings
+    if studio.mask is None or studio.init is None or step_count(settings.steps_to_repaint, settings.steps):
+        return lambda sample: sample
+    init, mask = studio.init, studio.mask
+    return lambda sample: replace(sample, pred_x0=keep_original(sample.pred_x0, init, mask))

@@ -1,0 +1,72 @@
+"""disco.economy: which thing is given up next, where memory ran out."""
+
+from __future__ import annotations
+
+import pytest
+
+from disco.economy import Economy, Failure, Levers, Stage, next_economy
+
+PARK = Levers(park=True)
+
+
+def given_up(failure: Failure, levers: Levers = PARK, limit: int = 50) -> list[Economy]:
+    """What is given up when it fails there again and again."""
+    found: list[Economy] = []
+    now: Economy | None = Economy()
+    while now is not None and len(found) < limit:
+        now = next_economy(now, failure, levers)
+        found += [] if now is None else [now]
+    return found
+
+
+def test_a_clip_sees_fewer_then_all_else_and_one_by_one_in_the_end() -> None:
+    steps = [economy.plain() for economy in given_up(Failure(Stage.CLIP, cutouts=16, pictures=2))]
+    assert steps[:2] == [{"clip_batch": 8}, {"clip_batch": 4}]
+    assert steps[2] == {"clip_batch": 4, "together": 1}
+    assert list(steps[3]) == ["clip_batch", "together", "guess_twice"]
+    assert list(steps[4]) == ["clip_batch", "together", "twice", "guess_twice"]
+    assert [step["clip_batch"] for step in steps[5:]] == [2, 1, 1]
+    assert ["park" in step for step in steps[5:]] == [False, False, True]
+
+
+def test_through_the_unet_the_clips_are_computed_twice_before_it_is() -> None:
+    steps = given_up(Failure(Stage.CLIP, cutouts=4), Levers(through_unet=True))
+    assert [list(step.plain()) for step in steps[:2]] == [["twice"], ["twice", "guess_twice"]]
+
+
+@pytest.mark.parametrize(
+    "stage, through_unet, expected",
+    [
+        (Stage.UNET, False, ["together", "park"]),
+        (Stage.UNET, True, ["together", "guess_twice", "park"]),
+        (Stage.SECONDARY, False, ["together", "park"]),
+        (Stage.BACK, False, ["together", "park"]),
+        (Stage.BACK, True, ["together", "guess_twice", "park"]),
+        (Stage.CUTOUTS, False, ["together", "guess_twice", "park"]),
+        (Stage.LOSSES, False, ["together", "guess_twice", "park"]),
+        (Stage.PERCEPTUAL, False, ["together", "guess_twice", "twice", "park"]),
+        (Stage.SAMPLER, False, ["park"]),
+        (Stage.PICTURE, False, ["park"]),
+        (Stage.MOVING, False, ["park"]),
+        (Stage.PROMPTS, False, ["park"]),
+    ],
+)
+def test_only_what_helps_there_is_given_up(stage: Stage, through_unet: bool, expected: list[str]) -> None:
+    steps = given_up(Failure(stage, pictures=2), Levers(through_unet=through_unet, park=True))
+    new = [set(b.plain()) - set(a.plain()) for a, b in zip([Economy(), *steps], steps, strict=False)]
+    assert [next(name for name in expected if name in names) for names in new] == expected
+
+
+def test_what_a_run_cannot_give_up_is_not_named() -> None:
+    steps = given_up(Failure(Stage.CLIP, cutouts=1), Levers(twice=False))
+    assert [list(step.plain()) for step in steps] == [["guess_twice"]]
+
+
+def test_it_goes_through_json_and_says_what_is_new() -> None:
+    economy = Economy(clip_batch=4, together=1, twice=True)
+    assert Economy.of({**economy.plain(), "of a later version": 3}) == economy
+    assert economy.since(Economy(clip_batch=8, together=1)) == Economy(clip_batch=4, twice=True)
+    assert economy.since(economy).words() == ""
+    first, second, third = economy.words().split(", ", 2)
+    assert (first, second) == ("1 picture guided at once", "4 cutouts seen by a CLIP at once")
+    assert third == "the parts of CLIPs computed twice, to keep less"
