@@ -97,9 +97,9 @@ def _prompt_sources(settings: Settings) -> list[str]:
     return list(dict.fromkeys(prompt.source for group in used for prompt in group))
 
 
-def find_input(path: str, places: Sequence[Path]) -> Path:
+def find_input(path: str, places: Sequence[Path]) -> str:
     """A path as the settings name it, looked for in these folders after the current one."""
-    return next((place / path for place in (Path(), *places) if (place / path).exists()), Path(path))
+    return next((str(place / path) for place in (Path(), *places) if (place / path).exists()), path)
 
 
 def _video(path: str | None, settings: Settings, places: Sequence[Path], cache: Path) -> VideoFrames | None:
