@@ -33,7 +33,7 @@ from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.settings import Settings, is_animation, picture_count, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
-from disco.sheets import write_sheet, write_videos
+from disco.sheets import film, write_sheet
 from disco.studio import Studio, load_for, networks_key, open_studio, share_texts
 
 Working = Callable[[], AbstractContextManager[None]]
@@ -153,7 +153,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
             else:
                 yield from _render_groups(job, studio, tally, stop)
         if not tally.stopped:
-            yield from (Notice(text) for text in write_videos(job.folder, settings))
+            yield from film(job.folder, settings)
         yield from (Notice(text) for text in governor.news())
         yield _finished(job, studio, tally, time.monotonic() - began)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from disco.errors import InputError
-from disco.events import Notice, RunFinished
+from disco.events import Notice, RunFinished, VideoProgress
 from disco.plan import describe
 from disco.run_folder import RunFolder
 from disco.settings_load import run_from_mapping
@@ -56,7 +56,9 @@ def test_another_value_shows(key: str, run_folder: RunFolder) -> None:
 def test_a_run_ends_with_its_video(tmp_path: Path) -> None:
     events = animated(tmp_path, animation("3D", max_frames=2, make_video=True, video_codec="gif"))
     assert isinstance(events[-1], RunFinished)
-    (frames, eyes) = [event.text for event in events[-3:-1] if isinstance(event, Notice)]
+    told = events[events.index(VideoProgress("small(0)_video.gif", 1, 2)) : -1]
+    assert [type(event).__name__ for event in told] == ["VideoProgress", "VideoProgress", "Notice"] * 2
+    (frames, eyes) = [event.text for event in told if isinstance(event, Notice)]
     assert frames == f"video: {tmp_path / 'small' / 'small(0)_video.gif'}"
     assert eyes == f"video: {tmp_path / 'small' / 'small(0)_vr.gif'}"
 
