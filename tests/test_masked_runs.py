@@ -10,6 +10,8 @@ import pytest
 
 from disco.errors import InputError, SettingsError
 from disco.images import png_bytes, read_metadata, read_pixels
+from disco.settings_load import load_runs
+from disco.yaml_file import parse_documents
 from tests.small_run import closed_after, events_of, finished_paths, pictures, rendered, same
 
 BLUE = np.array([10, 20, 200])
@@ -117,3 +119,19 @@ def test_a_mask_that_cannot_be_used_is_told_before_anything_is_made(tmp_path: Pa
     with pytest.raises(SettingsError, match='steps_to_repaint: "60%" leaves no step to the mask: write at'):
         rendered(tmp_path / "out", {**MASKED, "steps_to_repaint": "60%", "skip_steps": 4})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_recipe_of_the_page(tmp_path: Path, files: np.ndarray) -> None:
+    """docs/masks.md: it loads without a notice, and paints as it says."""
+    page = (Path(__file__).parent.parent / "docs" / "masks.md").read_text(encoding="utf-8")
+    recipe = page.split("```yaml\n")[1].split("```")[0]
+    Path("init.png").rename("lake.png")
+    Path("mask.png").rename("sky.png")
+    Path("new_sky.yaml").write_text(recipe)
+    (run,) = load_runs(["new_sky.yaml"])
+    assert run.notices == ()
+    (document,) = parse_documents(recipe, "docs/masks.md")
+    values = {key: run.raw[key] for key in document.data}
+    rendered(tmp_path / "out", {**values, "n_batches": 1, "mask_blur": 0, "steps_to_repaint": 0})
+    (picture,) = pictures(tmp_path / "out", "new_sky").values()
+    assert np.array_equal(picture[:, :16], files[:, :16])
