@@ -56,8 +56,12 @@ def form_of(settings: VideoOutSettings, animation_mode: str) -> VideoForm:
 
 def check_video(settings: Settings) -> None:
     """Before a run: raises InputError if make_video could not be kept at its end."""
-    if settings.make_video and is_animation(settings):
-        check_encoder(settings.video_codec)
+    if not settings.make_video or not is_animation(settings):
+        return
+    if settings.init_frame >= settings.max_frames:  # of a video, whose frames are counted by now
+        last = settings.max_frames - 1
+        raise InputError(f"init_frame: there is no frame {settings.init_frame}, the last is {last}")
+    check_encoder(settings.video_codec)
 
 
 def write_run_videos(names: RunNames, settings: Settings) -> Iterator[VideoProgress | Notice]:

@@ -157,6 +157,11 @@ def test_fewer_frames_than_are_skipped(capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
+def test_a_video_that_would_begin_after_the_last_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"video_init_path": "clip", "make_video": "true", "init_frame": "3"}
+    assert told(capsys, **values) == "init_frame: there is no frame 3, the last is 2"
+
+
 def test_a_corrupt_frame_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
     """All frames that are wanted are read first; how ffmpeg puts it is its own."""
     one_frame_damaged(Path("a.mkv"))
