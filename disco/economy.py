@@ -148,7 +148,7 @@ def _one_cutout(now: Economy, failure: Failure, levers: Levers) -> Economy | Non
 
 
 def _park(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    return replace(now, park=True, guess_twice=True) if levers.park and not now.park else None
+    return replace(now, park=True) if levers.park and not now.park else None
 
 
 _RUNGS: tuple[Callable[[Economy, Failure, Levers], Economy | None], ...] = (
