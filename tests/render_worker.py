@@ -70,12 +70,17 @@ def go(
     out: Path,
     resume: int | str | None = None,
     die_at_event: int = -1,
+    die_in: Sequence[int] = (),
     pause: float = 0.0,
 ) -> None:
-    """Render; kill -9 ourselves at an event. pause: seconds to sleep at every step."""
+    """Render; kill -9 ourselves at an event, or in a picture: die_in = [picture, step], at the step's end.
+
+    pause: seconds to sleep at every step.
+    """
     events = render(settings, out=out, resume=resume, networks=networks())  # type: ignore[arg-type]
     for n, event in enumerate(events):
-        if n == die_at_event:
+        is_inside = isinstance(event, StepDone) and [event.pictures[0], event.step] == list(die_in)
+        if n == die_at_event or is_inside:
             os.kill(os.getpid(), signal.SIGKILL)
         if isinstance(event, StepDone):
             say(step=event.step, pictures=event.pictures)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from disco.checkpoints import Checkpoints
 from tests.animation_run import write_clip
 from tests.test_kill import SETTINGS, Worker, pictures, was_killed, without_resume
 
@@ -17,6 +18,7 @@ ANIMATION: dict[str, Any] = {key: value for key, value in SETTINGS.items() if ke
     "max_frames": 3,
     "frames_skip_steps": 1,
 }
+STEPS = 3  # of a later frame
 VARIANTS: dict[str, dict[str, Any]] = {
     "2D": {"animation_mode": "2D", "angle": 8, "color_coherence": "RGB", "intermediate_saves": 1},
     "turbo": {
@@ -36,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "video_init_frames_skip_steps": 1,
         "video_init_cutn_batches": 1,
     },
-    "dd57": {"animation_mode": "2D", "compat": "dd57", "zoom": 1.2, "perlin_init": True},
+    "dd57": {"animation_mode": "2D", "compat": "dd57", "zoom": 1.2},
 }
 
 
@@ -75,7 +77,8 @@ def frames(out: Path) -> dict[str, bytes]:
     return {name.replace(f"({first})", "(0)"): data for name, data in files.items()}
 
 
-def check_resumed(worker: Worker, out: Path, settings: dict[str, Any], files: dict[str, bytes]) -> None:
+def check_resumed(worker: Worker, out: Path, settings: dict[str, Any], files: dict[str, bytes]) -> list[Any]:
+    """Go on to the end, with the same files; returns what was said."""
     said = worker.render(out, {**settings, "resume_run": True})
     assert any(message.get("end") for message in said), said
     told = [message["notice"] for message in said if "notice" in message]
@@ -83,6 +86,7 @@ def check_resumed(worker: Worker, out: Path, settings: dict[str, Any], files: di
     found = frames(out)
     assert found.keys() == files.keys()
     assert not [n for n in files if without_resume(n, found[n]) != without_resume(n, files[n])]
+    return said
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -98,6 +102,20 @@ def test_killed_at_an_event(every: int, variant: str, worker: Worker, whole: Any
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_killed_inside_a_later_frame(variant: str, worker: Worker, whole: Any, tmp_path: Path) -> None:
+    """After some of its steps: it must go on from its checkpoint, towards the start that it had."""
+    settings, files, _ = whole(variant)
+    for frame, step in ((1, 1), (3 if variant == "turbo" else 2, 2)):
+        out = tmp_path / f"{frame}"
+        assert was_killed(worker.render(out, settings, die_in=[frame, step]))
+        found = Checkpoints(out / "kill" / ".state" / "0").load()
+        assert found is not None and (found.pictures, found.step) == ((frame,), step)
+        said = check_resumed(worker, out, settings, files)
+        steps = [message["step"] for message in said if message.get("pictures") == [frame]]
+        assert steps == list(range(step, STEPS))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_between_two_lines(n: int, variant: str, worker: Worker, whole: Any, tmp_path: Path) -> None:
     """In the middle of saving a frame too, at moments drawn at random."""
@@ -106,6 +124,14 @@ def test_killed_between_two_lines(n: int, variant: str, worker: Worker, whole: A
         said = worker.order("go_to_line", out=str(tmp_path / str(k)), settings=settings, line=line)
         assert was_killed(said), said
         check_resumed(worker, tmp_path / str(k), settings, files)
+
+
+def test_killed_inside_a_frame_of_perlin_noise(worker: Worker, tmp_path: Path) -> None:
+    """In dd57 each frame begins with new noise of its own stream. It takes a second, hence no variant."""
+    settings = ANIMATION | VARIANTS["dd57"] | {"perlin_init": True, "max_frames": 2}
+    worker.render(tmp_path / "whole", settings)
+    assert was_killed(worker.render(tmp_path / "killed", settings, die_in=[1, 1]))
+    check_resumed(worker, tmp_path / "killed", settings, frames(tmp_path / "whole"))
 
 
 def test_killed_again_and_again(worker: Worker, whole: Any, tmp_path: Path) -> None:
