@@ -124,8 +124,9 @@ class Governor:
     def _lost(self, text: str) -> str:
         tried = self.economy.words() or "nothing can be given up here"
         said = [text, f"tried: {tried}", self._would_fit()]
-        ending = "the last whole step is saved: --resume goes on from there when more memory is free"
-        return "\n".join(line for line in (*said, f"{ending}, or with --device cpu") if line)
+        elsewhere = "" if self.networks.device.type == "cpu" else ", or with --device cpu"
+        ending = f"what was done is saved: --resume goes on from there when more memory is free{elsewhere}"
+        return "\n".join(line for line in (*said, ending) if line)
 
     def _apply(self, economy: Economy) -> None:
         networks, levers = self.networks, self.levers

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from disco.clip_model import builtin_config, directory_config
+from disco.economy import Economy, Levers
 from disco.errors import SettingsError
-from disco.memory_estimate import SCRATCH, MemoryEstimate, Work, estimate
+from disco.memory_count import count
+from disco.memory_estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
 from disco.models import read_architecture
 from disco.perceptual import build_perceptual
 from disco.registry import registry
@@ -102,3 +104,71 @@ def test_the_originals_default_run() -> None:
         1.0e9 < found.weights < 1.8e9
     )  # 558 M and 14 M parameters, three image towers, most in half precision
     assert 6e9 < found.total < 16e9
+
+
+# ---- what fits ----
+
+
+@functools.cache
+def needs(secondary: int | None = 8, **work: object) -> Needs:
+    levers = Levers(through_unet=secondary is None, park=True)
+    given = replace(WORK, batch_size=4, cutouts=64, device=CUDA, precision="fp32", **work)  # type: ignore[arg-type]
+    configs = {"pocket-conv": pocket_clip()}
+    counts = count(read_architecture(POCKET), secondary, configs, given.size, given.numbers)  # type: ignore[arg-type]
+    return Needs(counts, given, levers)
+
+
+@pytest.mark.parametrize("secondary", [8, None])
+def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
+    """With less and less room more and more is given up, in the order of the rungs, and it fits."""
+    counted = needs(secondary)
+    whole = need(counted.counts, counted.work).total
+    given_up, before = [], Economy()
+    for share in range(100, 0, -2):
+        room = whole * share // 100
+        economy, found = counted.fitting(room)
+        if found.total > room:
+            break
+        assert len(economy.plain()) >= len(before.plain())
+        if economy != before:
+            given_up.append(economy)
+        before = economy
+    assert given_up[0] == Economy(clip_batch=32)
+    assert {name for economy in given_up for name in economy.plain()} >= {"clip_batch", "together"}
+    assert counted.fitting(whole) == (Economy(), need(counted.counts, counted.work))
+    least = counted.fitting(0)[0]
+    assert least.park and least.together == 1 and least.clip_batch == 1
+
+
+def test_computed_twice_needs_less() -> None:
+    counted = needs(None, use_checkpoint=False)
+    (clip,) = counted.counts.clips
+    assert clip.kept.twice < clip.kept.whole / 2 and counted.counts.guess.twice < counted.counts.guess.whole
+    of_one = replace(counted.work, batch_size=1, cutouts=8)
+    plain, frugal = (need(counted.counts, of_one, Economy(guess_twice=on)).work for on in (False, True))
+    assert frugal < plain
+
+
+def test_parked_networks_do_not_count() -> None:
+    counted = needs()
+    parked = need(counted.counts, counted.work, Economy(park=True))
+    assert parked.weights < need(counted.counts, counted.work).weights
+
+
+def test_what_would_fit_is_said() -> None:
+    counted = needs(size=(512, 256))
+    least = counted.fitting(0)[1].total
+    said = counted.would_fit(int(least * 0.9))
+    assert said.startswith(f"by the estimate a step needs {gib(least)} GiB when all is given up")
+    assert "width_height: [" in said and said.endswith("] would fit")
+    width, height = (int(side) for side in said.partition("[")[2].partition("]")[0].split(", "))
+    assert width < 512 and height <= 256 and width % 64 == height % 64 == 0
+    assert "would fit" not in counted.would_fit(1000)
+
+
+def test_what_is_said_to_fit_is_counted_so() -> None:
+    """The counts of a smaller size, scaled, are near those counted there."""
+    large, small = needs(size=(512, 256)), needs(size=(256, 128))
+    scaled = large.counts.of_size(0.25)
+    assert scaled.guess.whole == pytest.approx(small.counts.guess.whole, rel=0.02)
+    assert scaled.forward == pytest.approx(small.counts.forward, rel=0.02)

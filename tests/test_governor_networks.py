@@ -1,0 +1,76 @@
+"""disco.governor with real kinds of networks, small: whatever is given up, the gradient is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from disco.clip_model import ClipConfig, ClipModel, build_clip
+from disco.economy import Economy, Levers
+from disco.governor import Governor, levers_of
+from disco.guidance import Guidance, Target
+from disco.models import Networks
+from disco.randomness import FixedRandom
+from disco.schedules import Schedule
+from disco.secondary_model import SecondaryModel
+from disco.unet import Denoiser, build_unet
+from tests.guidance_fakes import STEP, options
+from tests.short_memory import Shortage, short_networks
+from tests.test_computed_twice import TEXT, UNET, VISION
+from tests.test_parking import Lot
+
+
+def real_networks(secondary: bool = True) -> Networks:
+    torch.manual_seed(0)
+    config = ClipConfig(
+        {"embed_dim": 16, "vision_cfg": VISION["ViT"], "text_cfg": TEXT}, (0.5,) * 3, (0.5,) * 3, "x"
+    )
+    clip = ClipModel("tiny", build_clip(config), config)
+    denoiser = Denoiser(build_unet(UNET), UNET)
+    for parameter in denoiser.network.parameters():
+        parameter.add_(torch.randn(parameter.shape) * 0.02)
+    return Networks(denoiser, SecondaryModel(8).requires_grad_(False) if secondary else None, [clip])
+
+
+def guided_by(networks: Networks, economy: Economy, governor: Governor) -> tuple[Tensor, Tensor]:
+    embeds = torch.randn(1, 16, generator=torch.Generator().manual_seed(2))
+    target = Target(networks.clips[0], embeds, lambda index: torch.ones(1), Schedule.parse(1))
+    how = options(cut_innercut=4, tv_scale=10, skip_augs=False)
+    parts = (networks.denoiser, networks.secondary, [target], how, FixedRandom(1, (0,)))
+    guide = Guidance(*parts, economy=economy, stages=governor.stage)
+    x_t = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    eps, grad, _ = guide(x_t, STEP)
+    assert grad is not None
+    return eps, grad
+
+
+@pytest.mark.parametrize("secondary", [True, False])
+def test_every_lever_gives_the_same_gradient(secondary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computed twice and parked: bit for bit; fewer cutouts at once: within 1e-5."""
+    monkeypatch.setattr("disco.governor.Parking", Lot)
+    networks = real_networks(secondary)
+    plain_governor = Governor(networks)
+    assert plain_governor.levers == Levers(through_unet=not secondary, twice=True, park=False)
+    plain = guided_by(networks, Economy(), plain_governor)
+    for economy in (
+        Economy(twice=True),
+        Economy(guess_twice=True),
+        Economy(park=True),
+        Economy(twice=True, guess_twice=True, park=True),
+    ):
+        governor = Governor(networks, economy=economy)
+        frugal = guided_by(networks, economy, governor)
+        governor.close()
+        assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1]), economy
+    split = guided_by(networks, Economy(clip_batch=3), Governor(networks))
+    assert (split[1] - plain[1]).abs().max() < 1e-5 * plain[1].abs().max()
+    again = guided_by(networks, Economy(), Governor(networks))
+    assert torch.equal(again[1], plain[1])
+
+
+def test_what_can_be_given_up_depends_on_the_networks() -> None:
+    assert levers_of(short_networks(Shortage())) == Levers(through_unet=False, twice=False, park=False)
+    networks = real_networks()
+    networks.device = torch.device("cuda")
+    assert levers_of(networks).park
