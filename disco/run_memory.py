@@ -24,6 +24,7 @@ from disco.settings import Settings
 from disco.settings_load import Run
 from disco.studio import needs_lpips
 
+RESERVE = 2**28  # bytes that no plan uses: libraries and kernels take some that nobody counts
 _MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once: no network here needs that
 
 
@@ -39,10 +40,10 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
     here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, work of a step "
     here += f"{gib(found.work)}, the rest for kernels"
     try:
-        room = free_memory(pick_device(str(device)))
+        room = _room(pick_device(str(device)))
     except SettingsError as error:
         here += f"; {error}"
-    yield here if room is None else f"{here}; {gib(room)} GiB are free"
+    yield here if room is None else f"{here}; {gib(room)} GiB are free for it"
     unknown = [name for name, config in configs.items() if config is None]
     if unknown:
         yield f"not counted: {', '.join(unknown)}"
@@ -80,12 +81,12 @@ def govern(
         return _needs(run, dict(clip_configs(run)), levers_of(networks)) if known else "unknown networks"
 
     def room() -> int | None:
-        free = free_memory(device)
-        return None if free is None else free + bytes_of(networks)
+        left = _room(device)
+        return None if left is None else left + bytes_of(networks)
 
     def would_fit() -> str:
-        found, free = needs(), room()
-        return "" if isinstance(found, str) or free is None else found.would_fit(free)
+        found, left = needs(), room()
+        return "" if isinstance(found, str) or left is None else found.would_fit(left)
 
     governor = Governor(
         networks,
@@ -96,12 +97,18 @@ def govern(
         governor.begin(Economy.of(was), "as before, for lack of memory")
         return governor
     if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), room()):
-        found, free = needs(), room()
-        if not isinstance(found, str) and free is not None:
-            governor.begin(found.fitting(free)[0], f"to fit into {gib(free)} GiB")
+        found, left = needs(), room()
+        if not isinstance(found, str) and left is not None:
+            governor.begin(found.fitting(left)[0], f"to fit into {gib(left)} GiB")
     if not governor.economy.plain():
         remember({"device": name})  # whoever resumes the run does not estimate anew: its bits would change
     return governor
+
+
+def _room(device: torch.device) -> int | None:
+    """What a run may plan with there."""
+    free = free_memory(device)
+    return None if free is None else max(free - RESERVE, 0)
 
 
 def _is_ample(networks: Networks, work: Work, room: int | None) -> bool:

@@ -39,6 +39,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     """free["bytes"]: what the machine says is left."""
     room: dict[str, int | None] = {"bytes": None}
     monkeypatch.setattr("disco.run_memory.free_memory", lambda device: room["bytes"])
+    monkeypatch.setattr("disco.run_memory.RESERVE", 0)
     return room
 
 
@@ -46,12 +47,17 @@ def lines(run: Run) -> list[str]:
     return list(memory_lines(run, dict(clip_configs(run))))
 
 
-def test_plan_says_what_will_be_given_up(free: dict[str, int | None]) -> None:
+def test_plan_says_what_will_be_given_up(
+    free: dict[str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_of(clip_batch=64)
     (plain,) = lines(run)
     assert plain.startswith("about 0.") and "free" not in plain
     free["bytes"] = 100 * 2**30
-    assert lines(run) == [f"{plain}; 100.0 GiB are free"]
+    assert lines(run) == [f"{plain}; 100.0 GiB are free for it"]
+    monkeypatch.setattr("disco.run_memory.RESERVE", 2**30)
+    assert lines(run) == [f"{plain}; 99.0 GiB are free for it"]
+    monkeypatch.setattr("disco.run_memory.RESERVE", 0)
     free["bytes"] = 100 * MIB
     _, fits = lines(run)
     assert (

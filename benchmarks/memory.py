@@ -1,0 +1,269 @@
+"""How much memory does a step need, and what does the estimate say? python -m benchmarks.memory
+
+Two guided steps of every cell, each in a process of its own: the peak of its memory beside the estimate of
+--plan. On a GPU the published architectures with random weights and torch's own count of allocated bytes; on
+a CPU small ones and the peak of resident memory above what it was before the networks were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import machine
+from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
+from disco.devices import clip_dtype, pick_device, unet_dtype
+from disco.diffusion import make_steps
+from disco.economy import Economy
+from disco.governor import Governor
+from disco.guidance import Guidance, Target
+from disco.memory_count import count
+from disco.memory_estimate import MemoryEstimate, Work, need
+from disco.models import Networks
+from disco.randomness import FixedRandom
+from disco.registry import registry
+from disco.sampling import ddim
+from disco.schedules import Schedule
+from disco.secondary_model import SecondaryModel
+from disco.settings_load import run_from_mapping
+from disco.unet import Denoiser, build_unet, convert
+
+_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+_SMALL: dict[str, dict[str, Any]] = {
+    "vit": {"image_size": 96, "layers": 8, "width": 192, "head_width": 64, "patch_size": 16},
+    "vit-wide": {"image_size": 96, "layers": 8, "width": 384, "head_width": 64, "patch_size": 8},
+    "resnet": {"image_size": 96, "layers": [2, 2, 2, 2], "width": 32, "patch_size": None, "head_width": 64},
+}
+_SMALL_UNET = {
+    "image_size": 256, "num_channels": 64, "num_res_blocks": 1, "channel_mult": "1,2,2,4",
+    "num_head_channels": 64, "attention_resolutions": "32", "use_scale_shift_norm": True,
+    "resblock_updown": True, "learn_sigma": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement. size: (W, H); cuts: of each CLIP in a step; given_up: of an Economy."""
+
+    size: tuple[int, int]
+    cuts: int
+    clips: tuple[str, ...]
+    batch_size: int = 1
+    secondary: bool = True
+    given_up: Mapping[str, Any] = field(default_factory=dict)
+
+
+SMALL = Cell((256, 256), 16, ("vit",))
+REAL = Cell((1280, 768), 64, ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu"))
+
+
+def cells(real: bool) -> Iterator[Cell]:
+    """One base, and what changes when one thing does."""
+    base = REAL if real else SMALL
+    sizes = [(512, 512), (1920, 1088)] if real else [(128, 128), (512, 384)]
+    clips = (
+        [base.clips[:1], (*base.clips, "ViT-L-14-quickgelu")] if real else [("vit-wide",), ("vit", "resnet")]
+    )
+    yield base
+    yield from (replace(base, size=size) for size in sizes)
+    yield from (replace(base, cuts=cuts) for cuts in ((16, 128) if real else (4, 64)))
+    yield from (replace(base, clips=names) for names in clips)
+    yield replace(base, batch_size=2)
+    yield replace(base, batch_size=2, given_up={"together": 1})
+    yield replace(base, secondary=False)
+    yield replace(base, secondary=False, given_up={"guess_twice": True})
+    for economy in (
+        Economy(clip_batch=4),
+        Economy(guess_twice=True),
+        Economy(twice=True),
+        *([Economy(park=True)] if real else []),
+    ):
+        yield replace(base, given_up=economy.plain())
+
+
+def measure(cell: Cell, device: torch.device, real: bool) -> dict[str, Any]:
+    """Bytes: what two steps needed at most, and what the estimate says, of which stage."""
+    if device.type == "cpu":  # libraries are loaded, threads started, kernels made
+        warm = Cell((64, 64), 2, tuple(_SMALL))
+        _two_steps(warm, Governor(_networks(warm, device, False)))
+    peak = _watch(device)
+    economy = Economy.of(cell.given_up)
+    networks = _networks(cell, device, real)
+    governor = Governor(networks, economy=economy)
+    _two_steps(cell, governor)
+    measured = peak()
+    found = _estimate(cell, device, real, economy)
+    counted = {"counted": found.weights + found.work, "stage": found.stage.value}
+    return {"peak": measured, "estimate": found.total, **counted}
+
+
+def _watch(device: torch.device) -> Callable[[], int]:
+    """Begin to watch; what is returned says how many bytes more were needed at most since then."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return lambda: torch.cuda.max_memory_allocated(device)
+    _give_back()
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not status.exists():
+        import resource
+
+        factor = 1 if sys.platform == "darwin" else 1024
+        start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return lambda: (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) * factor
+    clear.write_text("5")  # forget the peak so far
+
+    def read(name: str) -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) * 1024
+
+    start = read("VmRSS:")
+    return lambda: read("VmHWM:") - start
+
+
+def _give_back() -> None:
+    """What the process holds and does not use goes back to the machine, where it can be told to."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _architecture(real: bool) -> Mapping[str, Any]:
+    name = "512x512_diffusion_uncond_finetune_008100"
+    return registry().get("diffusion", name).architecture if real else _SMALL_UNET
+
+
+def _config(name: str) -> ClipConfig:
+    if name in _SMALL:
+        cfg = {"embed_dim": 64, "vision_cfg": _SMALL[name], "text_cfg": _TEXT}
+        return ClipConfig(cfg, (0.5,) * 3, (0.5,) * 3, name)
+    return builtin_config(name, "openai")
+
+
+def _networks(cell: Cell, device: torch.device, real: bool) -> Networks:
+    architecture = _architecture(real)
+    half = unet_dtype("auto", device)
+    with device:
+        unet = build_unet(architecture, use_checkpoint=not cell.secondary)
+        secondary = SecondaryModel(64 if real else 16).requires_grad_(False) if cell.secondary else None
+    clips = []
+    for name in cell.clips:
+        dtype = clip_dtype("auto", device, openai=True, compat="fixed")
+        clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
+        clip.free_text_tower()
+        clips.append(clip)
+    return Networks(Denoiser(convert(unet, half), architecture), secondary, clips, device=device)
+
+
+def _two_steps(cell: Cell, governor: Governor) -> None:
+    networks, device, pictures = governor.networks, governor.networks.device, range(cell.batch_size)
+    half = {"cut_overview": cell.cuts // 2, "cut_innercut": cell.cuts - cell.cuts // 2, "cutn_batches": 1}
+    settings = run_from_mapping({"text_prompts": "a", "width_height": list(cell.size), **half}).settings
+    targets = [
+        Target(clip, torch.randn(1, clip.embed_dim, device=device), _one(device), Schedule.parse(1))
+        for clip in networks.clips
+    ]
+    together = governor.economy.together or cell.batch_size
+
+    def guided(some: range) -> Guidance:
+        random = FixedRandom(0, some)
+        parts = (networks.denoiser, networks.secondary, targets, settings, random)
+        return Guidance(*parts, economy=governor.economy, stages=governor.stage)
+
+    width, height = cell.size
+    for at in range(0, cell.batch_size, together):
+        some = pictures[at : at + together]
+        x_t = torch.randn(len(some), 3, height, width, device=device)
+        steps, random = make_steps(250)[100:102], FixedRandom(0, some)
+        shape = tuple(x_t.shape)
+        for _ in ddim(x_t, steps, guided(some), noise=lambda step: random.step_noise(step, shape)):  # noqa: B023
+            pass
+
+
+def _one(device: torch.device) -> Callable[[int], torch.Tensor]:
+    return lambda index: torch.ones(1, device=device)
+
+
+def _estimate(cell: Cell, device: torch.device, real: bool, economy: Economy) -> MemoryEstimate:
+    work = Work(cell.size, cell.batch_size, cell.cuts * cell.batch_size, "auto", device)
+    configs = {f"{name}/openai": _config(name) for name in cell.clips}
+    channels = (64 if real else 16) if cell.secondary else None
+    return need(count(_architecture(real), channels, configs, work.size, work.numbers), work, economy)
+
+
+def in_child(cell: Cell, device: str, real: bool) -> dict[str, Any]:
+    """measure(cell) in a process of its own; its error is ours."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.memory",
+        "--device",
+        device,
+        "--cell",
+        json.dumps(asdict(cell)),
+    ]
+    command += ["--architectures", "real" if real else "small"]
+    done = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def row_of(cell: Cell, found: Mapping[str, Any]) -> dict[str, Any]:
+    """As the table has it; GiB."""
+    gib = {name: found[name] / 2**30 for name in ("peak", "counted", "estimate")}
+    return {
+        "size": f"{cell.size[0]}x{cell.size[1]}",
+        "pictures": cell.batch_size,
+        "cuts": cell.cuts,
+        "CLIPs": ", ".join(cell.clips),
+        "secondary": "yes" if cell.secondary else "no",
+        "given up": Economy.of(cell.given_up).words() or "-",
+        "peak, GiB": round(gib["peak"], 3),
+        "counted": round(gib["counted"], 3),
+        "estimate": round(gib["estimate"], 3),
+        "hungriest": found["stage"],
+        "estimate / peak": round(gib["estimate"] / gib["peak"], 2),
+    }
+
+
+def main() -> None:
+    """Measure every cell and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--architectures", choices=("small", "real"), help="real on a GPU, else small")
+    parser.add_argument("--cells", type=int, help="only the first so many")
+    parser.add_argument("--out", type=Path, default=machine.RESULTS)
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    real = options.architectures == "real" if options.architectures else device.type == "cuda"
+    if options.cell:
+        given = json.loads(options.cell)
+        cell = Cell(**{**given, "size": tuple(given["size"]), "clips": tuple(given["clips"])})
+        print(json.dumps(measure(cell, device, real)))
+        return
+    wanted = list(cells(real))[: options.cells]
+    rows = []
+    for n, cell in enumerate(wanted, 1):
+        rows.append(row_of(cell, in_child(cell, options.device, real)))
+        print(f"{n} of {len(wanted)}: {rows[-1]['peak, GiB']} GiB", file=sys.stderr, flush=True)
+    about = machine.about(device)
+    print(machine.table(rows))
+    print(machine.save(f"memory_{device.type}", rows, about, options.out), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
