@@ -64,9 +64,14 @@ class Question:
 
 
 def questions(few: int | None = None) -> list[Question]:
-    """All prompts, or the first `few` of each kind."""
+    """All prompts, or the first `few` of each kind.
+
+    Flowers are asked for as in CLIP's paper (Radford et al. 2021, section 3.1.4), which names the kind of
+    thing: without it a camellia turns into a camel, and a buttercup into a cup.
+    """
     flower = {
-        name: f"a painting of {'an' if word[0] in 'aeiou' else 'a'} {word}" for name, word in FLOWERS.items()
+        name: f"a painting of {'an' if word[0] in 'aeiou' else 'a'} {word}, a type of flower"
+        for name, word in FLOWERS.items()
     }
     colour = {word: f"a painting of a landscape, {word} color scheme" for word in COLOURS}
     kinds = {"scenes": SCENES, "flowers": flower, "hue": colour}

@@ -47,7 +47,7 @@ class TextTower(nn.Module):
 
 
 class Phrases:
-    """Tokens and targets of the bank and of the image captions; the latter make up a third of each batch."""
+    """Tokens and targets of the bank and of the image captions; the latter make up half of each batch."""
 
     def __init__(self, folder: Path, space: Space, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ class Phrases:
             self.targets[name] = projected(space, folder / f"{name}.npy")
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        counts = {"captions": size // 3, "bank": size - size // 3}
+        counts = {"captions": size // 2, "bank": size - size // 2}
         tokens, targets = [], []
         for name, count in counts.items():
             rows = self.rng.integers(0, len(self.tokens[name]), count)
