@@ -162,9 +162,9 @@ def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
     """A run goes on with what it gave up before, a picture rendered again with what it was made with."""
     assert shared.networks is not None
     was = job.folder.info.get("memory")
-    machine = {} if again is None else again.metadata.get("machine", {})
-    if was is None and "memory" in machine:
-        was = {"device": machine.get("device"), **machine["memory"]}
+    if was is None and again is not None:
+        machine = again.metadata.get("machine", {})
+        was = {"device": machine.get("device"), **machine.get("memory", {})}
 
     def remember(given_up: Mapping[str, Any]) -> None:
         job.folder.update_info(memory=dict(given_up))
