@@ -85,7 +85,7 @@ def test_batch() -> None:
 def test_draft() -> None:
     batch, draft = only("batch.yaml"), only("draft.yaml")
     assert draft.width_height == batch.width_height and draft.set_seed == batch.set_seed
-    assert draft.steps * 2 <= batch.steps
+    assert draft.steps * 3 <= batch.steps * 2
     assert draft.text_prompts == batch.text_prompts
     assert draft.batch_name != batch.batch_name
 
