@@ -23,6 +23,8 @@ from disco.png_file import read_metadata
 
 RECIPES = Path("settings/gallery")
 PICTURES = Path("docs/pictures/gallery")
+ANIMATIONS = Path("settings/gallery_animation")
+GIFS = Path("docs/pictures/gallery_animation")
 PAGE = Path("docs/gallery.md")
 INTRO = """# Gallery
 
@@ -30,6 +32,12 @@ Every picture was made by the networks that come with Disco, on a CPU, by the co
 The seed stands in its recipe. The pictures carry their settings: in the root of
 the repository `python run.py docs/pictures/gallery/NAME.png` renders one again, pixel for pixel on the same
 machine with the same versions. `python -m docs.make_gallery` writes the pictures and this page.
+"""
+MOVING = """
+# Animations
+
+24 frames each; docs/animation.md tells how they come about. The GIFs are what the commands leave, and
+`python -m docs.make_animations` writes them. Frame 0 lies beside each as a PNG that carries the settings.
 """
 
 
@@ -73,24 +81,42 @@ def render(recipe: Path) -> Path:
 
 
 def page(pictures: Sequence[Path]) -> str:
-    """docs/gallery.md: all pictures small, then each with its prompts, what is special, and the command."""
+    """docs/gallery.md: all pictures small, then each with its prompts, what is special, and the command.
+
+    The animations follow, where there are any.
+    """
     names = sorted(picture.stem for picture in pictures)
     small = [f'<a href="#{_slug(name)}">{_image(name, "height", 128)}</a>' for name in names]
-    return "\n".join([INTRO, *small, *(_section(name) for name in names)]) + "\n"
+    gifs = sorted(GIFS.glob("*.gif"))
+    moving = [MOVING, *(_section(gif, ANIMATIONS) for gif in gifs)] if gifs else []
+    stills = (_section(PICTURES / f"{name}.png", RECIPES) for name in names)
+    return "\n".join([INTRO, *small, *stills, *moving]) + "\n"
 
 
-def _section(name: str) -> str:
-    settings = read_metadata(PICTURES / f"{name}.png")["settings"]
+def write_page() -> None:
+    """Write docs/gallery.md anew, of the pictures and GIFs that are there."""
+    PAGE.write_text(page(sorted(PICTURES.glob("*.png"))), encoding="utf-8")
+    print(PAGE)
+
+
+def _section(picture: Path, recipes: Path) -> str:
+    """A picture, or a GIF with frame 0 beside it, and how it came about."""
+    settings = read_metadata(picture.with_suffix(".png"))["settings"]
     width, height = settings["width_height"]
+    recipe = recipes / f"{picture.stem}.yaml"
+    is_video = settings["animation_mode"] == "Video Input"
+    steps = settings["video_init_steps" if is_video else "steps"]
     lines = [
-        f"\n## {_title(name)}\n",
-        f"{_image(name, 'width', 2 * width)}\n",
-        f"{_comment(RECIPES / f'{name}.yaml')}\n",
+        f"\n## {_title(picture.stem)}\n",
+        f"{_image(picture.stem, 'width', 2 * width, picture)}\n",
+        f"{_comment(recipe)}\n",
         *(f"- {_prompt(prompt)}" for prompt in settings["text_prompts"]["0"]),
         *(f"- the picture {_prompt(prompt)}" for prompt in settings["image_prompts"].get("0", [])),
-        f"\n{width}x{height}, {settings['steps']} steps, seed {settings['set_seed']}:"
-        f" `python run.py {(RECIPES / name).as_posix()}.yaml`",
+        f"\n{width}x{height}, {steps} steps, seed {settings['set_seed']}:"
+        f" `python run.py {recipe.as_posix()}`",
     ]
+    if picture.suffix == ".gif":
+        lines[-1] += f", then `python run.py video images_out/{picture.stem} --codec gif --loop`"
     return "\n".join(lines)
 
 
@@ -108,8 +134,9 @@ def _comment(recipe: Path) -> str:
     return words.split(" python run.py ")[0]
 
 
-def _image(name: str, side: str, pixels: int) -> str:
-    return f'<img src="pictures/gallery/{name}.png" {side}="{pixels}" alt="{_title(name)}">'
+def _image(name: str, side: str, pixels: int, path: Path | None = None) -> str:
+    source = (path or PICTURES / f"{name}.png").relative_to(PAGE.parent)
+    return f'<img src="{source.as_posix()}" {side}="{pixels}" alt="{_title(name)}">'
 
 
 def _title(name: str) -> str:
@@ -129,8 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     for recipe in [] if options.page else chosen(options.names):
         print(render(recipe))
-    PAGE.write_text(page(sorted(PICTURES.glob("*.png"))), encoding="utf-8")
-    print(PAGE)
+    write_page()
 
 
 if __name__ == "__main__":
