@@ -1,5 +1,6 @@
 """The maths of diffusion: golden numbers of the original, identities, edges and the text of the errors."""
 
+import json
 import math
 import re
 from itertools import pairwise
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.diffusion import ddim_step, make_steps, predict_eps, predict_x0, q_sample, steps_at
-from tests.conftest import relative
+from tests.conftest import GOLDEN, relative
 
 SPACED = [(25, 1000), (50, 1000), (150, 900), (250, 1000)]
 
@@ -45,6 +46,22 @@ def test_the_stride_picks_the_originals_timesteps(golden, key):
 def test_the_timesteps_of_a_schedule_shorter_than_1000_are_rescaled(golden):
     timesteps = golden("a_timesteps")["ddim150|900/timestep_map"]
     assert [round(s.t * 0.9) for s in make_steps(150)[::-1]] == timesteps.tolist()
+
+
+TEXTS = json.loads((GOLDEN / "g_text_and_schedules.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "gold", TEXTS["schedule_index_by_step_ddim25"], ids=lambda gold: f"{gold['respacing']}-{gold['skip']}"
+)
+def test_the_entries_of_schedules_are_the_originals(gold):
+    steps = make_steps(int(gold["respacing"].removeprefix("ddim")), gold["skip"])
+    assert [step.index for step in steps] == gold["index"]
+
+
+@pytest.mark.parametrize("steps", [steps for steps, end in TEXTS["respacing_errors"].items() if end == "ok"])
+def test_odd_numbers_of_steps_work_as_in_the_original(steps):
+    assert len(make_steps(int(steps))) == int(steps)
 
 
 # settings.md, 1.1.3: first indices and the last one

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from disco.importers import import_settings
+from tests.conftest import GOLDEN
 from tests.import_samples import DISCO, OLD_DISCO, edited
+
+TEXTS = json.loads((GOLDEN / "g_text_and_schedules.json").read_text(encoding="utf-8"))
 
 
 def test_disco() -> None:
@@ -26,6 +30,12 @@ def test_disco() -> None:
     assert "init_image" not in run
     why = "sides are multiples of 64, rounded down as the original did"
     assert f"width_height: [1000, 640] -> [960, 640] ({why})" in imported.changed
+
+
+@pytest.mark.parametrize(("typed", "side"), TEXTS["side"])
+def test_sides_are_rounded_as_the_original_rounded_them(typed: int, side: int, tmp_path: Path) -> None:
+    imported = edited(tmp_path, DISCO, width=typed)
+    assert imported.run["width_height"] == [max(side, 64), 640]  # of 63 it made pictures without a pixel
 
 
 def test_disco_flags_keep_the_order_and_the_plain_names_of_the_original() -> None:

@@ -1,5 +1,6 @@
 """The sampling loops: the original's trajectories, exact data, signs, resuming at every step, symmetry."""
 
+import json
 import math
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 
 from disco.diffusion import make_steps, steps_at
 from disco.sampling import ddim, identity, make_symmetry, plms, start
-from tests.conftest import GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
+from tests.conftest import GOLDEN, GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
 
 SHAPE = (1, 3, 8, 12)
 SKIP = 10
+TEXTS = json.loads((GOLDEN / "g_text_and_schedules.json").read_text(encoding="utf-8"))
 
 
 def unguided(x, step):
@@ -278,6 +280,15 @@ def test_symmetry_fires_once(steps, skip, percent, dd57, fixed):
         mirror = make_symmetry(len(run), True, False, [percent], compat)
         fired = [step.i for step in run if mirror(x, step) is not x]
         assert fired == ([] if moment is None else [moment])
+
+
+@pytest.mark.parametrize("gold", TEXTS["transformation_steps"], ids=lambda gold: str(gold["percent"]))
+def test_symmetry_fires_where_the_originals_did(gold):
+    """steps_i: the respaced index of each share; the first, 0 %, is one that no step has."""
+    x, run = torch.randn(SHAPE), make_steps(gold["n_indices"])
+    mirror = make_symmetry(len(run), True, False, gold["percent"], "dd57")
+    fired = [step.spaced for step in run if mirror(x, step) is not x]
+    assert fired == [i for i in gold["steps_i"] if i < len(run)]
 
 
 @pytest.mark.parametrize("width", [4, 5])
