@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from disco.atomic_file import disk_errors, move_aside, write_new
 from disco.errors import ResumeError
 from disco.sealed import seal, unseal
 
-_NAME = re.compile(r"checkpoint-(\d{6,})\.disco")
+_NAME = re.compile(r"checkpoint-(\d{6,})-(\d{4,})\.disco")  # number, and the first picture
 _FORMAT = 1
 _KEEP = 2  # the newest and the one before it, should the newest be damaged
 
@@ -41,46 +41,66 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own names; the highest number is the newest."""
+    """The checkpoints of one run, in a folder of their own names; the highest number is the newest.
+
+    Pictures that are rendered at the same time, by several workers, have each their own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged: tuple[Path, ...] = ()  # what `load` moved aside
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint, durable at return, then remove all but the last two. Raises RunError."""
-        data = _pack(checkpoint)
-        existing = self._numbered()
-        path = self.folder / f"checkpoint-{max(existing, default=0) + 1:06}.disco"
+        """Write a checkpoint, durable at return, then remove all but the last two of it. Raises RunError."""
+        data, first = _pack(checkpoint), checkpoint.pictures[0]
+        number = max(self._numbered(), default=0) + 1
+        existing = self._numbered(first)
+        path = self.folder / f"checkpoint-{number:06}-{first:04}.disco"
         write_new(path, data)
-        for number in sorted(existing, reverse=True)[_KEEP - 1 :]:
-            _remove(existing[number])
+        for older in sorted(existing, reverse=True)[_KEEP - 1 :]:
+            _remove(existing[older])
         return path
 
-    def load(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None; damaged ones are renamed and named in `damaged`.
+    def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None:
+        """The newest whole checkpoint, of these pictures if they are named, or None.
 
-        Raises ResumeError for one of another version of Disco.
+        Damaged ones are renamed and named in `damaged`. Raises ResumeError for one of another version of
+        Disco.
         """
         self.damaged = ()
-        for _, path in sorted(self._numbered().items(), reverse=True):
-            with disk_errors(path):
-                data = path.read_bytes()
-            sealed = unseal(data)
-            if sealed is not None:
-                return _unpack(*sealed, path)
-            self.damaged += (move_aside(path, self.folder / "damaged"),)
+        some = self._numbered(None if pictures is None else pictures[0])
+        for _, path in sorted(some.items(), reverse=True):
+            found = self._read(path)
+            if found is not None and (pictures is None or found.pictures == tuple(pictures)):
+                return found
         return None
 
-    def clear(self) -> None:
-        """Remove all. Call it once the pictures are safely on disk."""
-        for path in self._numbered().values():
+    def clear(self, pictures: Sequence[int] | None = None) -> None:
+        """Remove all, or those of pictures that are rendered together. Call it once these are on disk."""
+        for path in self._numbered(None if pictures is None else pictures[0]).values():
             _remove(path)
 
-    def _numbered(self) -> dict[int, Path]:
+    def drop_from(self, picture: int) -> None:
+        """Remove those of `picture` and later: they will come anew."""
+        for path in self._numbered().values():
+            found = self._read(path)
+            if found is not None and max(found.pictures) >= picture:
+                _remove(path)
+
+    def _read(self, path: Path) -> Checkpoint | None:
+        with disk_errors(path):
+            data = path.read_bytes()
+        sealed = unseal(data)
+        if sealed is not None:
+            return _unpack(*sealed, path)
+        self.damaged += (move_aside(path, self.folder / "damaged"),)
+        return None
+
+    def _numbered(self, first: int | None = None) -> dict[int, Path]:
+        """By number, all or those that begin with picture `first`."""
         with disk_errors(self.folder):
-            names = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
-        return {int(path.stem.rpartition("-")[2]): path for path in names}
+            found = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        return {int(match[1]): path for match, path in found if match and first in (None, int(match[2]))}
 
 
 def _remove(path: Path) -> None:

@@ -37,8 +37,7 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     """
     studio, folder, settings = batch.studio, batch.folder, batch.studio.settings
     random = studio.randomness(batch.pictures)
-    found = folder.checkpoints.load()
-    found = found if found is not None and found.pictures == batch.pictures else None
+    found = folder.checkpoints.load(batch.pictures)
     done = found.step if found else 0
     yield PictureStarted(batch.pictures, done)
     x_t, init = _begin(batch, random, found)
@@ -130,7 +129,7 @@ def _finish(batch: Batch, keeper: Keeper, seconds: float) -> Iterator[Event]:
             path = batch.folder.save_picture(picture, _png(batch, shown, metadata_of(batch, picture)))
             yield PictureFinished(picture, path, seconds / len(batch.pictures))
     keeper.finished = True
-    batch.folder.checkpoints.clear()
+    batch.folder.checkpoints.clear(batch.pictures)
 
 
 def _png(batch: Batch, picture: Tensor, metadata: Mapping[str, Any]) -> bytes:

@@ -194,9 +194,7 @@ class RunFolder:
         Returns where they are now, in retained/; no name there is taken twice.
         """
         moved = [self._retire(path) for path in self.names.from_picture(from_index)]
-        checkpoint = self.checkpoints.load()
-        if checkpoint is not None and max(checkpoint.pictures) >= from_index:
-            self.checkpoints.clear()
+        self.checkpoints.drop_from(from_index)
         return moved
 
     # What is written

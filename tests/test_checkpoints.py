@@ -67,8 +67,8 @@ def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:
     for step in (30, 20, 10):  # a later picture begins at lower steps: not the step decides
         store.save(checkpoint(step))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "checkpoint-000002.disco",
-        "checkpoint-000003.disco",
+        "checkpoint-000002-0004.disco",
+        "checkpoint-000003-0004.disco",
     ]
     loaded = store.load()
     assert loaded is not None
@@ -79,9 +79,26 @@ def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:
     store.clear()
 
 
+def test_pictures_rendered_at_the_same_time_have_their_own(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        store.save(checkpoint(step))
+        store.save(Checkpoint((7,), 10 + step, torch.zeros(1)))
+    assert len(list(tmp_path.iterdir())) == 4
+    found = [store.load(pictures) for pictures in ((4, 5), (7,), (5,), (4,), None)]
+    assert [checkpoint and checkpoint.step for checkpoint in found] == [3, 13, None, None, 13]
+    store.clear((4, 5))
+    assert store.load((4, 5)) is None and store.load((7,)) is not None
+    store.save(checkpoint(4))
+    store.drop_from(6)
+    assert store.load((7,)) is None and store.load((4, 5)) is not None
+    store.drop_from(5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_numbers_go_on_beyond_six_digits(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path)
-    store.save(checkpoint(1)).rename(tmp_path / "checkpoint-999999.disco")
+    store.save(checkpoint(1)).rename(tmp_path / "checkpoint-999999-0004.disco")
     store.save(checkpoint(2))
     loaded = store.load()
     assert loaded is not None
@@ -155,7 +172,7 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch, pytest.raises(RunError, match="the disk is full"):
         patch.setattr("os.fsync", full)
         store.save(checkpoint(2))
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001.disco"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001-0004.disco"]
     loaded = store.load()
     assert loaded is not None
     assert loaded.step == 1

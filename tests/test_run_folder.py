@@ -65,7 +65,7 @@ def test_names_are_the_originals(tmp_path: Path) -> None:
         run.write_status({"step": 3})
         run.checkpoints.save(Checkpoint((0,), 1, torch.zeros(1)))
     assert files(tmp_path) == [
-        "Disco/.state/0/checkpoint-000001.disco",
+        "Disco/.state/0/checkpoint-000001-0000.disco",
         "Disco/.state/0/lock",
         "Disco/.state/0/run.json",
         "Disco/Disco(0)_0000.png",
