@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from disco.clip_model import ClipConfig, build_clip
 from disco.computed_twice import blocks_of, tower_of
@@ -42,7 +45,8 @@ class OfClip:
 class Counts:
     """Bytes. forward: of the UNet's pass without gradient; guess: what the guidance looks through keeps.
 
-    unet, secondary, perceptual: weights, of the last with the init's features. All of one picture.
+    unet, secondary, perceptual: weights, of the last with the init's features. moving, moved: weights of the
+    networks between frames, and what their pass holds. All of one picture.
     """
 
     unet: int
@@ -52,11 +56,14 @@ class Counts:
     clips: tuple[OfClip, ...]
     perceptual: int = 0
     seen: Kept | None = None
+    moving: int = 0
+    moved: int = 0
 
     def of_size(self, share: float) -> Counts:
         """Nearly the counts of pictures with that share of the pixels."""
         seen = None if self.seen is None else self.seen * share
-        return replace(self, forward=int(self.forward * share), guess=self.guess * share, seen=seen)
+        forward, moved = int(self.forward * share), int(self.moved * share)
+        return replace(self, forward=forward, guess=self.guess * share, seen=seen, moved=moved)
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,13 @@ def count(
         unet = build_unet(architecture)
     patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
     x_in, pictures = (1, 3 * patch**2, height // patch, width // patch), (1, 3, height, width)
-    weights, forward, secondary = _bytes_of(unet, dtype), _kept_without_grad(unet, x_in), None
+    weights, forward, secondary = weights_of(unet, dtype), _kept_without_grad(unet, x_in), None
     if secondary_channels is None:
         guess = _kept_with_grad(unet, x_in, times=True) * share
     else:
         with torch.device("meta"):
             network = SecondaryModel(secondary_channels)
-        secondary = _bytes_of(network, torch.float32)
+        secondary = weights_of(network, torch.float32)
         guess = _kept_with_grad(network, pictures, times=True)
     towers = tuple(_clip(name, config, numbers) for name, config in clips.items())
     fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual, pictures)
@@ -104,7 +111,7 @@ def _clip(name: str, config: ClipConfig, numbers: Numbers) -> OfClip:
     visual = network.visual
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     kept = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
-    return OfClip(_bytes_of(visual, dtype), kept, side)
+    return OfClip(weights_of(visual, dtype), kept, side)
 
 
 def _perceptual(architecture: Mapping[str, Any], pictures: tuple[int, ...]) -> tuple[int, Kept]:
@@ -112,7 +119,7 @@ def _perceptual(architecture: Mapping[str, Any], pictures: tuple[int, ...]) -> t
     net = build_perceptual(architecture)
     net.network.to("meta")  # lpips makes its few constants on the CPU whatever it is told
     targets = net.features(torch.zeros(pictures, device="meta"))
-    fixed = _bytes_of(net.network, torch.float32) + sum(target.nbytes for target in targets)
+    fixed = weights_of(net.network, torch.float32) + sum(target.nbytes for target in targets)
 
     def distance(seen: Tensor) -> list[Tensor]:
         return net.parts(net.features(seen), targets)
@@ -120,7 +127,8 @@ def _perceptual(architecture: Mapping[str, Any], pictures: tuple[int, ...]) -> t
     return fixed, _kept(distance, net.network, pictures)
 
 
-def _bytes_of(network: nn.Module, dtype: torch.dtype) -> int:
+def weights_of(network: nn.Module, dtype: torch.dtype) -> int:
+    """Bytes of a network's weights in those numbers."""
     return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
 
 
@@ -185,6 +193,43 @@ def _kept_without_grad(unet: nn.Module, shape: tuple[int, ...]) -> int:
     with torch.no_grad(), _watching(unet, sizes) as skips:
         unet(torch.zeros(shape, device="meta"), torch.zeros(shape[0], device="meta"))
     return sum(skips) + 3 * max(sizes)
+
+
+def most_alive(run: Callable[[], object], network: nn.Module) -> int:
+    """The most bytes that tensors hold at any moment of run(), without gradient, besides the weights."""
+    with torch.no_grad(), _Alive(network) as alive:
+        run()
+    return alive.most
+
+
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches every storage from the operation that makes it until it is gone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now, self.most = 0, 0
+        weights = (*network.parameters(), *network.buffers())
+        self.known: dict[int, object] = {tensor.untyped_storage()._cdata: None for tensor in weights}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        place, size = storage._cdata, storage.nbytes()
+        if place in self.known:
+            return
+
+        def gone(_: object) -> None:
+            del self.known[place]
+            self.now -= size
+
+        self.known[place] = weakref.ref(storage, gone)
+        self.now += size
+        self.most = max(self.most, self.now)
 
 
 @contextmanager

@@ -138,6 +138,7 @@ def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
     yield Stage.UNET, counts.unet
     yield Stage.SECONDARY, counts.secondary or 0
     yield Stage.PERCEPTUAL, counts.perceptual
+    yield Stage.MOVING, counts.moving
     for clip in counts.clips:
         yield Stage.CLIP, clip.weights
 
@@ -164,3 +165,5 @@ def _stages(counts: Counts, work: Work, economy: Economy) -> Iterator[MemoryEsti
     if counts.seen is not None:
         seen = together * (counts.seen.twice if economy.twice else counts.seen.whole)
         yield MemoryEstimate(counts.perceptual, kept + seen, Stage.PERCEPTUAL)
+    if counts.moving:
+        yield MemoryEstimate(counts.moving, counts.moved, Stage.MOVING)

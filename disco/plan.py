@@ -20,6 +20,7 @@ from disco.run_names import RunNames, next_number, partial_steps
 from disco.schedules import Schedule
 from disco.settings import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings_load import Run
+from disco.studio import check_packages
 from disco.video_out import check_video
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def describe(
     """
     parts = []
     for n, run in enumerate(runs, 1):
+        check_packages(run)
         title = run.name + (f" (run {n} of {len(runs)})" if len(runs) > 1 else "")
         if again is None:
             in_video = count_video_frames(run)

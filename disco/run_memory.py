@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from disco.governor import Governor, bytes_of, levers_of
 from disco.jobs import together
 from disco.memory_count import count
 from disco.memory_estimate import Needs, Work, gib, need
+from disco.memory_moving import moving_needs
 from disco.models import Networks, custom_architecture, read_architecture
 from disco.plan_weights import clip_configs
 from disco.registry import registry
@@ -147,7 +149,9 @@ def _needs(run: Run, configs: Mapping[str, ClipConfig | None], levers: Levers) -
             channels = int(secondary.architecture["channels"])
         perceptual = registry().get("lpips", settings.lpips_model) if needs_lpips(settings) else None
         facts = perceptual.architecture if perceptual else None
-        return Needs(count(architecture, channels, known, work.size, work.numbers, facts), work, levers)
+        counts = count(architecture, channels, known, work.size, work.numbers, facts)
+        moving, moved = moving_needs(settings, work.device)
+        return Needs(replace(counts, moving=moving, moved=moved), work, levers)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 

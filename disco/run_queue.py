@@ -17,6 +17,7 @@ from disco.resuming import Which, pixel_differences, resumable, resume_job, save
 from disco.run_folder import RunFolder, list_runs
 from disco.settings import is_animation
 from disco.settings_load import Run
+from disco.studio import check_packages
 from disco.video_out import check_video
 
 
@@ -44,10 +45,11 @@ class Place:
 def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[Place]:
     """The jobs, each made when the one before is done and `stop` does not ask for an end.
 
-    Raises ResumeError, InputError, RunError.
+    Raises SettingsError, ResumeError, InputError, RunError.
     """
-    if plan.again is None:
-        for run in plan.runs:
+    for run in plan.runs:
+        check_packages(run)
+        if plan.again is None:
             check_video(run.settings)
     queue_id = uuid.uuid4().hex
     old = _unfinished_queue(plan)

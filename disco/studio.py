@@ -11,6 +11,7 @@ from torch import Tensor
 
 from disco.devices import device_name, pick_device
 from disco.economy import Stage
+from disco.errors import SettingsError
 from disco.governor import Governor
 from disco.inputs import Pictures
 from disco.models import Networks, load_networks
@@ -115,7 +116,7 @@ def load_for(
 ) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
     settings = run.settings
-    moving = load_moving(settings, progress=progress, notice=notice)  # first, since a package may be missing
+    moving = load_moving(settings, progress=progress, notice=notice)
     networks = load_networks(
         settings,
         device=pick_device(settings.device),
@@ -127,6 +128,30 @@ def load_for(
     )
     moving.join(networks)
     return networks
+
+
+def check_packages(run: Run) -> None:
+    """Raises SettingsError if depth needs a Python package that is not installed; nothing is loaded."""
+    if run.settings.animation_mode != "3D":
+        return
+    from disco.animation.depth import missing_packages
+
+    first, second = run.settings.midas_depth_model, _second_depth(run.settings)
+    problems = []
+    for name, package in missing_packages(first, run.settings.midas_weight, second).items():
+        key, instead = ("midas_depth_model", "plane") if name == first else ("second_depth_model", "none")
+        origin = run.origins[key]
+        place = f"{origin}: " if ":" in origin or origin.startswith("--") else ""
+        problems.append(
+            f"{place}{key}: {name} needs the Python package {package}, which is not installed. "
+            f"Run `pip install -e '.[depth]'` in Disco's folder, or write {instead}"
+        )
+    if problems:
+        raise SettingsError(problems)
+
+
+def _second_depth(settings: Settings) -> str | None:
+    return None if settings.second_depth_model == "none" else settings.second_depth_model
 
 
 @dataclass(frozen=True)
@@ -150,13 +175,12 @@ def load_moving(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Moving:
-    """What the mode of these settings needs. Raises InputError, SettingsError, WeightsError."""
+    """What the mode of these settings needs. Raises SettingsError and WeightsError."""
     device = pick_device(settings.device)
     if settings.animation_mode == "3D":
         from disco.animation.depth import load_depth
 
-        second = None if settings.second_depth_model == "none" else settings.second_depth_model
-        name, weight = settings.midas_depth_model, settings.midas_weight
+        name, weight, second = settings.midas_depth_model, settings.midas_weight, _second_depth(settings)
         depth = load_depth(name, weight, second, device=device, progress=progress, notice=notice)
         return Moving(depth=depth, hashes=depth.hashes)
     if needs_flow(settings):

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from disco.animation import depth as depth_module
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, warp3d
-from disco.animation.depth import MixedDepth, PlaneDepth, depth_entries, load_depth
+from disco.animation.depth import MixedDepth, PlaneDepth, depth_entries, load_depth, missing_packages
 from disco.animation.depth_dpt import DptDepth, load_dpt, midas_depth
 from disco.animation.depth_onnx import load_onnx
-from disco.errors import InputError, SettingsError, WeightsError
+from disco.cli import main
+from disco.errors import InputError, WeightsError
 from disco.images import to_uint8
 from disco.plan_weights import needed
 from disco.registry import Registry
@@ -305,18 +306,32 @@ def test_networks_by_name(shop: Path, dpt: Path) -> None:
     assert all(len(digest) == 64 for digest in mixed.hashes.values())
 
 
-def test_a_missing_package_is_told_before_anything_is_fetched(
-    shop: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_a_missing_package_is_told_before_anything_is_made(
+    plan: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(depth_module, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError) as caught:
-        load_depth("dpt", 0.5, "onnx")
-    assert caught.value.problems == tuple(
-        f"midas_depth_model: {name} needs the Python package {package}, which is not installed. "
-        "Run `pip install -e '.[depth]'` in Disco's folder, or write plane"
-        for name, package in (("dpt", "transformers"), ("onnx", "onnxruntime"))
-    )
-    load_depth("flat")
+    Path("a.yaml").write_text("text_prompts: [a lake]\nanimation_mode: 3D\nmidas_depth_model: dpt_large\n")
+    assert main(["a.yaml", "--set", "second_depth_model=fastdepth", *plan]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{key} needs the Python package {package}, which is not installed. "
+        f"Run `pip install -e '.[depth]'` in Disco's folder, or write {instead}"
+        for key, package, instead in (
+            ("a.yaml:3: midas_depth_model: dpt_large", "transformers", "plane"),
+            ("--set: second_depth_model: fastdepth", "onnxruntime", "none"),
+        )
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_only_the_packages_of_what_counts_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_module, "find_spec", lambda name: None)
+    assert missing_packages("plane") == {}
+    assert missing_packages("dpt_large", 0, "plane") == {}
+    assert missing_packages("dpt_large", 0.5, "plane") == {"dpt_large": "transformers"}
+    monkeypatch.setattr(depth_module, "find_spec", lambda name: name)
+    assert missing_packages("dpt_large", 0.5, "fastdepth") == {}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from disco.animation.depth_dpt import load_dpt
 from disco.animation.depth_onnx import load_onnx
-from disco.errors import SettingsError
 from disco.registry import Entry, registry
 from disco.weights import fetch, sha256_of
 
@@ -91,10 +90,9 @@ def load_depth(
     """The depth called `name`; with a second one weight * name + (1 - weight) * second (midas_weight).
 
     What would count nothing is neither fetched nor loaded. progress, notice: told of downloads, as by
-    weights.fetch. Raises InputError (no such name), SettingsError (a package is missing), WeightsError.
+    weights.fetch. Raises InputError (no such name) and WeightsError; ask missing_packages before.
     """
     wanted = depth_entries(name, weight, second)
-    _check_packages([entry for _, entry in wanted])
     hashes: dict[str, str] = {}
     parts = []
     for share, entry in wanted:
@@ -111,18 +109,10 @@ def _load(facts: Mapping[str, Any], paths: list[Any], device: torch.device | str
     return load_onnx(*paths) if facts["family"] == "onnx" else load_dpt(*paths, device=device)
 
 
-def _check_packages(entries: list[Entry]) -> None:
-    """Raise SettingsError, before anything is fetched, if a package that reads a network is not installed."""
-    lacking = {
+def missing_packages(name: str, weight: float = 1.0, second: str | None = None) -> dict[str, str]:
+    """Network -> the Python package that reads it, of the wanted ones whose package is not installed."""
+    return {
         entry.name: entry.architecture["package"]
-        for entry in entries
+        for _, entry in depth_entries(name, weight, second)
         if "package" in entry.architecture and find_spec(entry.architecture["package"]) is None
     }
-    if lacking:
-        raise SettingsError(
-            [
-                f"midas_depth_model: {name} needs the Python package {package}, which is not installed. "
-                "Run `pip install -e '.[depth]'` in Disco's folder, or write plane"
-                for name, package in lacking.items()
-            ]
-        )

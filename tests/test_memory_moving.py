@@ -1,0 +1,91 @@
+"""disco.memory_moving: depth and motion count in the memory of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from disco.economy import Economy, Stage
+from disco.memory_count import Counts, Kept, most_alive, weights_of
+from disco.memory_estimate import Work, need
+from disco.memory_moving import moving_needs
+from disco.run_memory import memory_lines
+from disco.settings_load import Run, run_from_mapping
+
+CLIP = Path(__file__).parent.parent / "settings" / "clips" / "sunrise.gif"
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+VIDEO: dict[str, Any] = {"animation_mode": "Video Input", "video_init_path": str(CLIP)}
+RAFT, LARGE = VIDEO | {"flow_model": "raft_large"}, 5257536  # parameters
+
+
+def run_of(**values: Any) -> Run:
+    return run_from_mapping({"text_prompts": ["a lake"], "width_height": [128, 128], **values})
+
+
+@pytest.mark.parametrize(
+    ("written", "device", "weights"),
+    [
+        ({}, CPU, 0),
+        ({"animation_mode": "2D"}, CPU, 0),
+        ({"animation_mode": "3D"}, CPU, 0),  # a plane
+        (VIDEO, CPU, 0),  # DIS
+        ({**RAFT, "video_init_flow_warp": False}, CPU, 0),
+        ({"animation_mode": "3D", "midas_depth_model": "dpt_large"}, CUDA, 4 * 341850305),
+        ({"animation_mode": "3D", "midas_depth_model": "fastdepth"}, CPU, 5775869),
+        ({"animation_mode": "3D", "midas_depth_model": "fastdepth"}, CUDA, 0),  # it computes on the CPU
+        (
+            {"animation_mode": "3D", "midas_depth_model": "dpt_large", "second_depth_model": "dpt_hybrid"},
+            CPU,
+            4 * (341850305 + 121197825),
+        ),
+        (RAFT, CPU, 4 * LARGE),
+        ({**RAFT, "flow_model": "raft_things"}, CPU, 4 * LARGE),
+    ],
+)
+def test_weights(written: dict[str, Any], device: torch.device, weights: int) -> None:
+    found, work = moving_needs(run_of(**written).settings, device)
+    assert found == weights
+    assert (work > 0) == (weights > 10**7)
+
+
+def test_raft_compares_all_pixels_with_all() -> None:
+    """Its largest tensors: a number for every pair of 8x8 pixels, and these once more while they are made."""
+    sizes = ([512, 512], [1024, 1024])
+    small, large = (moving_needs(run_of(**RAFT, width_height=size).settings, CPU)[1] for size in sizes)
+    assert large >= 2 * 4 * (1024 // 8) ** 4
+    assert large > 8 * small
+
+
+def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Counts(0, 0, Kept(0, 0), None, ())
+    monkeypatch.setattr("disco.run_memory.count", lambda *networks: nothing)
+    run = run_of(animation_mode="3D", midas_depth_model="dpt_large", device="cpu")
+    (line, *_) = memory_lines(run, {})
+    assert line.startswith("about 1.7 GiB on cpu: weights 1.3, work of a step 0.1, the rest for kernels")
+
+
+def test_they_can_be_parked() -> None:
+    counts = Counts(100, 10, Kept(0, 0), None, (), moving=50, moved=70)
+    work = Work((64, 64), 1, 8, "auto", CUDA)
+    assert need(counts, work).weights == 150 and need(counts, work).work == 70
+    parked = need(counts, work, Economy(park=True))
+    assert (parked.weights, parked.work) == (50, 70) and parked.stage is Stage.MOVING
+    assert counts.of_size(0.5).moved == 35
+
+
+def test_most_alive() -> None:
+    network = nn.Linear(500, 500, bias=False, device="meta")
+
+    def work() -> None:
+        a = torch.zeros(10, 500, device="meta")
+        b = network(a)  # the weights, and views of them, are not counted
+        c = b.T + 1
+        del a, b
+        c.add_(1)
+
+    assert most_alive(work, network) == 3 * 10 * 500 * 4
+    assert weights_of(network, torch.float16) == 500 * 500 * 2
