@@ -125,13 +125,18 @@ def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> in
         codec = options.codec or by_ending.get(target.suffix.lower(), codec)
         target = _target(target, codec, by_ending)
     form = replace(form, codec=codec, fps=options.fps or form.fps)
-    with tqdm(desc="video", unit="frame", file=sys.stderr, disable=options.quiet) as bar:
+    bars: list[tqdm[Any]] = []  # one, once a frame is written: none stands before an error found at once
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(desc="video", unit="frame", file=sys.stderr, disable=options.quiet, total=total))
+        bars[0].update(done - bars[0].n)
 
+    try:
         path = write_video(footage, form, target=target, progress=progress)
+    finally:
+        for bar in bars:
+            bar.close()
     print(path)
     return 0
 

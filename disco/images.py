@@ -89,6 +89,7 @@ def load_picture(
     size: tuple[int, int] | None = None,
     max_short_side: int | None = None,
     as_stored: bool = False,
+    paper: str = "white",
     download: Callable[[str], bytes] | None = None,
 ) -> LoadedPicture:
     """Load an init or prompt picture from a path or URL.
@@ -97,12 +98,12 @@ def load_picture(
     size: (width, height) to resize to, Lanczos, whatever the shape, as the original does with init_image.
     max_short_side: shrink, Lanczos, keeping the shape, until the shorter side is at most this.
     as_stored: take the pixels as the original does (compat: dd57): EXIF orientation ignored, alpha dropped.
-        Else the picture is turned as its EXIF says and transparent parts lie on white.
+        Else the picture is turned as its EXIF says and transparent parts lie on `paper`, a colour.
     download: fetches the bytes of a URL.
     Raises InputError: missing, unreadable, no picture, cut off, too large.
     """
     data = _fetched(source, base_dirs, download)
-    picture = _to_rgb(_decode(data, source), source, as_stored)
+    picture = _to_rgb(_decode(data, source), source, as_stored, paper)
     if size is not None:
         picture = resize_lanczos(picture, size)
     elif max_short_side is not None and min(picture.size) > max_short_side:
@@ -183,7 +184,7 @@ def _decode(data: bytes, source: str) -> Image.Image:
     return picture
 
 
-def _to_rgb(picture: Image.Image, source: str, as_stored: bool, paper: str = "white") -> Image.Image:
+def _to_rgb(picture: Image.Image, source: str, as_stored: bool, paper: str) -> Image.Image:
     if not as_stored:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":

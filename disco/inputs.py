@@ -77,7 +77,7 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path], cache: Path) ->
     video = video_mask = None
     if is_video:
         video = _video(settings.video_init_path, settings, places, cache)
-        video_mask = _video(settings.video_mask_path, settings, places, cache)
+        video_mask = _video(settings.video_mask_path, settings, places, cache, paper="black")
         found = zip((settings.video_init_path, settings.video_mask_path), (video, video_mask), strict=True)
         inputs |= {path: frames.digest for path, frames in found if path is not None and frames is not None}
     return Pictures(init, prompts, inputs, mask, settings.mask_blur, video, video_mask)
@@ -102,11 +102,13 @@ def find_input(path: str, places: Sequence[Path]) -> str:
     return next((str(place / path) for place in (Path(), *places) if (place / path).exists()), path)
 
 
-def _video(path: str | None, settings: Settings, places: Sequence[Path], cache: Path) -> VideoFrames | None:
+def _video(
+    path: str | None, settings: Settings, places: Sequence[Path], cache: Path, paper: str = "white"
+) -> VideoFrames | None:
     if path is None:
         return None
     from disco.animation.video import open_video  # its ffmpeg is looked for only when a video is to be read
 
     found = find_input(path, places)
     nth, size = settings.extract_nth_frame, settings.width_height
-    return open_video(found, nth=nth, size=size, cache_dir=cache, most=settings.max_frames)
+    return open_video(found, nth=nth, size=size, cache_dir=cache, most=settings.max_frames, paper=paper)

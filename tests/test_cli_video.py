@@ -97,6 +97,12 @@ def test_a_bar_on_stderr(capsys: Capture) -> None:
     assert out == "a/a(0)_video.mp4\n" and "video: 100%" in err and "3/3" in err
 
 
+def test_no_bar_before_an_error(capsys: Capture) -> None:
+    make_run(Path("a"), range(3))
+    assert main(["video", "a", "--codec", "gif", "--fps", "60"]) == 2
+    assert capsys.readouterr().err.startswith("fps: 60: a gif video has 0.1 to 50 frames per second.")
+
+
 def test_runs_and_where_to(capsys: Capture) -> None:
     make_run(Path("a"), range(2), run=0)
     make_run(Path("a"), range(3), run=1)

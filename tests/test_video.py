@@ -118,6 +118,17 @@ def test_a_mask_video_is_read_the_same_way(tmp_path: Path) -> None:
     assert [float(mask.mean()) for mask in masks] == pytest.approx([0, 128 / 255, 1], abs=1e-3)
 
 
+def test_transparent_parts_of_masks_are_black(tmp_path: Path) -> None:
+    """As those of mask_path, while a video's lie on white; both are kept side by side."""
+    half = Image.new("RGBA", (20, 10), (255, 255, 255, 0))
+    half.paste((255, 255, 255, 255), (0, 0, 10, 10))
+    half.save(tmp_path / "mask0.png")
+    usual = opened(tmp_path, tmp_path / "cache", size=(20, 10))
+    mask = opened(tmp_path, tmp_path / "cache", size=(20, 10), paper="black")
+    assert grey(usual[0]).min() == 1
+    assert grey(mask[0])[..., :10].min() == 1 and grey(mask[0])[..., 10:].max() == 0
+
+
 def test_names_that_look_like_options_or_patterns(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "-y %02d [x] größe.mkv"
     path.write_bytes(clip.read_bytes())

@@ -59,12 +59,14 @@ def open_video(
     size: tuple[int, int],
     cache_dir: Path,
     most: int | None = None,
+    paper: str = "white",
 ) -> VideoFrames:
     """Frames 0, nth, 2 * nth, ... of a video file, an animated GIF or a folder of pictures in natural order.
 
     size: (width, height) to resize to, Lanczos, whatever the shape, as the original. most: frames to take at
-    most. They are kept under `cache_dir` in a folder named by content, nth and size, and taken from there the
-    next time; what is missing or damaged in it is made anew.
+    most. paper: the colour on which transparent parts of a folder's pictures lie. The frames are kept under
+    `cache_dir` in a folder named by content, nth, size and paper, and taken from there the next time; what is
+    missing or damaged in it is made anew.
     Raises InputError: missing, no video, sound only, no frames, damaged, nth larger than the clip, pictures
     of differing sizes; RunError if the cache cannot be written.
     """
@@ -72,8 +74,9 @@ def open_video(
         raise ValueError(f"nth is {nth}; allowed are numbers from 1")
     if str(path).startswith(("http:", "https:")):
         raise InputError(f"{path}: a web address; here only local videos will do. Download it first.")
-    source = _open(Path(path).expanduser())
-    folder = Path(cache_dir) / f"{source.digest[:16]}-{nth}-{size[0]}x{size[1]}"
+    source = _open(Path(path).expanduser(), paper)
+    on_paper = "" if paper == "white" else f"-{paper}"
+    folder = Path(cache_dir) / f"{source.digest[:16]}-{nth}-{size[0]}x{size[1]}{on_paper}"
     index = _kept(folder, source.digest, most)
     if index is None:
         index = _keep(folder, source, nth, size, most)
@@ -106,6 +109,7 @@ class _Folder:
     path: Path
     digest: str
     pictures: Sequence[Path]
+    paper: str
 
     def fps(self) -> None:
         return None
@@ -115,7 +119,7 @@ class _Folder:
         _check_count(self.path, len(self.pictures), nth)
         first: Pixels | None = None
         for path in self.pictures[::nth]:
-            unit = load_picture(str(path.absolute())).tensor.add(1).mul(127.5).round()
+            unit = load_picture(str(path.absolute()), paper=self.paper).tensor.add(1).mul(127.5).round()
             pixels: Pixels = unit.byte()[0].permute(1, 2, 0).numpy()
             first = pixels if first is None else first
             if pixels.shape != first.shape:
@@ -126,11 +130,11 @@ class _Folder:
             yield pixels
 
 
-def _open(path: Path) -> _Clip | _Folder:
+def _open(path: Path, paper: str) -> _Clip | _Folder:
     """What lies at the path, its content hashed."""
     try:
         if path.is_dir():
-            return _open_folder(path)
+            return _open_folder(path, paper)
         if not path.exists():
             raise InputError(f"{path}: no such video. Check the path; a folder of pictures will do too.")
         if not path.is_file():
@@ -140,12 +144,12 @@ def _open(path: Path) -> _Clip | _Folder:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def _open_folder(path: Path) -> _Folder:
+def _open_folder(path: Path, paper: str) -> _Folder:
     pictures = pictures_in(path)
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(bytes.fromhex(hash_file(picture)))
-    return _Folder(path, digest.hexdigest(), pictures)
+    return _Folder(path, digest.hexdigest(), pictures, paper)
 
 
 def pictures_in(folder: Path) -> list[Path]:
