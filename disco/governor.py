@@ -112,6 +112,10 @@ class Governor:
         news, self._news = self._news, []
         return news
 
+    def tell(self, text: str) -> None:
+        """Say that among the news."""
+        self._news.append(text)
+
     def close(self) -> None:
         """The networks as they were before."""
         self._apply(Economy())

@@ -167,6 +167,10 @@ def _file_name(value: Any, facts: Mapping[str, Any]) -> str:
 # ---- numbers or words ----
 
 
+def _auto_bool(value: Any, facts: Mapping[str, Any]) -> bool | str:
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _bool(value, facts)
+
+
 def _word_or_int(word: str) -> Callable[[Any, Mapping[str, Any]], Any]:
     def read(value: Any, facts: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and value.strip().lower() == word:
@@ -272,6 +276,7 @@ _READERS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "file_name": _file_name,
     "seed": _word_or_int("random_seed"),
     "auto_int": _word_or_int("auto"),
+    "auto_bool": _auto_bool,
     "latest_int": _word_or_int("latest"),
     "final_int": _word_or_int("final_frame"),
     "keyframes": lambda value, _facts: KeyFrames.parse(value),

@@ -43,6 +43,7 @@ _WORDS = {
     "file_name": "a name for files",
     "seed": "random_seed or a whole number",
     "auto_int": "auto or a whole number",
+    "auto_bool": "auto, true or false",
     "latest_int": "latest or a whole number",
     "final_int": "final_frame or a whole number",
     "keyframes": 'a number, key frames such as "0: (1), 10: (1.05)" or {0: 1, 10: 1.05}, or a formula of t',

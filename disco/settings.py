@@ -92,6 +92,13 @@ class CutoutSettings(Section):
         "[0.2]*400+[0]*600", "schedule:float", "share of inner cuts in grey", ge=0, le=1
     )
     skip_augs: Schedule = setting(False, "schedule:bool", "no augmentation of the cutouts")
+    hue_jitter_max: Schedule = setting(
+        0.5,
+        "schedule:float",
+        "the most, in turns, by which augmentations change hues; of themselves 0.1 in stills, 0.3 in 2D and 3D",
+        ge=0,
+        le=0.5,
+    )
 
 
 class SamplingSettings(Section):
@@ -165,6 +172,12 @@ class ModelSettings(Section):
         "auto", "choice", "auto: fp16 on CUDA, fp32 elsewhere", choices=("auto", "fp32", "fp16", "bf16")
     )
     device: str = setting("auto", "device", "where to compute", pixels=False)
+    compile: bool | Literal["auto"] = setting(
+        "auto", "auto_bool", "torch.compile the networks; auto: in long runs on CUDA", pixels=False
+    )
+    gpus_per_picture: float = setting(
+        1, "float", "with --ray: a worker's share of a GPU; 0.5: two on each", pixels=False, ge=0.01, le=1
+    )
     deterministic: bool = setting(
         False, "bool", "bit-equal pictures on CUDA as well, somewhat slower", pixels=False
     )

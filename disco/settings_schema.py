@@ -65,6 +65,7 @@ def _schema(facts: dict[str, Any]) -> dict[str, Any]:
         "keyframes": {"$ref": "#/$defs/keyframes"},
         "seed": {"anyOf": [whole, {"const": "random_seed"}]},
         "auto_int": {"anyOf": [whole, {"const": "auto"}]},
+        "auto_bool": {"enum": ["auto", True, False]},
         "latest_int": {"anyOf": [whole, {"const": "latest"}]},
         "size": {
             "anyOf": [{"type": "array", "items": whole, "minItems": 2, "maxItems": 2}, {"type": "string"}]

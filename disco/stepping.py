@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from disco.batch import Batch
+from disco.compiling import is_worth_it, prepare
 from disco.diffusion import Step
 from disco.economy import Economy
 from disco.frame_settings import step_count
@@ -35,7 +36,9 @@ def steps_of(
     pulls to. keep: writes the last whole step down; called before memory is given up, so that a resumed run
     changes over at the same step.
     """
-    governor = batch.studio.governor
+    governor, networks = batch.studio.governor, batch.studio.networks
+    steps_left = len(batch.steps) - begin[1] + batch.steps_after
+    prepare(networks, is_worth_it(batch.studio.settings, networks, steps_left), governor.tell)
     loop = governor.attempt(lambda: _loop(batch, random, _Guide(batch, random, init)))
     x_t, done, history = begin
     for _ in batch.steps[done:]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from disco.compiling import compiled
 from disco.devices import device_name, pick_device
 from disco.economy import Stage
 from disco.errors import SettingsError
@@ -61,8 +62,9 @@ class Studio:
     def machine(self) -> dict[str, Any]:
         """What, besides the settings and the weights, decides about the last bits of a picture."""
         given_up = self.governor.economy.plain()
-        memory = {"memory": given_up} if given_up else {}
-        return {"device": device_name(self.device), "threads": torch.get_num_threads(), **memory}
+        facts = {"memory": given_up, "compiled": compiled(self.networks)}
+        known = {name: fact for name, fact in facts.items() if fact}
+        return {"device": device_name(self.device), "threads": torch.get_num_threads(), **known}
 
 
 def needs_lpips(settings: Settings) -> bool:

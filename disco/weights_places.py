@@ -18,6 +18,11 @@ def models_dir() -> Path:
     return _own_folders()[0]
 
 
+def cache_dir() -> Path:
+    """Disco's own folder in the user's cache: $XDG_CACHE_HOME/disco, else ~/.cache/disco."""
+    return _cache() / "disco"
+
+
 def locate(file: WeightFile) -> Path | None:
     """Where the file lies on this machine, unchecked; None if it would have to be fetched. No network."""
     return next((path for path, _ in candidates(file)), None)
@@ -75,7 +80,7 @@ def _names(file: WeightFile) -> list[str]:
 
 def _own_folders() -> list[Path]:
     """Model folders of the user, the one that downloads go to first."""
-    folders = [_cache() / "disco" / "models"]
+    folders = [cache_dir() / "models"]
     if Path("models").is_dir():
         folders.insert(0, Path("models").absolute())
     if os.environ.get("DISCO_MODELS"):

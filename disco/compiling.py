@@ -1,0 +1,188 @@
+"""torch.compile for the networks of a run: cached on disk, tried before it is trusted, never required.
+
+A network is compiled when it is first called with inputs of a new shape. It must then answer, and send back
+gradients, as it did before; where it does not, or cannot be compiled at all, it stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from disco.computed_twice import blocks_of, tower_of
+from disco.memory_stages import ran_out
+from disco.models import Networks
+from disco.parking import modules_of
+from disco.weights_places import cache_dir
+
+ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against hundredths of a second a step
+SHAPES = 4  # of a network's inputs that are compiled for; with others it runs as it is
+AGREE = 0.05  # of the largest number: wrong kernels are further off, half precision's rounding is not
+FOLDER = "compiled"  # in Disco's cache
+
+Backend = str | Callable[..., Any]
+
+
+class CompileSettings(Protocol):
+    """The settings that decide whether networks are compiled."""
+
+    @property
+    def compile(self) -> bool | Literal["auto"]: ...
+    @property
+    def compat(self) -> str: ...
+    @property
+    def deterministic(self) -> bool: ...
+
+
+def is_worth_it(settings: CompileSettings, networks: Networks, steps_left: int) -> bool:
+    """What `compile` means here.
+
+    auto: on CUDA, if the run has at least ENOUGH_STEPS steps left or the networks are compiled already; not
+    with deterministic or compat dd57, whose pictures must not depend on how many others are rendered.
+    """
+    if settings.compile != "auto":
+        return settings.compile
+    if networks.device.type != "cuda" or settings.deterministic or settings.compat == "dd57":
+        return False
+    return steps_left >= ENOUGH_STEPS or bool(compiled(networks))
+
+
+def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: Backend = "inductor") -> None:
+    """From now on the networks are compiled at their first call, or run as they are.
+
+    tell: is given a sentence for the user whenever one was compiled or could not be.
+    """
+    if not on:
+        for _, module in _parts(networks):
+            module._compiled_call_impl = None
+        return
+    if backend == "inductor":  # where it looks when it first compiles; a folder of the user's own choice wins
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / FOLDER))
+    shared = next((found.shared for found in _stand_ins(networks)), _Shared(tell))
+    shared.tell = tell
+    for name, module in _parts(networks):
+        if not isinstance(module._compiled_call_impl, _Compiled):
+            module._compiled_call_impl = _Compiled(name, module, backend, shared)
+
+
+def compiled(networks: Networks) -> list[str]:
+    """The names of the networks that are compiled by now."""
+    return [found.name for found in _stand_ins(networks) if found.done]
+
+
+@dataclass
+class _Shared:
+    """What the networks of a run have in common. failed: no network that is not compiled yet will be."""
+
+    tell: Callable[[str], None]
+    failed: bool = False
+
+
+@dataclass
+class _Compiled:
+    """Stands where torch puts a module's compiled call: nn.Module calls it in place of itself.
+
+    done: the kinds of inputs that it is compiled for.
+    """
+
+    name: str
+    module: nn.Module
+    backend: Backend
+    shared: _Shared
+    done: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._plain: Callable[..., Any] = self.module._call_impl
+        self._compiled: Callable[..., Any] | None = None
+        self._blocks = blocks_of(self.module)
+
+    def __call__(self, *args: Any) -> Any:
+        kind = _kind(args)
+        if self._is_computed_twice() or not (kind in self.done or self._is_tried(args, kind)):
+            return self._plain(*args)
+        assert self._compiled is not None
+        return self._compiled(*args)
+
+    def _is_computed_twice(self) -> bool:
+        """To save memory, by the governor or by guided-diffusion's own means: then all stays as it is."""
+        return any("forward" in vars(block) or vars(block).get("use_checkpoint") for block in self._blocks)
+
+    def _is_tried(self, args: tuple[Any, ...], kind: tuple[Any, ...]) -> bool:
+        """Compile for these inputs. Does it work, and is it right?"""
+        if self.shared.failed or len(self.done) >= SHAPES:
+            return False
+        began = time.monotonic()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # advice for those who write networks
+                if self._compiled is None:
+                    self._compiled = torch.compile(self._plain, dynamic=False, backend=self.backend)
+                difference = _difference(_answers(self._plain, args), _answers(self._compiled, args))
+        except Exception as error:  # of a compiler, its backends, the C++ below them: of any kind
+            self._give_up("memory ran out" if ran_out(error) else _first_line(error))
+            return False
+        if not difference <= AGREE:
+            self._give_up(f"it answered otherwise, by {difference:.1e} of the largest number")
+            return False
+        self.done.add(kind)
+        seconds = time.monotonic() - began
+        self.shared.tell(f"{self.name}: compiled in {seconds:.0f} s, answers differ by {difference:.0e}")
+        return True
+
+    def _give_up(self, why: str) -> None:
+        self.shared.failed = True
+        self.shared.tell(f"{self.name}: could not be compiled, so the rest runs as it is ({why})")
+
+
+def _parts(networks: Networks) -> Iterator[tuple[str, nn.Module]]:
+    """What is computed at every step: name -> module. LPIPS, a small share of a step, is left as it is."""
+    for module in modules_of(networks.denoiser):
+        yield "the diffusion network", module
+    for module in modules_of(networks.secondary):
+        yield "the secondary network", module
+    for clip in networks.clips:
+        for module in modules_of(clip):
+            yield clip.name, tower_of(module)
+
+
+def _stand_ins(networks: Networks) -> list[_Compiled]:
+    found = [module._compiled_call_impl for _, module in _parts(networks)]
+    return [one for one in found if isinstance(one, _Compiled)]
+
+
+def _kind(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Inputs of one kind need one compilation."""
+    of_tensors = ((arg.shape, arg.dtype, arg.device, arg.requires_grad) for arg in args)
+    return (torch.is_grad_enabled(), *of_tensors)
+
+
+def _answers(call: Callable[..., Any], args: tuple[Tensor, ...]) -> list[Tensor]:
+    """What comes out, and the gradient that comes back where one is asked for."""
+    inputs = [arg.detach().clone().requires_grad_(arg.requires_grad) for arg in args]
+    out = call(*inputs)
+    found = [out] if isinstance(out, Tensor) else list(out)
+    asked = [each for each in inputs if each.requires_grad] if torch.is_grad_enabled() else []
+    total = torch.stack([each.float().square().mean() for each in found]).sum()
+    grads = torch.autograd.grad(total, asked, allow_unused=True) if asked else ()
+    return [each.detach().float() for each in (*found, *grads) if each is not None]
+
+
+def _difference(plain: list[Tensor], other: list[Tensor]) -> float:
+    """The largest, as a share of the largest number of the same answer; 0 where that is not finite."""
+    shares = [
+        ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) if a.isfinite().all() else a.new_zeros(())
+        for a, b in zip(plain, other, strict=True)
+    ]
+    return float(torch.stack(shares).max())
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
