@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from disco.checkpoints import Checkpoint
 from disco.diffusion import Step
-from disco.run_folder import RunFolder
 from disco.studio import Studio
 
 Stop = Callable[[], bool]
+Working = Callable[[], AbstractContextManager[None]]
+Ending = tuple[Stop, Working]
+
+
+class States(Protocol):
+    """Checkpoints, as disco.checkpoints keeps them."""
+
+    def save(self, checkpoint: Checkpoint) -> Any: ...
+
+    def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None: ...
+
+    def clear(self, pictures: Sequence[int] | None = None) -> None: ...
+
+
+class Shelf(Protocol):
+    """Where a batch puts what it made: the run's folder, or a way there from another machine."""
+
+    @property
+    def checkpoints(self) -> States: ...
+
+    @property
+    def info(self) -> dict[str, Any]: ...
+
+    def update_info(self, **values: Any) -> None: ...
+
+    def save_picture(self, picture: int, png: bytes) -> Path: ...
+
+    def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path: ...
+
+    def write_progress(self, png: bytes) -> Any: ...
+
+    def write_status(self, status: Mapping[str, Any]) -> Any: ...
 
 
 @dataclass
@@ -38,7 +72,7 @@ class Batch:
     """
 
     studio: Studio
-    folder: RunFolder
+    folder: Shelf
     pictures: tuple[int, ...]
     wanted: frozenset[int]
     saved: Mapping[str, Any]
