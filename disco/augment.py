@@ -42,6 +42,10 @@ class Recipe:
     distortion: float = 0.4
     """How far its corners move inwards at most, twice the share of the side."""
 
+    def within(self, hue: float) -> Recipe:
+        """The same with hues that turn by `hue` at most."""
+        return self if self.hue <= hue else replace(self, hue=hue)
+
     @property
     def n_uniform(self) -> int:
         """How many numbers a cutout draws."""

@@ -46,6 +46,8 @@ class CutoutOptions(Protocol):
     @property
     def skip_augs(self) -> Schedule: ...
     @property
+    def hue_jitter_max(self) -> Schedule: ...
+    @property
     def animation_mode(self) -> str: ...
     @property
     def clip_batch(self) -> int | Literal["auto"]: ...
@@ -163,14 +165,15 @@ class ClipLoss:
     def _augmented(self, cutouts: Tensor, step: Step, place: int) -> Tensor:
         """[B, batches, n, 3, S, S] -> [B, batches * n, 3, S, S], each by its own parameters."""
         n_pictures, n_batches, n, _, side, _ = cutouts.shape
+        recipe = self._recipe.within(hue=self.settings.hue_jitter_max.at(step.index))
         uniform = torch.stack(
             [
-                torch.stack([draw_uniform(g, n, self._recipe) for g in self.random.augments(step, place, b)])
+                torch.stack([draw_uniform(g, n, recipe) for g in self.random.augments(step, place, b)])
                 for b in range(n_batches)
             ],
             dim=1,
         )  # [B, batches, n, 13 or more]
-        params = make_params(uniform.flatten(0, 2), side, self._recipe).to(cutouts.device)
+        params = make_params(uniform.flatten(0, 2), side, recipe).to(cutouts.device)
         shape = (n_batches * n, 3, side, side)
 
         def noise(layer: int) -> Tensor:
@@ -178,7 +181,7 @@ class ClipLoss:
             device = cutouts.device
             return torch.cat([draw(step, place, 0, shape, device, k, layer) for k in range(n_pictures)])
 
-        return augment(cutouts.flatten(0, 2), params, noise, self._recipe).reshape(n_pictures, *shape)
+        return augment(cutouts.flatten(0, 2), params, noise, recipe).reshape(n_pictures, *shape)
 
     def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """The gradient at cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M]."""

@@ -45,6 +45,7 @@ _AS_BEFORE = "with plms, as in the original"
 _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("range_scale", "with compat: dd57, as in the original", _dd57),
     ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
+    ("hue_jitter_max", "with compat: dd57, as in the original", _dd57),
     ("eta", "with plms", _plms),
     ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
     ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),

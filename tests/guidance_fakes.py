@@ -34,6 +34,7 @@ def options(**values: Any) -> Any:
         "cut_ic_pow": 1,
         "cut_icgray_p": 0,
         "skip_augs": True,
+        "hue_jitter_max": 0.5,
         "clip_batch": "auto",
         "animation_mode": "None",
     }

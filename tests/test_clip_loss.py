@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from disco.augment import augment, draw_uniform, make_params
+from disco.augment import STILLS, augment, draw_uniform, make_params
 from disco.augment_chains import augment_dd57
 from disco.cutouts import draw_boxes, grey_of, overview_cut
 from disco.diffusion import Step
@@ -58,8 +58,11 @@ def plain_cuts(
     shape = (int(opts.cutn_batches.at(index)) * len(cuts), 3, side, side)
     noise = [random.pixel_noise(step, place, 0, shape, "cpu", k, layer) for layer in range(3)]
     rows = range(b * len(cuts), (b + 1) * len(cuts))
+    recipe = STILLS.within(hue=opts.hue_jitter_max.at(index))
     return [
-        augment(piece, make_params(one[None], side), lambda layer, row=row: noise[layer][row : row + 1])
+        augment(
+            piece, make_params(one[None], side, recipe), lambda layer, row=row: noise[layer][row : row + 1]
+        )
         for row, piece, one in zip(rows, cuts, uniform, strict=True)
     ]
 
@@ -98,10 +101,13 @@ def plain_gradient(x_t: Tensor, k: int, targets: Sequence[Target], opts: Any, ra
     cuts=st.tuples(st.integers(0, 5), st.integers(0, 3)).filter(any),
     n_batches=st.integers(1, 2),
     skip_augs=st.booleans(),
+    hue=st.sampled_from([0.5, 0.03, 0]),
     clip_batch=st.sampled_from(["auto", 1, 3, 7]),
     seed=st.integers(0, 50),
 )
-def test_the_fast_path_is_the_plain_one(size, batch, cuts, n_batches, skip_augs, clip_batch, seed) -> None:
+def test_the_fast_path_is_the_plain_one(
+    size, batch, cuts, n_batches, skip_augs, hue, clip_batch, seed
+) -> None:
     x_t = pictures(batch, *size, seed=seed)
     values = {
         "cut_overview": f"[{cuts[0]}]*{STEP.index + 1}+[1]*{999 - STEP.index}",
@@ -110,6 +116,7 @@ def test_the_fast_path_is_the_plain_one(size, batch, cuts, n_batches, skip_augs,
         "cut_ic_pow": 0.7,
         "cutn_batches": n_batches,
         "skip_augs": skip_augs,
+        "hue_jitter_max": f"[{hue}]*{STEP.index + 1}+[0.5]*{999 - STEP.index}",
         "clip_batch": clip_batch,
         "tv_scale": 300,
         "sat_scale": 200,
@@ -126,6 +133,14 @@ def test_the_fast_path_is_the_plain_one(size, batch, cuts, n_batches, skip_augs,
     for k in range(batch):
         plain = plain_gradient(x_t, k, targets, opts, random)
         assert relative(grad[k], plain.numpy()) < 1e-4
+
+
+def test_hues_turn_no_further_than_they_may() -> None:
+    assert STILLS.within(hue=0.5) is STILLS
+    drawn = torch.rand(200, 13, generator=torch.Generator().manual_seed(0))
+    params = make_params(drawn, 8, STILLS.within(hue=0.03))
+    turns = torch.cat([params.blend[which, place, 0] for place, which in enumerate(params.hue_at)])
+    assert 0.028 < turns.abs().max() <= 0.03
 
 
 def test_a_picture_is_guided_as_if_alone() -> None:
