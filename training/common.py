@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from training import data
+from training.muon import Both
 
 
 class Pictures:
@@ -120,10 +121,18 @@ class Run:
         Image.fromarray(sheet.cpu().numpy()).save(self.folder / name)
 
 
+def begin_with(network: nn.Module, checkpoint: Path | None) -> None:
+    """Give the network the averaged weights of another run, if one is named."""
+    if checkpoint is not None:
+        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+
+
 class Trainer:
     """A network on its way: its average, its optimiser, the checkpoint they come from and go to."""
 
-    def __init__(self, run: Run, network: nn.Module, optimizer: torch.optim.Optimizer, decay: float) -> None:
+    def __init__(
+        self, run: Run, network: nn.Module, optimizer: torch.optim.Optimizer | Both, decay: float
+    ) -> None:
         self.run, self.network, self.optimizer = run, network, optimizer
         self.ema = Ema(network, decay)
         self.rates = [(group["lr"], group.get("weight_decay", 0.0)) for group in optimizer.param_groups]
@@ -172,6 +181,7 @@ def arguments(what: str, *, steps: int, batch: int, lr: float, ema: float, seed:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--start", type=Path, help="checkpoint of another run whose average to begin with")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options

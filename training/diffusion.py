@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from disco.unet import build_unet
 from training import light
-from training.common import Pictures, Run, Trainer, arguments, export, linear_alpha_sigma
+from training.common import Pictures, Run, Trainer, arguments, begin_with, export, linear_alpha_sigma
+from training.muon import Both, inner_matrices
 from training.spectral import Preconditioned, Speckle, SpectralError, usual_sizes
 
 SOURCES = ["scenes", "flowers", "flowers"]  # two fifths of the pictures are flowers
@@ -90,11 +91,11 @@ def train(args: argparse.Namespace) -> None:
     sizes = usual_sizes(Pictures(args.data, SOURCES, 128, 0).batch(512), patch)
     unet = build_unet(ARCHITECTURE)
     nn.init.zeros_(unet.out[2].weight)
-    network = Preconditioned(unet, sizes).to(args.device, memory_format=torch.channels_last)
-    measure, speckle = SpectralError(sizes.to(args.device)), Speckle(sizes.to(args.device))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
+    network = Preconditioned(unet, sizes)
+    begin_with(network, args.start)
+    network.to(args.device, memory_format=torch.channels_last)
+    measure, speckle = SpectralError(network.sizes), Speckle(network.sizes)
+    optimizer = Both(network, inner_matrices(network), args.lr, adam_lr=0.8 * args.lr)
     trainer = Trainer(run, network, optimizer, args.ema)
     pictures = Pictures(args.data, SOURCES, 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
@@ -119,4 +120,4 @@ def export_network(state: dict[str, Tensor], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    train(arguments("diffusion", steps=20_000, batch=32, lr=8e-4, ema=0.9985, seed=0))
+    train(arguments("diffusion", steps=20_000, batch=32, lr=1e-3, ema=0.9985, seed=0))
