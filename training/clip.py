@@ -27,6 +27,8 @@ from training.common import Ema, Run, Trainer
 from training.towers import TEACHER_SIDE, TEXT, Teacher, Tower, hybrid_tower, imagenet_tower
 from training.views import SHARES, Batch, Labelled, cut, view_batch
 
+WEIGHTS = {"light": 2.0, "both": 2.0}  # of the kinds of captions; colours are what users ask for most
+
 
 def ranked(logits: Tensor, fits: Tensor) -> Tensor:
     """Each fitting text against those that do not fit, averaged. fits: 1 yes, 0 no, -1 ignored; [B, N]."""
@@ -57,7 +59,7 @@ class Space:
         total, notes, fits = images.sum() * 0, {}, texts.fits.to(images.device)
         for part, columns in texts.parts.items():
             loss = ranked(logits[:, columns], fits[:, columns])
-            total = total + loss
+            total = total + WEIGHTS.get(part, 1.0) * loss
             notes[part] = round(float(loss.detach()), 4)
         return total, notes
 

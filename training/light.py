@@ -34,9 +34,17 @@ def hue_saturation_value(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return hue * 60 % 360, chroma / value.clamp(min=1e-3), value
 
 
-def graded(share: Tensor, no: float, yes: float) -> Tensor:
+def graded(share: Tensor, no: float | Tensor, yes: float) -> Tensor:
     """1 above `yes`, 0 below `no`, -1 between."""
     return torch.where(share >= yes, 1, torch.where(share <= no, 0, -1))
+
+
+def hue_labels(hue: Tensor, coloured: Tensor) -> dict[str, Tensor]:
+    """Word -> labels [B]. A hue must rule the picture: beside a ruling one, a fifth of it is none."""
+    near = [((hue - centre + 180) % 360 - 180).abs() <= half for centre, half in HUES.values()]
+    shares = torch.stack([(here & coloured).float().mean((1, 2)) for here in near])  # [words, B]
+    ruled = shares.max(0).values >= 0.5
+    return dict(zip(HUES, graded(shares, torch.where(ruled, 0.2, 0.1), 0.45), strict=True))
 
 
 def measure(x: Tensor, made: Tensor) -> Tensor:
@@ -45,10 +53,7 @@ def measure(x: Tensor, made: Tensor) -> Tensor:
     grey = luminance(x)[:, 0]
     mean, spread, vivid = grey.mean((1, 2)), grey.std((1, 2)), saturation.mean((1, 2))
     coloured = (saturation > 0.22) & (value > 0.18)
-    answer: dict[str, Tensor] = {}
-    for word, (centre, half) in HUES.items():
-        near = ((hue - centre + 180) % 360 - 180).abs() <= half
-        answer[word] = graded((near & coloured).float().mean((1, 2)), 0.10, 0.35)
+    answer = hue_labels(hue, coloured)
     dull_orange = ((hue - 28).abs() <= 18) & coloured & (value < 0.62) & (saturation < 0.85)
     answer["brown"] = graded(dull_orange.float().mean((1, 2)), 0.10, 0.35)
     pale = saturation < 0.16
@@ -90,6 +95,15 @@ def toned(x: Tensor, share: float) -> Tensor:
     return x
 
 
+def random_hues(count: int) -> Tensor:
+    """Degrees [count]: half anywhere, half near the middle of a word (green is wide, yellow narrow)."""
+    middles = torch.tensor([spans[0] for spans in HUES.values()], dtype=torch.float)
+    halves = torch.tensor([spans[1] for spans in HUES.values()], dtype=torch.float)
+    word = torch.randint(len(middles), (count,))
+    near = middles[word] + halves[word] * (1.4 * torch.rand(count) - 0.7)
+    return torch.where(torch.rand(count) < 0.5, torch.rand(count) * 360, near) % 360
+
+
 def relit(x: Tensor) -> tuple[Tensor, Tensor]:
     """Random colour and light for each picture, and which of MADE it was given (or -1)."""
     size = len(x)
@@ -100,8 +114,8 @@ def relit(x: Tensor) -> tuple[Tensor, Tensor]:
     x = ((x - 0.5) * contrast + 0.5) * gain
     grey = kind < 0.07
     x[grey] = luminance(x[grey]).expand(-1, 3, -1, -1)
-    tint = (kind >= 0.10) & (kind < 0.28)
-    x[tint] = tinted(x[tint].clamp(0, 1), torch.rand(int(tint.sum())) * 360, 0.4 + 0.6 * amount[tint])
+    tint = (kind >= 0.07) & (kind < 0.34)
+    x[tint] = tinted(x[tint].clamp(0, 1), random_hues(int(tint.sum())), 0.4 + 0.6 * amount[tint])
     night = (kind >= 0.34) & (kind < 0.42)
     blue = torch.lerp(x.new_tensor([1.0, 1.0, 1.0]), x.new_tensor([0.35, 0.55, 1.0]), torch.rand(()))
     x[night] = x[night] * (0.12 + 0.25 * amount[night])[:, None, None, None] * blue[:, None, None]

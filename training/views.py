@@ -16,9 +16,9 @@ from training.halves import guides
 
 # The share of each source in a batch: the convolutional tower knows objects already, the ViT must learn them.
 SHARES = {
-    "conv": {"scenes": 0.34, "flowers": 0.26, "caltech": 0.1, "tiny": 0.07, "cifar10": 0.09, "cifar100": 0.03,
+    "conv": {"scenes": 0.3, "flowers": 0.23, "caltech": 0.2, "tiny": 0.05, "cifar10": 0.09, "cifar100": 0.02,
              "clipart": 0.05, "emoji": 0.04, "stamps": 0.02},
-    "vit": {"scenes": 0.22, "flowers": 0.16, "caltech": 0.13, "tiny": 0.18, "cifar10": 0.14, "cifar100": 0.06,
+    "vit": {"scenes": 0.24, "flowers": 0.18, "caltech": 0.22, "tiny": 0.09, "cifar10": 0.13, "cifar100": 0.03,
             "clipart": 0.05, "emoji": 0.04, "stamps": 0.02},
 }  # fmt: skip
 WIDE = ("scenes", "flowers")  # a small cut of these still shows what they are
