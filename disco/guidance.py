@@ -20,6 +20,7 @@ from disco.diffusion import Step, predict_x0
 from disco.economy import Economy, Stage
 from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
 from disco.memory_stages import Stages, at_stage
+from disco.streams import InTurn, Result, Side
 from disco.targets import ClipNetwork, Target
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Guidance:
     init, lpips: the picture of the init loss, [1 or B, 3, H, W] in [-1, 1], and its distance; or None.
     compat: "fixed" or "dd57" (quirks Q1, Q3, Q4, Q17).
     economy: what is given up for the sake of memory; stages: entered at each stage, with the networks that
-    are at work there.
+    are at work there. side: where the UNet works beside the guidance, if that does not look through it.
 
     losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
     range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
@@ -93,6 +94,7 @@ class Guidance:
     compat: str = "fixed"
     economy: Economy = field(default_factory=Economy)
     stages: Stages = at_stage
+    side: Side = field(default_factory=InTurn)
     _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
@@ -123,7 +125,7 @@ class Guidance:
                 gradients.append(_gradient(range_loss, pred_x0, scales["range"], losses, "range"))
         with self.stages(Stage.BACK, self.denoiser if self.secondary is None else self.secondary):
             (grad,) = torch.autograd.grad(outputs, x_t, gradients)
-        return eps.detach(), self._finish(-grad, step.index, losses), losses
+        return eps().detach(), self._finish(-grad, step.index, losses), losses
 
     def _scales(self, index: int) -> dict[str, float]:
         """The factor of each loss at this step; 0 where it has nothing to look at."""
@@ -136,15 +138,16 @@ class Guidance:
             "init": settings.init_scale.at(index) if self._init_distance else 0.0,
         }
 
-    def _guess(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def _guess(self, x_t: Tensor, step: Step) -> tuple[Result, Tensor]:
         """eps for the sampler and, with a graph to x_t, the clean picture that the guidance looks at."""
         level = step.guidance_level
         if self.secondary is None and level is step:
             with self.stages(Stage.UNET, self.denoiser):
-                eps = self._seen(self.denoiser, x_t, step.t)
-                return eps, predict_x0(x_t, eps, step)
+                seen: Tensor = self._seen(self.denoiser, x_t, step.t)
+                return (lambda: seen), predict_x0(x_t, seen, step)
+        side = InTurn() if self.secondary is None else self.side
         with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
-            eps = self.denoiser(x_t, step.t)
+            eps = side.start(lambda: self.denoiser(x_t, step.t), x_t)
         if self.secondary is None:
             with self.stages(Stage.UNET, self.denoiser):
                 return eps, predict_x0(x_t, self._seen(self.denoiser, x_t, level.t), level)

@@ -18,6 +18,7 @@ from disco.inpainting import keep_original, make_mask_blend
 from disco.lpips_model import PerceptualNet
 from disco.randomness import Randomness
 from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
+from disco.streams import side_of
 from disco.studio import Studio
 
 Loop = Callable[[Tensor, int, tuple[Tensor, ...]], Iterator[Sample]]
@@ -102,6 +103,7 @@ class _Guide:
             compat=studio.settings.compat,
             economy=economy,
             stages=studio.governor.stage,
+            side=side_of(studio.device, economy),
         )
 
 
