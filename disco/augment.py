@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from disco.cutouts import grey_of
+from disco.jitter import jitter
 from disco.perspective import N_UNIFORM, look_up
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -152,7 +153,9 @@ def augment(
     grey = params.grey[:, None, None, None]
     cutouts = torch.addcmul((1 - grey) * cutouts, grey, grey_of(cutouts))
     cutouts = cutouts.add(noise(2), alpha=recipe.noise)
-    return jitter(cutouts, params) if recipe.jitter or recipe.hue else cutouts
+    if not recipe.jitter and not recipe.hue:
+        return cutouts
+    return jitter(cutouts, params.blend, params.hue_at, params.back)
 
 
 def warp(image: Tensor, affine: Tensor, askew: Tensor | None = None) -> Tensor:
@@ -201,63 +204,3 @@ def _gather_four(image: Tensor, places: Tensor) -> Tensor:
             pixels = flat.gather(2, index.reshape(n, 1, -1).expand(-1, channels, -1)).view_as(image)
             total = total + pixels * (weight * inside)[:, None]
     return total
-
-
-def jitter(image: Tensor, params: AugmentParams) -> Tensor:
-    """Brightness, contrast, saturation and hue of each picture, in its own order. [N, 3, S, S], in [0, 1]."""
-    groups = []
-    for place, which in enumerate(params.hue_at):
-        if len(which):  # known on the host
-            group, factors = image.index_select(0, which), params.blend.index_select(0, which)
-            for k in range(4):
-                change = _blend if k != place else turn_hue
-                group = change(group, factors[:, k, :, None, None, None])
-            groups.append(group)
-    return torch.cat(groups).index_select(0, params.back)
-
-
-def _blend(image: Tensor, factors: Tensor) -> Tensor:
-    """Mix each picture with its luma and its mean luma. image: [N, 3, H, W]; factors: [N, 3, 1, 1, 1]."""
-    luma = grey_of(image)
-    base = factors[:, 1] * luma + factors[:, 2] * luma.mean([1, 2, 3], keepdim=True)
-    return torch.addcmul(base, factors[:, 0], image).clamp(0, 1)
-
-
-def turn_hue(image: Tensor, factors: Tensor) -> Tensor:
-    """Turn the hue in HSV space. image: [N, 3, H, W]; factors: [N, 3, 1, 1, 1], the first in full turns.
-
-    Between the corners of the hue circle the map is linear in the pixel. So the piece that a pixel lies in is
-    looked up first, without gradient, then the linear map is applied: a short way back, and on it no division
-    by the chroma of an almost grey pixel.
-    """
-    with torch.no_grad():
-        most, least, across, corner = _hue_pieces(image)
-        chroma = ((most - least) * image).sum(1, keepdim=True)
-        hue = (across * image).sum(1, keepdim=True) / torch.where(
-            chroma > 0, chroma, 1
-        )  # -1..1, from a corner
-        # Red is full at 0, green at 2, blue at 4 sixths of a turn; each begins to fade a sixth later.
-        sixths = torch.cat([hue + corner + n for n in (5, 3, 1)], 1) + 6 * factors[:, 0]
-        sixths = torch.remainder(sixths, 6)  # [N, 3, H, W]
-        faded = torch.minimum(sixths, 4 - sixths).clamp(0, 1)  # share of the chroma
-        slope = (sixths < 1).to(image) - ((sixths > 3) & (sixths < 4)).to(image)
-        level = faded - slope * hue
-    value = (most * image).sum(1, keepdim=True)
-    chroma = value - (least * image).sum(1, keepdim=True)
-    turned = value - slope * (across * image).sum(1, keepdim=True) - level * chroma
-    return turned.clamp(0, 1)
-
-
-def _hue_pieces(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which channel is the largest, which the smallest, how the hue runs between the others, and from where.
-
-    image: [N, 3, H, W]. Returns three weights of its channels, of that shape, and 0, 2 or 4, [N, 1, H, W].
-    """
-    r, g, b = image.unbind(1)
-    r_over_g, r_over_b, g_over_b = r >= g, r >= b, g >= b
-    r_most, g_most = r_over_g & r_over_b, g_over_b & ~r_over_g
-    r_least, b_least = ~(r_over_g | r_over_b), r_over_b & g_over_b
-    most = torch.stack([r_most, g_most, ~(r_most | g_most)], 1).to(image)
-    least = torch.stack([r_least, ~(r_least | b_least), b_least], 1).to(image)
-    across = most.roll(1, 1) - most.roll(-1, 1)  # the channel after the largest, less the one before it
-    return most, least, across, 2 * most[:, 1:2] + 4 * most[:, 2:]

@@ -173,15 +173,20 @@ class ClipLoss:
             ],
             dim=1,
         )  # [B, batches, n, 13 or more]
-        params = make_params(uniform.flatten(0, 2), side, recipe).to(cutouts.device)
-        shape = (n_batches * n, 3, side, side)
+        shape, size = (n_batches * n, 3, side, side), at_once_by_itself(side, cutouts.device)
 
         def noise(layer: int) -> Tensor:
             draw = self.random.pixel_noise
             device = cutouts.device
             return torch.cat([draw(step, place, 0, shape, device, k, layer) for k in range(n_pictures)])
 
-        return augment(cutouts.flatten(0, 2), params, noise, recipe).reshape(n_pictures, *shape)
+        noises = [noise(layer) for layer in range(3)]
+        parts = [torch.split(t, size) for t in (cutouts.flatten(0, 2), uniform.flatten(0, 2), *noises)]
+        changed = []
+        for part, drawn, *its_noises in zip(*parts, strict=True):
+            params = make_params(drawn, side, recipe).to(part.device)
+            changed.append(augment(part, params, its_noises.__getitem__, recipe))
+        return torch.cat(changed).reshape(n_pictures, *shape)
 
     def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """The gradient at cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M]."""

@@ -1,9 +1,7 @@
 """Cutouts: pictures in [0, 1] -> square crops of CLIP's input side, many at once.
 
 Overview cuts show the whole picture, padded with black to a square; inner cuts are random squares of it.
-A resize is a product with two matrices, rows and columns, so that all cuts of a network are two products.
-Source: the cutouts that Dango233 wrote for Disco Diffusion; the kernel is Keys' cubic (1981), widened when
-the picture shrinks, with black outside the picture, as in ResizeRight (Shocher 2021).
+Source: the cutouts that Dango233 wrote for Disco Diffusion.
 """
 
 from __future__ import annotations
@@ -16,6 +14,8 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from disco.resizing import banded_cuts, crop_matrices, dense_cuts, resize_weights
 
 Box = tuple[int, int, int]
 """(size, x, y) of a square cut: its side and its left upper corner, in pixels."""
@@ -79,12 +79,13 @@ def draw_boxes(
 
 def grey_of(image: Tensor) -> Tensor:
     """[..., 3, H, W] -> [..., 1, H, W], the luma."""
-    weights = _grey_weights(image.device, image.dtype)
+    weights = luma_weights(image.device, image.dtype)
     return (weights @ image.flatten(-2)).reshape(*image.shape[:-3], 1, *image.shape[-2:])
 
 
 @lru_cache(maxsize=8)
-def _grey_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+def luma_weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """GREY as a row."""
     return torch.tensor([GREY], device=device, dtype=dtype)  # [1, 3]
 
 
@@ -92,8 +93,8 @@ def overview_cut(image: Tensor, cut_size: int) -> Tensor:
     """The whole picture, centred in a black square, resized. [B, 3, H, W] -> [B, 3, S, S]."""
     height, width = image.shape[-2:]
     shorter = min(height, width)
-    rows = _resize_weights(height, (width - shorter) // 2, cut_size, image.device)  # [S, H]
-    columns = _resize_weights(width, (height - shorter) // 2, cut_size, image.device)  # [S, W]
+    rows = resize_weights(height, (width - shorter) // 2, cut_size, image.device)  # [S, H]
+    columns = resize_weights(width, (height - shorter) // 2, cut_size, image.device)  # [S, W]
     return rows.to(image.dtype) @ image @ columns.to(image.dtype).T
 
 
@@ -143,57 +144,24 @@ def _variants(overview: Tensor, which: Sequence[int]) -> Tensor:
 
 def _inner(image: Tensor, boxes: Tensor, grey: int, cut_size: int) -> Tensor:
     """The inner cuts, the first `grey` of each batch resized on one channel. [B, batches, inner, 3, S, S]."""
-    parts = []
+    each, square, n_grey = boxes.shape[:2], (cut_size, cut_size), boxes.shape[1] * grey
+    sorted_boxes = torch.cat([boxes[:, :, :grey].flatten(1, 2), boxes[:, :, grey:].flatten(1, 2)], 1)
+    crop, parts = _cropper(sorted_boxes, image, cut_size), []
     if grey:
-        cuts = _inner_cuts(grey_of(image), boxes[:, :, :grey], cut_size)
-        parts.append(cuts.expand(-1, -1, -1, 3, -1, -1))
+        cuts = crop(grey_of(image), slice(0, n_grey))
+        parts.append(cuts.reshape(*each, grey, 1, *square).expand(-1, -1, -1, 3, -1, -1))
     if boxes.shape[2] > grey:
-        parts.append(_inner_cuts(image, boxes[:, :, grey:], cut_size))
+        parts.append(crop(image, slice(n_grey, None)).reshape(*each, -1, 3, *square))
     return torch.cat(parts, dim=2)
 
 
-def _inner_cuts(image: Tensor, boxes: Tensor, cut_size: int) -> Tensor:
-    """[B, C, H, W], [B, batches, n, 3] -> [B, batches, n, C, S, S]."""
-    side, x, y = boxes.flatten(1, 2).to(image.dtype).unbind(-1)  # [B, cuts] each
-    columns = _crop_weights(side, x, image.shape[-1], cut_size)  # [B, cuts, S, W]
-    rows = _crop_weights(side, y, image.shape[-2], cut_size)  # [B, cuts, S, H]
-    narrow = torch.einsum("bchw,bnsw->bnchs", image, columns)
-    cuts = torch.einsum("bnrh,bnchs->bncrs", rows, narrow)
-    return cuts.reshape(*boxes.shape[:3], *cuts.shape[2:])
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic kernel with a = -1/2; 0 from |x| = 2 on."""
-    x = x.abs().clamp(max=2)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x <= 1, near, far)
-
-
-def _crop_weights(side: Tensor, start: Tensor, length: int, cut_size: int) -> Tensor:
-    """The matrices that crop [start, start + side) of a line of pixels and resize it to cut_size.
-
-    side, start: [...]. Returns [..., cut_size, length]. Pixels outside the crop count as black.
-    """
-    side, start = side[..., None, None], start[..., None, None]
-    places = torch.arange(cut_size, device=side.device, dtype=side.dtype)[:, None]  # [S, 1]
-    centres = (places + 0.5) * (side / cut_size) - 0.5  # [..., S, 1], inside the crop
-    stretch = (cut_size / side).clamp(max=1)  # < 1: shrinking, so the kernel is wider
-    # The weights sum to 1 before what lies outside is taken away, hence the sum over its whole support.
-    reach = 2 * math.ceil(max(length / cut_size, 1)) + 1
-    support = centres.round() + torch.arange(-reach, reach + 1, device=side.device, dtype=side.dtype)
-    total = _cubic((centres - support) * stretch).sum(-1, keepdim=True)  # [..., S, 1]
-    pixels = torch.arange(length, device=side.device, dtype=side.dtype) - start  # [..., 1, length]
-    weights = _cubic((centres - pixels) * stretch) / total
-    return weights * ((pixels >= 0) & (pixels < side))
-
-
-@lru_cache(maxsize=64)
-def _resize_weights(length: int, pad: int, cut_size: int, device: torch.device) -> Tensor:
-    """The matrix that pads a line with black on both sides and resizes it, [cut_size, length], float32."""
-    side = torch.tensor(float(length + 2 * pad), dtype=torch.float64)
-    weights = _crop_weights(side, torch.zeros((), dtype=torch.float64), length + 2 * pad, cut_size)
-    return weights[:, pad : pad + length].float().to(device)
+def _cropper(boxes: Tensor, image: Tensor, cut_size: int) -> Callable[[Tensor, slice], Tensor]:
+    """crop(picture, some): some of the boxes [B, cuts, 3], cut out of pictures of the size of `image`."""
+    if image.device.type == "cpu":
+        return lambda picture, some: banded_cuts(picture, boxes[:, some], cut_size)
+    size = (image.shape[2], image.shape[3])
+    rows, columns = crop_matrices(boxes.to(image.dtype), size, cut_size)
+    return lambda picture, some: dense_cuts(picture, rows[:, some], columns[:, some])
 
 
 # ---- the older cutouts, which image prompts use ------------------------------------------------------------

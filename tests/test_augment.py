@@ -17,9 +17,9 @@ from disco.augment import (
     draw_uniform,
     make_params,
     params_of,
-    turn_hue,
 )
 from disco.augment_chains import augment_dd57, augment_image_prompt
+from disco.jitter import jitter, turn_hue
 
 SIZE = 12
 
@@ -114,14 +114,25 @@ def test_hue_has_a_finite_gradient_on_grey_black_and_out_of_range_pixels() -> No
     image = torch.tensor([0.0, 0.5, -0.01, 1.2])[:, None, None, None].repeat(1, 3, 2, 2)
     image[:, 0, 0, 0] += 1e-4
     image.requires_grad_()
-    (grad,) = torch.autograd.grad(turn_hue(image, torch.full((4, 3, 1, 1, 1), 0.1)).sum(), image)
+    (grad,) = torch.autograd.grad(turn_hue(image, torch.full((4,), 0.1)).sum(), image)
     assert grad.isfinite().all()
 
 
 def test_hue_gradient_is_the_slope() -> None:
     image = torch.rand(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    turns = torch.full((1, 3, 1, 1, 1), 0.07, dtype=torch.float64)
+    turns = torch.tensor([0.07], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: turn_hue(x, turns), image.requires_grad_())
+
+
+def test_jitter_gradient_is_the_slope() -> None:
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(6, 3, 3, 3, dtype=torch.float64, generator=generator) * 1.2 - 0.1
+    params = make_params(draw_uniform(generator, 6), 3)
+    assert len({len(index) for index in params.hue_at}) > 1
+    blend = params.blend.double()
+    assert torch.autograd.gradcheck(
+        lambda x: jitter(x, blend, params.hue_at, params.back), image.requires_grad_()
+    )
 
 
 def test_noise_comes_before_each_of_three_stages(cutouts) -> None:

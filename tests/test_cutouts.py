@@ -12,7 +12,6 @@ from torch import Tensor
 
 from disco.cutouts import (
     CutPlan,
-    _resize_weights,
     classic_cutouts,
     cut,
     draw_boxes,
@@ -21,6 +20,7 @@ from disco.cutouts import (
     make_plan,
     overview_cut,
 )
+from disco.resizing import resize_weights
 from tests.conftest import GOLDEN, relative
 from tests.test_secondary_model import load_recipe
 
@@ -67,8 +67,8 @@ def test_inner_cuts_are_the_originals(power, grey, image, golden) -> None:
 def test_resize_is_resize_rights(size, golden) -> None:
     height, width = size
     image = torch.from_numpy(RECIPE.tensor("d/r", (1, 3, height, width), 0, 1))
-    rows = _resize_weights(height, 0, 16, image.device)
-    columns = _resize_weights(width, 0, 16, image.device)
+    rows = resize_weights(height, 0, 16, image.device)
+    columns = resize_weights(width, 0, 16, image.device)
     assert relative(rows @ image @ columns.T, golden[f"resize_{height}x{width}"]) < 1e-4
 
 

@@ -1,0 +1,127 @@
+"""How many kernels does a guidance step start? Counted without a GPU: python -m benchmarks.kernels
+
+A fast GPU waits for its kernels to be started one by one, so their number is what a step costs beside its
+networks. On the meta device nothing is computed; every aten call that would start a kernel is counted, those
+of the way back too. CLIPs and the UNet are replaced by almost nothing: their own kernels are not meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks import machine, networks
+from benchmarks.guidance import STEPS, settings_of
+from disco.diffusion import make_steps
+from disco.guidance import Guidance
+from disco.randomness import FixedRandom
+from disco.schedules import Schedule
+from disco.targets import Target
+
+_FREE = {
+    "_unsafe_view",
+    "detach",
+    "alias",
+    "lift_fresh",
+    "_reshape_alias",
+    "empty",
+    "empty_like",
+    "new_empty",
+}
+_FREE |= {"empty_strided", "new_empty_strided"}
+_WAITS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "equal", "masked_select"}
+
+
+class KernelCount(TorchDispatchMode):
+    """Counts, while entered, the aten calls that work on a device.
+
+    kernels: name -> calls that are no views. waits: those for whose numbers the host would have to wait.
+    """
+
+    def __init__(self, device: str = "meta") -> None:
+        super().__init__()
+        self.device = device
+        self.kernels: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        touched = (leaf for leaf in tree_leaves((args, kwargs, made)) if isinstance(leaf, Tensor))
+        if any(tensor.device.type == self.device for tensor in touched):
+            if name in _WAITS:
+                self.waits[name] += 1
+            if not func.is_view and name not in _FREE:
+                self.kernels[name] += 1
+        return made
+
+
+class MeanColour:
+    """In a CLIP's place: a handful of kernels."""
+
+    def __init__(self, name: str, image_size: int = 224) -> None:
+        self.name, self.image_size = name, image_size
+
+    def encode_image(self, cutouts: Tensor) -> Tensor:
+        """[N, 3, S, S] -> [N, 3]."""
+        return cutouts.mean((2, 3))
+
+    def target(self, device: str) -> Target:
+        """One prompt."""
+        embeds, weight = torch.ones(1, 3, device=device), torch.ones(1, device=device)
+        return Target(self, embeds, lambda index: weight, Schedule.parse(1))
+
+
+class OnDevice(FixedRandom):
+    """Pixel noise from the device's own generator: one kernel, wherever it is."""
+
+    def pixel_noise(
+        self, step: Any, clip_index: int, batch_index: int, shape: Sequence[int], device: Any, *rest: int
+    ) -> Tensor:
+        return torch.randn(tuple(shape), device=device)
+
+
+def count(
+    schedule: str = "early", sides: Sequence[int] = (224, 224, 224), compat: str = "fixed", **values: Any
+) -> KernelCount:
+    """One guidance step at 1280x768 with the original's schedules. sides: input sides of the CLIPs."""
+    step, size = make_steps(250)[STEPS[schedule]], (1280, 768)
+    targets = [MeanColour(f"{k}", side).target("meta") for k, side in enumerate(sides)]
+    secondary = networks.secondary(networks.FULL_SECONDARY, torch.device("meta"))
+    settings = settings_of(size, compat, **values)
+    guided = Guidance(networks.no_denoiser, secondary, targets, settings, OnDevice(0, [0]), compat=compat)
+    x_t = torch.zeros(1, 3, size[1], size[0], device="meta")
+    guided(x_t, step)  # what is kept from step to step
+    with KernelCount() as counted:
+        guided(x_t, step)
+    return counted
+
+
+def main() -> None:
+    """Print the table."""
+    rows = []
+    for schedule in STEPS:
+        for sides in ((224,), (224, 224, 224), (224, 224, 288)):
+            counted = count(schedule, sides)
+            kinds = ", ".join(f"{name} {n}" for name, n in counted.kernels.most_common(6))
+            rows.append(
+                {
+                    "step": schedule,
+                    "CLIPs": len(sides),
+                    "input sides": ", ".join(map(str, sides)),
+                    "kernels": counted.kernels.total(),
+                    "waits": counted.waits.total(),
+                    "most": kinds,
+                }
+            )
+    print(machine.table(rows))
+
+
+if __name__ == "__main__":
+    main()
