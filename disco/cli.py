@@ -7,8 +7,9 @@ import itertools
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disco import cli_verbs, cli_video
 from disco.errors import DiscoError, InputError
@@ -60,12 +61,12 @@ def _run(words: list[str]) -> int:
     if words[0] in cli_video.VERBS:
         with StopFlag().catching():  # SIGTERM too must end ffmpeg and take away its file
             return cli_video.VERBS[words[0]](words[1:])
-    return _render(_parser().parse_args(_bare_resume(words)))
+    return _render(_parser().parse_args(_bare_words(words)))
 
 
-def _bare_resume(words: list[str]) -> list[str]:
+def _bare_words(words: list[str]) -> list[str]:
     """`--resume settings/a.yaml` must not take the file for a run's number: only `--resume=3` has a value."""
-    return ["--resume=latest" if word == "--resume" else word for word in words]
+    return [{"--resume": "--resume=latest", "--ray": "--ray="}.get(word, word) for word in words]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         type=_run_number,
         help="go on with the newest unfinished run, or --resume=3",
+    )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="render on the workers of a Ray cluster: --ray for this machine's GPUs, --ray=HOST:6379",
     )
     add("--quiet", action="store_true", help="no progress bars")
     return parser
@@ -136,24 +142,49 @@ def _render(options: argparse.Namespace) -> int:
         overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
         runs, again = _what(options, overrides)
         if options.plan:
-            from disco.plan import describe
-
-            print(describe(runs, options.out, images=options.images, again=again, resume=options.resume))
+            print(_plan(options, runs, again))
             return 0
         from disco.listeners import Bars, Lines, listen
         from disco.rendering import render
 
-        events = render(
-            runs,
-            out=options.out,
-            images=options.images,
-            resume=options.resume,
-            again=again,
-            stop=flag.is_set,
-            working=flag.working,
-        )
-        listen(events, Lines() if options.quiet else Bars())
+        with _crew(options, runs, again) as crew:
+            events = render(
+                runs,
+                out=options.out,
+                images=options.images,
+                resume=options.resume,
+                again=again,
+                networks=crew,
+                stop=flag.is_set,
+                working=flag.working,
+            )
+            listen(events, Lines() if options.quiet else Bars())
     return flag.exit_code
+
+
+def _plan(options: argparse.Namespace, runs: Sequence[Run], again: Again | None) -> str:
+    from disco.plan import describe, indented
+
+    lines: list[str] = []
+    if options.ray is not None:
+        from disco.crew import check_spread, needs_of, spread_lines
+        from disco.ray_crew import look
+
+        check_spread(runs, again)
+        lines = list(spread_lines(runs, options.images, *look(options.ray, needs_of(runs))))
+    report = describe(runs, options.out, images=options.images, again=again, resume=options.resume)
+    return "\n".join([report, *indented("ray", lines)])
+
+
+def _crew(options: argparse.Namespace, runs: Sequence[Run], again: Again | None) -> Any:
+    """The workers of --ray, or None. Raises before a folder is made."""
+    if options.ray is None:
+        return nullcontext(None)
+    from disco.crew import check_spread, needs_of
+    from disco.ray_crew import connect
+
+    check_spread(runs, again)
+    return connect(options.ray, needs_of(runs))
 
 
 def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], Again | None]:

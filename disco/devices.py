@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from disco.errors import SettingsError
+from disco.settings import Settings
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -51,3 +55,21 @@ def clip_dtype(precision: str, device: torch.device, *, openai: bool, compat: st
     """
     dtype = unet_dtype(precision, device)
     return torch.float32 if compat == "dd57" and not openai else dtype
+
+
+@contextmanager
+def exactly(settings: Settings) -> Iterator[None]:
+    """`deterministic: true` on CUDA: bit-equal kernels for the length of the run, then as it was."""
+    if not settings.deterministic or pick_device(settings.device).type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it by name
+    was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    # dd57's augmentations are torchvision's, whose backward on CUDA has no bit-equal kernel.
+    torch.use_deterministic_algorithms(True, warn_only=settings.compat == "dd57")
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was)
+        torch.backends.cudnn.benchmark = benchmark

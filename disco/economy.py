@@ -86,6 +86,13 @@ class Economy:
         was = before.plain()
         return Economy.of({name: value for name, value in self.plain().items() if was.get(name) != value})
 
+    def joined(self, other: Economy) -> Economy:
+        """What is given up here or there, and of numbers the smaller."""
+        mine, theirs = self.plain(), other.plain()
+        return Economy.of(
+            {name: min(plain[name] for plain in (mine, theirs) if name in plain) for name in mine | theirs}
+        )
+
     def words(self) -> str:
         """For the user."""
         return ", ".join(self._words())

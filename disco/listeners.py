@@ -92,7 +92,7 @@ class Bars(Lines):
 
     def __init__(self) -> None:
         self.pictures: tqdm[NoReturn] | None = None
-        self.steps: tqdm[NoReturn] | None = None
+        self.steps: dict[int, tqdm[NoReturn]] = {}  # by the first of the pictures: workers have several
         self.download: tqdm[NoReturn] | None = None
         self.video: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
@@ -111,13 +111,13 @@ class Bars(Lines):
             self._end_download()
             self.say(f"networks loaded in {event.seconds:.1f} s")
         elif isinstance(event, PictureStarted):
-            self._end_steps()
             self._start_steps(event)
         elif isinstance(event, StepDone):
             self._stepped(event)
         elif isinstance(event, PartialSaved):
             self.say(f"partial {event.path}")
         elif isinstance(event, PictureFinished) and self.pictures is not None:
+            self._end_steps(event.picture)
             self.pictures.update(1)
         elif isinstance(event, VideoProgress):
             self._filmed(event)
@@ -155,19 +155,21 @@ class Bars(Lines):
     def _start_steps(self, event: PictureStarted) -> None:
         first, last = event.pictures[0], event.pictures[-1]
         name = f"picture {first}" if first == last else f"pictures {first}-{last}"
-        self.steps = tqdm(
+        self._end_steps(first)
+        self.steps[first] = tqdm(
             total=self.n_steps, initial=event.step, desc=name, unit="step", leave=False, file=sys.stderr
         )
 
     def _stepped(self, event: StepDone) -> None:
-        if self.steps is None:
+        steps = self.steps.get(event.pictures[0])
+        if steps is None:
             return
-        self.steps.total = event.n
+        steps.total = event.n
         if time.monotonic() - self.losses_at > LOSS_EVERY:
             self.losses_at = time.monotonic()
             left = "" if event.seconds_left is None else f"run {_clock(event.seconds_left)} left "
-            self.steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
-        self.steps.update(event.step + 1 - self.steps.n)
+            steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
+        steps.update(event.step + 1 - steps.n)
 
     def _filmed(self, event: VideoProgress) -> None:
         if self.video is None or self.video.desc != event.name:
@@ -181,10 +183,11 @@ class Bars(Lines):
         if event.grid is not None:
             self.result(str(event.grid))
 
-    def _end_steps(self) -> None:
-        if self.steps is not None:
-            self.steps.close()
-            self.steps = None
+    def _end_steps(self, first: int | None = None) -> None:
+        """Of the pictures that begin with this one, or all."""
+        for picture in [first] if first is not None else list(self.steps):
+            if picture in self.steps:
+                self.steps.pop(picture).close()
 
     def _end_video(self) -> None:
         if self.video is not None:

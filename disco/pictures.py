@@ -151,6 +151,11 @@ def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:
     )
 
 
-def peak_memory(device: torch.device) -> int | None:
-    """Bytes of device memory at its highest, where the device tells."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+def where(studio: Studio) -> dict[str, Any]:
+    """For the report: the device, what was given up for lack of memory, its peak where the device tells."""
+    device = studio.device
+    return {
+        "device": str(device),
+        "memory": studio.governor.economy.plain(),
+        "peak_memory": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+    }

@@ -57,7 +57,7 @@ def describe(
             )
         else:
             parts.append(_run(run, out, [again.picture], title, len(again.batch)))
-    return "\n".join([*itertools.chain.from_iterable(parts), *_indented("to fetch", downloads(runs))])
+    return "\n".join([*itertools.chain.from_iterable(parts), *indented("to fetch", downloads(runs))])
 
 
 def _goes_on(run: Run, out: Path, resume: int | str | None) -> str:
@@ -84,22 +84,23 @@ def _run(
         yield "sweep      " + ", ".join(f"{key}: {value}" for key, value in run.sweep.values.items())
     yield f"pictures   {len(pictures)} of {width}x{height}, {together} at a time"
     if is_animation(settings):
-        yield from _indented("animation", frame_lines(run.settings, pictures, in_video))
+        yield from indented("animation", frame_lines(run.settings, pictures, in_video))
         yield f"steps      {steps_line(run.settings, pictures)}"
     else:
         yield f"steps      {len(steps)} each ({settings.steps} less skip_steps {settings.skip_steps})"
-    yield from _indented("cuts", _cuts(settings, steps))
-    yield from _indented("unused", _unused(settings, steps))
+    yield from indented("cuts", _cuts(settings, steps))
+    yield from indented("unused", _unused(settings, steps))
     configs = dict(clip_configs(run))
-    yield from _indented("prompts", _tokens(run.settings, configs))
-    yield from _indented("files", _files(run, out, pictures, len(steps)))
-    yield from _indented("memory", memory_lines(run, configs))
-    yield from _indented("notices", run.notices)
+    yield from indented("prompts", _tokens(run.settings, configs))
+    yield from indented("files", _files(run, out, pictures, len(steps)))
+    yield from indented("memory", memory_lines(run, configs))
+    yield from indented("notices", run.notices)
     yield from _values(run)
     yield ""
 
 
-def _indented(title: str, lines: Iterable[str]) -> Iterator[str]:
+def indented(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines of one part of the report."""
     for n, line in enumerate(lines):
         yield f"{title if n == 0 else '':10} {line}"
 

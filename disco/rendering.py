@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from disco.again import Again, check_inputs
-from disco.batch import Batch, Stop, Tally
-from disco.devices import pick_device
-from disco.economy import Stage
-from disco.events import Download, Event, NetworksLoaded, Notice, RunFinished, RunStarted
+from disco.batch import Batch, Ending, Stop, Tally, Working
+from disco.crew import Crew, check_spread
+from disco.devices import exactly, pick_device
+from disco.events import Event, Notice, RunFinished
 from disco.frame_loop import check_frames, render_frames
-from disco.frame_settings import at_frame, executed
+from disco.frame_settings import at_frame
 from disco.governor import Governor
 from disco.inputs import Pictures, load_pictures, with_frames
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
-from disco.memory_stages import at_stage
+from disco.loading import loading
 from disco.metadata import differences, other_weights
 from disco.models import Networks
-from disco.pictures import executed_steps, peak_memory, render_batch
+from disco.pictures import executed_steps, render_batch, where
 from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
-from disco.settings import Settings, is_animation, picture_count, plain_values
+from disco.run_report import announced, finished, keep_inputs
+from disco.settings import Settings, is_animation, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
-from disco.sheets import film, write_sheet
-from disco.studio import Studio, load_for, networks_key, open_studio, share_texts
+from disco.sheets import film
+from disco.spreading import spread
+from disco.studio import Studio, load_for, networks_key, open_studio
 
-Working = Callable[[], AbstractContextManager[None]]
-Ending = tuple[Stop, Working]
 Source = str | Path | Mapping[str, Any] | Settings | Run
 
 
@@ -61,7 +56,7 @@ def render(
     images: Sequence[int] | None = None,
     resume: int | str | None = None,
     again: Again | None = None,
-    networks: Networks | None = None,
+    networks: Networks | Crew | None = None,
     stop: Stop = never,
     working: Working = nullcontext,
 ) -> Iterator[Event]:
@@ -70,15 +65,18 @@ def render(
     settings: a settings file, flat keys, Settings, a Run (or a sequence of these). out: replaces images_out.
     images: only these pictures, by index. resume: "latest" or a run's number: go on with it (the settings'
     resume_run does the same, but starts a new run where there is none). again: render one finished picture
-    once more. networks: loaded ones to use in place of those that the settings name. stop: asked after each
-    step; when it says yes the state is saved and the last event says `interrupted`. working: entered while
-    pictures are rendered, when it is `stop` that ends a run.
+    once more. networks: loaded ones to use in place of those that the settings name, or a crew
+    (disco.ray_crew.connect), whose workers load their own and render in place of this process. stop: asked
+    after each step; when it says yes the state is saved and the last event says `interrupted`. working:
+    entered while pictures are rendered, when it is `stop` that ends a run.
     Closing the generator in the middle saves the state too.
     Raises SettingsError, InputError, ResumeError before anything is loaded; WeightsError; RunError.
     """
     runs = [run for source in _listed(settings) for run in _runs(source)]
-    shared = _Shared(networks, given=networks is not None)
-    for run in runs:
+    crew = None if networks is None or isinstance(networks, Networks) else networks
+    if crew is not None:
+        check_spread(runs, again)
+    for run in runs if crew is None else ():
         pick_device(run.settings.device)  # one that is not here is told before a folder is made
     frames = Path(out) / ".video_frames"
     pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
@@ -86,20 +84,35 @@ def render(
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:
         check_inputs(again.metadata.get("inputs", {}), pictures[0].inputs)
-    for place in plan_jobs(plan, stop):
+    if crew is None:
+        assert networks is None or isinstance(networks, Networks)
+        shared = _Shared(networks, given=networks is not None)
+        interrupted = yield from _in_turn(plan, pictures, shared, (stop, working))
+    else:
+        interrupted = yield from spread(plan, pictures, crew, (stop, working))
+    if interrupted:
+        return
+    sheet = sweep_sheet(plan)
+    if sheet is not None:
+        yield Notice(f"the sweep side by side: {sheet}")
+
+
+def _in_turn(
+    plan: Plan, pictures: Sequence[Pictures], shared: _Shared, ending: Ending
+) -> Generator[Event, None, bool]:
+    """One run after another, in this process. Returns whether it was stopped."""
+    for place in plan_jobs(plan, ending[0]):
         if place.job is None:
             yield from (Notice(text) for text in place.notices)
             continue
         with place.job.folder:
             interrupted = False
-            for event in _render_job(place.job, pictures[place.position], shared, plan, (stop, working)):
+            for event in _render_job(place.job, pictures[place.position], shared, plan, ending):
                 yield event
                 interrupted = isinstance(event, RunFinished) and event.interrupted
         if interrupted:
-            return
-    sheet = sweep_sheet(plan)
-    if sheet is not None:
-        yield Notice(f"the sweep side by side: {sheet}")
+            return True
+    return False
 
 
 def _listed(settings: Source | Sequence[Source]) -> Sequence[Source]:
@@ -119,31 +132,16 @@ def _runs(source: Source) -> list[Run]:
 
 def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
     settings, tally, (stop, working) = job.run.settings, Tally(), ending
-    _keep_inputs(job, pictures.inputs)
+    keep_inputs(job, pictures.inputs)
     if is_animation(settings):
         check_frames(job)
-    yield RunStarted(
-        folder=job.folder.folder,
-        run=job.folder.run,
-        settings_path=job.folder.names.settings,
-        pictures=tuple(sorted(job.wanted)),
-        steps=executed(settings, min(job.wanted)),
-        notices=job.run.notices,
-        resumed=job.resumed,
-    )
-    for path in job.moved:
-        yield Notice(f"moved to {path}")
+    yield from announced(job)
     began = time.monotonic()
     if shared.networks is None or (not shared.given and shared.key != networks_key(settings)):
         shared.networks = None  # let go of the old ones before the new ones come
-        shared.networks = yield from _loading(job.run)
+        shared.networks = yield from loading(job.run, plan.runs, load_for)
         shared.key = networks_key(settings)
-        with at_stage(Stage.LOADING):
-            share_texts(
-                shared.networks, [run for run in plan.runs if networks_key(run.settings) == shared.key]
-            )
-        yield from (Notice(text) for text in shared.networks.notices)
-    with _exactly(settings), closing(_govern(job, shared, plan.again)) as governor:
+    with exactly(settings), closing(_govern(job, shared, plan.again)) as governor:
         yield from (Notice(text) for text in governor.news())
         studio = open_studio(at_frame(settings, 0), job.seed, governor, pictures)
         yield from _tell_differences(plan.again, studio)
@@ -155,7 +153,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         if not tally.stopped:
             yield from film(job.folder, settings)
         yield from (Notice(text) for text in governor.news())
-        yield _finished(job, studio, tally, time.monotonic() - began)
+        yield finished(job, tally, time.monotonic() - began, where(studio))
 
 
 def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
@@ -170,47 +168,6 @@ def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
         job.folder.update_info(memory=dict(given_up))
 
     return govern(job.run, shared.networks, was, remember, known=not shared.given)
-
-
-def _keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:
-    """A run goes on with the pictures and videos that it began with. Raises InputError."""
-    was = job.folder.info.get("inputs")
-    if was is None:
-        job.folder.update_info(inputs=dict(inputs))
-    else:
-        check_inputs(was, inputs, "start a new run without --resume and resume_run")
-
-
-def _loading(run: Run) -> Generator[Event, None, Networks]:
-    """Load in a thread, so that downloads can be watched (and interrupted) while they run."""
-    began = time.monotonic()
-    news: queue.SimpleQueue[Download | Notice] = queue.SimpleQueue()
-    result: list[Networks | BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(
-                load_for(
-                    run,
-                    progress=lambda name, done, total: news.put(Download(name, done, total)),
-                    notice=lambda text: news.put(Notice(text)),
-                )
-            )
-        except BaseException as error:  # handed to the caller's thread, where it is raised
-            result.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-        while not news.empty():
-            yield news.get()
-    loaded = result[0]
-    if isinstance(loaded, BaseException):
-        with at_stage(Stage.LOADING):
-            raise loaded
-    yield NetworksLoaded(tuple(sorted(loaded.hashes)), time.monotonic() - began)
-    return loaded
 
 
 def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterator[Event]:
@@ -243,50 +200,3 @@ def _tell_differences(again: Again | None, studio: Studio) -> Iterator[Event]:
     yield from (Notice(text) for text in other_weights(again.metadata, studio.networks.hashes))
     for text in differences(again.metadata, studio.machine):
         yield Notice(f"may differ in its last bits: {text}")
-
-
-def _finished(job: Job, studio: Studio, tally: Tally, seconds: float) -> RunFinished:
-    settings = job.run.settings
-    grid = None if tally.stopped else write_sheet(job.folder)
-    job.folder.mark("interrupted" if tally.stopped else "finished")
-    report = {
-        "run": job.folder.run,
-        "seed": job.seed,
-        "pictures": len(job.folder.finished_pictures()),
-        "of": picture_count(settings),
-        "batches": len(job.groups),
-        "seconds": round(seconds, 2),
-        "seconds_per_step": round(tally.seconds / tally.steps, 4) if tally.steps else None,
-        "steps": tally.steps,
-        "checkpoints": tally.checkpoints,
-        "previews": tally.previews,
-        "partials": tally.partials,
-        "nan_steps": 0 if tally.nan_steps is None else int(tally.nan_steps),
-        "device": str(studio.device),
-        "deterministic": settings.deterministic,
-        "clip_batch": settings.clip_batch,
-        "memory": studio.governor.economy.plain(),
-        "peak_memory": peak_memory(studio.device),
-        "resumed": job.resumed,
-        "notices": list(job.run.notices),
-    }
-    job.folder.write_status({"state": "interrupted" if tally.stopped else "finished", **report})
-    return RunFinished(report, grid, tally.stopped)
-
-
-@contextmanager
-def _exactly(settings: Settings) -> Iterator[None]:
-    """`deterministic: true` on CUDA: bit-equal kernels for the length of the run, then as it was."""
-    if not settings.deterministic or pick_device(settings.device).type != "cuda":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it by name
-    was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    # dd57's augmentations are torchvision's, whose backward on CUDA has no bit-equal kernel.
-    torch.use_deterministic_algorithms(True, warn_only=settings.compat == "dd57")
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(was)
-        torch.backends.cudnn.benchmark = benchmark

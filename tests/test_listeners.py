@@ -80,6 +80,18 @@ def test_bars(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pictures: 100%" in err and "| 2/2 " in err
 
 
+def test_pictures_of_several_workers_have_a_bar_each(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = Bars()
+    for event in [*run()[:7], step(0, clip=[1.0]), PictureStarted((2,)), step(1, clip=[0.5])]:
+        bars.hear(event)
+    assert {first: bar.n for first, bar in bars.steps.items()} == {0: 2, 2: 0}
+    bars.hear(StepDone((2,), 0, 2, lambda: {"clip": [3.0]}, list, None))
+    bars.hear(PictureFinished(0, FOLDER / "harbour(3)_0000.png", 1.0))
+    assert {first: bar.n for first, bar in bars.steps.items()} == {2: 1}
+    bars.close()
+    assert not bars.steps and "picture 2:" in capsys.readouterr().err
+
+
 def test_a_resumed_run_says_so_and_begins_at_its_step(capsys: pytest.CaptureFixture[str]) -> None:
     events = run(resumed=True)
     events[6:9] = [PictureStarted((1,), 1)]
@@ -146,7 +158,7 @@ def test_the_bars_close_when_the_run_fails(capsys: pytest.CaptureFixture[str]) -
     bars = Bars()
     with pytest.raises(RuntimeError, match="out of memory"):
         listen(failing(), bars)
-    assert bars.pictures is None and bars.steps is None and bars.download is None
+    assert bars.pictures is None and not bars.steps and bars.download is None
     assert capsys.readouterr().err.count("pictures:")
 
 

@@ -1,0 +1,212 @@
+"""Workers that render batches of pictures for a driver, which alone writes: what they say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from disco.checkpoints import Checkpoint
+from disco.errors import InputError, SettingsError
+from disco.events import Event
+from disco.inputs import Pictures
+from disco.jobs import together
+from disco.run_names import RunNames
+from disco.settings import is_animation, picture_count
+from disco.settings_load import Run
+
+if TYPE_CHECKING:
+    from disco.again import Again
+    from disco.events import Pixels
+
+# ---- from the driver to a worker ----
+
+
+@dataclass(frozen=True)
+class Order:
+    """One batch of pictures. names: of the run's files; wanted: those that are to be saved.
+
+    given: what the run is given, read by the driver. memory: what the run gave up before. checkpoint: where
+    the batch goes on. steps_after: that this worker will probably have to do after it.
+    """
+
+    names: RunNames
+    run: Run
+    seed: int
+    batch: tuple[int, ...]
+    wanted: frozenset[int]
+    given: Pictures
+    memory: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint | None = None
+    steps_after: int = 0
+
+
+# ---- from a worker to the driver ----
+
+
+@dataclass(frozen=True)
+class Hello:
+    """It is there and waits for orders. versions: as a picture carries them."""
+
+    host: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """What is to be done with the run's folder: one of its methods, with these arguments."""
+
+    method: str
+    args: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event for whoever listens, other than StepDone."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A step was done. losses, preview: now and then, since both wait for the device."""
+
+    pictures: tuple[int, ...]
+    step: int
+    n: int
+    losses: Mapping[str, Sequence[float]] | None = None
+    preview: list[Pixels] | None = None
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """Memory that was given up, as run.json has it."""
+
+    memory: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The order is carried out, or was stopped after a whole step. where: device and memory, as reported."""
+
+    stopped: bool
+    seconds: float
+    nan_steps: int
+    where: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It could not be carried out. kind: of our errors, or nothing for another one."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone: killed, or its machine was."""
+
+    why: str
+
+
+Message: TypeAlias = Hello | Wrote | Heard | Stepped | GaveUp | Done | Failed | Lost
+
+
+class Crew(Protocol):
+    """Whoever starts workers. A worker is known by its number."""
+
+    def capacity(self) -> int:
+        """How many workers there is room for now, those at work among them."""
+
+    def hire(self, runs: Sequence[Run], of: int) -> int:
+        """Start a worker for these runs, one of so many; it says Hello when it is there."""
+
+    def give(self, worker: int, order: Order) -> None:
+        """It has none, or is done with the last."""
+
+    def stop(self, worker: int) -> None:
+        """After the step that it is at: it says Done."""
+
+    def dismiss(self, worker: int) -> None:
+        """End it."""
+
+    def news(self, seconds: float) -> list[tuple[int, Message]]:
+        """What was said, in the order of each worker; waits so long at most."""
+
+
+# ---- what can be spread ----
+
+
+def check_spread(runs: Sequence[Run], again: Again | None = None) -> None:
+    """Raises SettingsError, InputError for what cannot be handed to workers."""
+    if again is not None:
+        raise InputError("--ray: a picture rendered again is one picture: leave --ray out")
+    problems = []
+    for run in runs:
+        settings = run.settings
+        if settings.compat == "dd57":
+            problems.append(
+                f"{run.origins['compat']}: compat: dd57 draws the numbers of all pictures from one "
+                "stream, one picture after another; --ray needs compat: fixed"
+            )
+        if is_animation(settings):
+            problems.append(
+                f"{run.origins['animation_mode']}: animation_mode: {settings.animation_mode}: each frame "
+                "starts from the one before, so that frames cannot be spread; leave --ray out"
+            )
+        if settings.device not in ("auto", "cpu", "cuda"):
+            problems.append(
+                f"{run.origins['device']}: device: {settings.device}: with --ray each worker has a GPU "
+                "of its own; allowed are auto, cuda, cpu"
+            )
+    if problems:
+        raise SettingsError(list(dict.fromkeys(problems)))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What each worker needs: a share of a GPU where there is one, or the CPU alone."""
+
+    gpus: float = 1.0
+    cpu_only: bool = False
+
+
+def needs_of(runs: Sequence[Run]) -> Needs:
+    """Of all the runs of a command, since its workers are alike: the most that any asks for."""
+    return Needs(
+        max(run.settings.gpus_per_picture for run in runs),
+        all(run.settings.device == "cpu" for run in runs),
+    )
+
+
+def spread_lines(
+    runs: Sequence[Run], images: Sequence[int] | None, capacity: int, kind: str
+) -> Iterator[str]:
+    """What --plan says of it. kind: of the workers, in words."""
+    pictures = [len(images) if images is not None else picture_count(run.settings) for run in runs]
+    batches = sum(ceil(n / together(run.settings)) for n, run in zip(pictures, runs, strict=True))
+    workers = min(batches, capacity)
+    yield f"{_many(sum(pictures), 'picture')} in {_many(batches, 'batch', 'batches')}"
+    yield f"{_many(workers, 'worker')} of {capacity} possible, {kind}"
+    yield f"at most {_many(ceil(batches / workers), 'batch', 'batches')} one after another on each"
+    notice = idle_notice(runs, batches, capacity)
+    if notice is not None:
+        yield notice
+
+
+def idle_notice(runs: Sequence[Run], batches: int, capacity: int) -> str | None:
+    """Pictures that are rendered together keep workers idle."""
+    largest = max(run.settings.batch_size for run in runs)
+    if batches >= capacity or largest == 1:
+        return None
+    return (
+        f"{_many(batches, 'batch', 'batches')} for {capacity} workers: a smaller batch_size (now {largest}) "
+        "would keep more of them busy"
+    )
+
+
+def _many(n: int, one: str, more: str | None = None) -> str:
+    return f"{n} {one if n == 1 else more or one + 's'}"

@@ -1,0 +1,268 @@
+"""Workers in a Ray cluster: on the GPUs, or where there are none the CPUs, of this machine or of many."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+import torch
+
+from disco.crew import Lost, Message, Needs, Order
+from disco.errors import InputError
+from disco.loading import Load
+from disco.settings_load import Run
+from disco.studio import load_for
+from disco.worker import Worker
+
+CAPACITY_EVERY = 5.0  # seconds; machines may come and go
+STORE = 2**29  # bytes of a cluster that is started here: states and pictures pass through it
+MOST_SAID = 64  # messages that wait for the driver before a worker waits for it too
+
+
+@contextmanager
+def connect(address: str, needs: Needs) -> Iterator[RayCrew]:
+    """A crew in the cluster at an address as ray.init takes it; "": the one that runs on this machine or
+    that RAY_ADDRESS names, or else a new one here, for as long as the block runs; "local": a new one.
+
+    Raises InputError: no package ray, no cluster there, no machine in it that could work.
+    """
+    ray = _ray()
+    started = not ray.is_initialized()
+    if started:
+        _join(ray, address)
+    try:
+        crew = RayCrew(ray, needs)
+        if crew.capacity() < 1:
+            raise InputError(f"--ray: no machine in the cluster has what a worker needs: {crew.kind}")
+        yield crew
+        crew.close()
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def look(address: str, needs: Needs) -> tuple[int, str]:
+    """How many workers there would be, and of what kind; starts no cluster. Raises as connect does."""
+    ray = _ray()
+    if address != "local" and not ray.is_initialized():
+        try:
+            _join(ray, address or "auto")
+        except InputError:
+            if address:
+                raise
+    try:
+        room = _room(_nodes(ray) if ray.is_initialized() else [_this_machine()], needs)
+        return room.workers, room.kind
+    finally:
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("--ray needs the package ray: pip install 'disco[ray]' (or: pip install ray)")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody; read when ray is imported
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    return ray
+
+
+def _join(ray: Any, address: str) -> None:
+    """With our own handling of signals afterwards: ray takes SIGTERM for itself."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)} if here else {}
+    try:
+        if address in ("", "local"):
+            _start_or_join(ray, address)
+        else:
+            ray.init(address=address, **_QUIET)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"--ray={address}: no Ray cluster that this process can use ({said}). `ray start --head` starts "
+            "one, --ray alone one for the length of this run"
+        ) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+
+
+def _start_or_join(ray: Any, address: str) -> None:
+    if address == "":
+        try:
+            ray.init(address="auto", **_QUIET)
+            return
+        except ConnectionError:
+            if os.environ.get("RAY_ADDRESS"):
+                raise
+    ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **_QUIET)
+
+
+# ---- what a cluster has room for ----
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many workers, with how many CPUs and what share of a GPU each; most: on one machine or GPU."""
+
+    workers: int
+    cpus: int
+    gpus: float
+    most: int
+
+    @property
+    def kind(self) -> str:
+        if self.gpus:
+            return f"each with {self.gpus:g} GPU"
+        return f"each with {self.cpus} CPU thread{'s' if self.cpus > 1 else ''}"
+
+
+def _room(nodes: Sequence[Mapping[str, float]], needs: Needs) -> Room:
+    """GPUs if there are any. A worker on CPUs has as many threads as this process would compute with, since
+    the last bits of a picture depend on it; fewer where no machine has as many."""
+    if not needs.cpu_only and any(node.get("GPU", 0) for node in nodes):
+        on_one = floor(1 / needs.gpus + 1e-9)
+        return Room(sum(int(node.get("GPU", 0)) for node in nodes) * on_one, 0, needs.gpus, on_one)
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    threads = max(1, min(torch.get_num_threads(), max(cpus, default=1)))
+    return Room(sum(n // threads for n in cpus), threads, 0.0, max(cpus, default=1) // threads)
+
+
+def _nodes(ray: Any) -> list[Mapping[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _this_machine() -> dict[str, float]:
+    return {"GPU": torch.cuda.device_count(), "CPU": os.cpu_count() or 1}
+
+
+# ---- the crew ----
+
+
+class RayCrew:
+    """See disco.crew.Crew. Each worker is an actor; a request for its news is always under way."""
+
+    def __init__(self, ray: Any, needs: Needs) -> None:
+        self.ray, self.needs = ray, needs
+        self.most: int | None = None  # workers, where there shall be no more
+        self.actors: dict[int, Any] = {}
+        self.asked: dict[Any, int] = {}  # request -> worker
+        self._runs: tuple[Sequence[Run], Any] | None = None
+        self._hired = 0
+        self._room, self._room_at = Room(0, 1, 0.0, 1), float("-inf")
+
+    @property
+    def kind(self) -> str:
+        return self._room.kind
+
+    def capacity(self) -> int:
+        if time.monotonic() - self._room_at > CAPACITY_EVERY:
+            self._room, self._room_at = _room(_nodes(self.ray), self.needs), time.monotonic()
+        return self._room.workers if self.most is None else min(self._room.workers, self.most)
+
+    def hire(self, runs: Sequence[Run], of: int) -> int:
+        if self._runs is None or self._runs[0] is not runs:
+            self._runs = (runs, self.ray.put(list(runs)))
+        worker, room = self._hired, self._room
+        self._hired += 1
+        actor = self.ray.remote(
+            num_cpus=room.cpus, num_gpus=room.gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
+        )(Actor)
+        threads = room.cpus or torch.get_num_threads()
+        self.actors[worker] = actor.remote(self._runs[1], threads)
+        self._ask(worker)
+        return worker
+
+    def give(self, worker: int, order: Order) -> None:
+        self.actors[worker].give.remote(order)
+
+    def stop(self, worker: int) -> None:
+        self.actors[worker].stop.remote()
+
+    def dismiss(self, worker: int) -> None:
+        actor = self.actors.pop(worker, None)
+        self.asked = {request: whose for request, whose in self.asked.items() if whose != worker}
+        if actor is not None:
+            self.ray.kill(actor)
+
+    def news(self, seconds: float) -> list[tuple[int, Message]]:
+        if not self.asked:
+            time.sleep(seconds)
+            return []
+        ready, _ = self.ray.wait(list(self.asked), timeout=seconds)
+        if ready:
+            ready, _ = self.ray.wait(list(self.asked), num_returns=len(self.asked), timeout=0)
+        news: list[tuple[int, Message]] = []
+        for request in ready:
+            worker = self.asked.pop(request)
+            try:
+                said = self.ray.get(request)
+            except self.ray.exceptions.RayError as error:
+                self.dismiss(worker)
+                said = [Lost(_why(error))]
+            else:
+                self._ask(worker)
+            news += [(worker, message) for message in said]
+        return news
+
+    def close(self) -> None:
+        for worker in list(self.actors):
+            self.dismiss(worker)
+
+    def _ask(self, worker: int) -> None:
+        self.asked[self.actors[worker].news.remote()] = worker
+
+
+def _why(error: Exception) -> str:
+    """The cause that Ray gives, without its many lines about how to look for more."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    last = lines[-1] if lines and "Error" in lines[-1] else ""
+    return ": ".join(dict.fromkeys([type(error).__name__, *lines[:1], *([last] if last else [])]))
+
+
+class Actor:
+    """In the cluster: a worker that renders in a thread of its own, while it can be asked for its news."""
+
+    def __init__(self, runs: Sequence[Run], threads: int, load: Load = load_for) -> None:
+        self.orders: queue.Queue[Order] = queue.Queue()
+        self.said: queue.Queue[Message] = queue.Queue(MOST_SAID)
+        self.stopping = threading.Event()
+        torch.set_num_threads(threads)
+        worker = Worker(runs, load)
+        threading.Thread(target=self._go, args=(worker, threads), daemon=True).start()
+
+    def give(self, order: Order) -> None:
+        self.orders.put(order)
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def news(self, seconds: float = 2.0) -> list[Message]:
+        """All that was said; waits for the first word."""
+        try:
+            found = [self.said.get(timeout=seconds)]
+        except queue.Empty:
+            return []
+        while not self.said.empty():
+            found.append(self.said.get())
+        return found
+
+    def _go(self, worker: Worker, threads: int) -> None:
+        torch.set_num_threads(threads)  # of this thread
+        self.said.put(worker.hello())
+        while True:
+            for message in worker.work(self.orders.get(), self.stopping.is_set):
+                self.said.put(message)

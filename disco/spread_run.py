@@ -1,0 +1,221 @@
+"""One run whose batches are with workers: what is left of it, what is told of it, what is written for it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from disco.batch import Tally
+from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
+from disco.economy import Economy
+from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
+from disco.frame_settings import executed
+from disco.inputs import Pictures
+from disco.jobs import Job
+from disco.run_report import announced, finished, keep_inputs
+
+if TYPE_CHECKING:
+    from disco.events import Pixels
+
+Group = tuple[int, ...]
+
+
+@dataclass
+class _Progress:
+    """Of a batch that a worker has. step: how many are done; losses, preview: the last that were read."""
+
+    step: int = 0
+    has_begun: bool = False
+    losses: dict[str, Any] = field(default_factory=dict)
+    preview: list[Pixels] = field(default_factory=list)
+
+
+class SpreadRun:
+    """Made when its turn comes: its folder is locked, its inputs are compared. `taken` gives its events.
+
+    waiting: batches that nobody has; at_work: those that a worker has. in_front: all runs before it are told
+    to their end; until then its steps are not told.
+    """
+
+    def __init__(self, job: Job, given: Pictures) -> None:
+        self.job, self.given = job, given
+        self.waiting: deque[Group] = deque(job.groups)
+        self.at_work: dict[Group, _Progress] = {}
+        self.saved: set[int] = set()
+        self.in_front, self.is_over = False, False
+        self._events: deque[Event] = deque()
+        self._tally, self._began = Tally(), time.monotonic()
+        self._steps = executed(job.run.settings, min(job.wanted))
+        self._pace: float | None = None  # when the first step was done
+        self._where: dict[str, Any] = {"device": "", "memory": {}, "peak_memory": None, "workers": 0}
+        self._shown: tuple[Group, bytes] | None = None  # of the last batch that showed one
+        self._said: set[str] = set()
+        self._downloads: dict[str, Group] = {}
+        keep_inputs(job, given.inputs)
+        self._events.extend(announced(job))
+
+    def next_order(self) -> Order:
+        """For the batch that waits longest."""
+        batch = self.waiting.popleft()
+        job, folder = self.job, self.job.folder
+        checkpoint = folder.checkpoints.load(batch)
+        self.at_work[batch] = _Progress(checkpoint.step if checkpoint else 0)
+        self._where["workers"] = max(self._where["workers"], len(self.at_work))
+        wanted = (job.wanted & frozenset(batch)) - self.saved
+        memory = folder.info.get("memory")
+        return Order(
+            folder.names,
+            job.run,
+            job.seed,
+            batch,
+            wanted,
+            self.given,
+            memory,
+            checkpoint,
+            steps_after=self._steps * len(self.waiting) // len(self.at_work),
+        )
+
+    def has_begun(self, batch: Group) -> bool:
+        return batch in self.at_work and self.at_work[batch].has_begun
+
+    def hear(self, batch: Group, message: Message) -> None:
+        """What the worker of this batch said. Raises RunError if it cannot be written."""
+        if isinstance(message, Wrote):
+            self._write(batch, message)
+        elif isinstance(message, Stepped):
+            self._stepped(batch, message)
+        elif isinstance(message, Heard):
+            self._heard(batch, message.event)
+        elif isinstance(message, GaveUp):
+            self._gave_up(message)
+        elif isinstance(message, Done):
+            self._done(batch, message)
+
+    def lost(self, batch: Group) -> int:
+        """The worker of this batch is gone: the batch waits again. The step that it goes on from."""
+        del self.at_work[batch]
+        if not (self.job.wanted & frozenset(batch)) - self.saved:  # it was just about to say so
+            self.job.folder.checkpoints.clear(batch)
+            self._end_if_all_is_done()
+            return self._steps
+        self.waiting.appendleft(batch)
+        checkpoint = self.job.folder.checkpoints.load(batch)
+        return checkpoint.step if checkpoint else 0
+
+    def say(self, text: str) -> None:
+        self._events.append(Notice(text))
+
+    def taken(self) -> Iterator[Event]:
+        while self._events:
+            yield self._events.popleft()
+
+    def end(self, *, stopped: bool) -> None:
+        """Sheet, status, report."""
+        if self.is_over:
+            return
+        self._tally.stopped = stopped
+        if self._shown is not None and not stopped:
+            self.job.folder.write_progress(self._shown[1])  # as one process would leave it
+        seconds = time.monotonic() - self._began
+        self._events.append(finished(self.job, self._tally, seconds, self._where))
+        self.is_over = True
+
+    # ---- each message ----
+
+    def _write(self, batch: Group, wrote: Wrote) -> None:
+        folder, tally = self.job.folder, self._tally
+        if wrote.method == "save_picture":
+            folder.save_picture(*wrote.args)
+            self.saved.add(wrote.args[0])
+        elif wrote.method == "save_partial":
+            folder.save_partial(*wrote.args, **wrote.options)
+            tally.partials += 1
+        elif wrote.method == "save_checkpoint":
+            folder.checkpoints.save(*wrote.args)
+            tally.checkpoints += 1
+        elif wrote.method == "clear_checkpoints":
+            folder.checkpoints.clear(batch)
+        elif wrote.method == "write_progress":
+            if self._shown is None or batch >= self._shown[0]:
+                self._shown = (batch, wrote.args[0])
+            folder.write_progress(wrote.args[0])
+            tally.previews += 1
+        else:
+            assert wrote.method == "write_status", wrote.method
+            folder.write_status({**wrote.args[0], "seconds_left": self._seconds_left()})
+
+    def _stepped(self, batch: Group, stepped: Stepped) -> None:
+        progress = self.at_work[batch]
+        progress.step = stepped.step + 1
+        progress.losses = dict(stepped.losses or progress.losses)
+        progress.preview = stepped.preview or progress.preview
+        self._tally.steps += 1
+        self._pace = self._pace or time.monotonic()
+        if self.in_front:
+            losses, preview = progress.losses, progress.preview
+            self._events.append(
+                StepDone(
+                    batch, stepped.step, stepped.n, lambda: losses, lambda: preview, self._seconds_left()
+                )
+            )
+
+    def _seconds_left(self) -> float | None:
+        """Of the run, by the steps since the first one, whoever did them."""
+        waiting = sum(self._steps for _ in self.waiting)
+        left = waiting + sum(self._steps - progress.step for progress in self.at_work.values())
+        if self._pace is None or self._tally.steps < 2:
+            return None
+        return left * (time.monotonic() - self._pace) / (self._tally.steps - 1)
+
+    def _heard(self, batch: Group, event: Event) -> None:
+        if isinstance(event, PictureStarted):
+            self.at_work[batch].has_begun = True
+        if isinstance(event, Download):  # the workers of a machine wait for one and the same
+            if self._downloads.setdefault(event.name, batch) != batch:
+                return
+        elif isinstance(event, (NetworksLoaded, Notice)):
+            text = event.text if isinstance(event, Notice) else "loaded"
+            if text in self._said:
+                return
+            self._said.add(text)
+        self._events.append(event)
+
+    def _gave_up(self, gave_up: GaveUp) -> None:
+        """What any worker gave up on the same kind of device, the next batch begins with."""
+        now, was = dict(gave_up.memory), self.job.folder.info.get("memory")
+        if was is not None and was.get("device") == now.get("device"):
+            now |= Economy.of(was).joined(Economy.of(now)).plain()
+        if now != was:
+            self.job.folder.update_info(memory=now)
+
+    def _done(self, batch: Group, done: Done) -> None:
+        del self.at_work[batch]
+        tally, where = self._tally, self._where
+        tally.seconds += done.seconds
+        tally.nan_steps = torch.tensor(int(tally.nan_steps or 0) + done.nan_steps)
+        where |= _joined(where, done.where)
+        if done.stopped:
+            self.waiting.appendleft(batch)
+        else:
+            self._end_if_all_is_done()
+
+    def _end_if_all_is_done(self) -> None:
+        if not self.waiting and not self.at_work:
+            self.end(stopped=False)
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report says of several workers: all devices, all that was given up, the highest peak."""
+    devices = {*one["device"].split(", "), other["device"]} - {""}
+    peaks = [where["peak_memory"] for where in (one, other) if where["peak_memory"] is not None]
+    given_up = Economy.of(one["memory"]).joined(Economy.of(other["memory"]))
+    return {
+        "device": ", ".join(sorted(devices)),
+        "memory": given_up.plain(),
+        "peak_memory": max(peaks, default=None),
+    }

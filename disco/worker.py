@@ -1,0 +1,216 @@
+"""A worker: renders the batches that it is ordered and says what happens; it writes nothing itself."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from disco.batch import Batch, Stop, Tally
+from disco.checkpoints import Checkpoint
+from disco.crew import Done, Failed, GaveUp, Heard, Hello, Message, Order, Stepped, Wrote
+from disco.devices import exactly
+from disco.errors import DiscoError, SettingsError
+from disco.events import Event, Notice, StepDone
+from disco.jobs import saved_values
+from disco.loading import Load, loading
+from disco.metadata import versions
+from disco.models import Networks
+from disco.pictures import executed_steps, render_batch, where
+from disco.run_memory import govern
+from disco.run_names import RunNames
+from disco.settings_load import Run
+from disco.studio import Studio, load_for, networks_key, open_studio
+
+LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
+
+
+class Worker:
+    """Keeps its networks, and the studio of a run, from one order to the next.
+
+    runs: all that it may be asked for, so that their prompts are encoded at once.
+    """
+
+    def __init__(self, runs: Sequence[Run], load: Load = load_for) -> None:
+        self.runs, self.load = runs, load
+        self.networks: Networks | None = None
+        self.key: tuple[object, ...] = ()
+        self.studio: Studio | None = None
+        self.studio_of: Path | None = None
+        self.shelf: _Shelf | None = None  # of the order at work
+        self._open = ExitStack()
+
+    def hello(self) -> Hello:
+        return Hello(platform.node(), versions())
+
+    def work(self, order: Order, stop: Stop) -> Iterator[Message]:
+        """Carry it out, going on from its checkpoint; ends with Done or Failed."""
+        shelf = self.shelf = _Shelf(order.names, order.checkpoint)
+        try:
+            for message in self._work(order, stop, shelf):
+                yield from shelf.taken()  # what an event tells of is written before it is told
+                yield message
+        except Exception as error:
+            yield from shelf.taken()
+            yield failed(error)
+
+    def close(self) -> None:
+        """Let the studio go; its governor puts the networks back as they were."""
+        self.studio, self.studio_of = None, None
+        self._open.close()
+
+    def _work(self, order: Order, stop: Stop, shelf: _Shelf) -> Iterator[Message]:
+        yield from self._loaded(order)
+        if self.studio_of != order.names.settings:
+            self.close()
+            self.studio = self._studio(order)
+            self.studio_of = order.names.settings
+        studio, tally, began = self.studio, Tally(), time.monotonic()
+        assert studio is not None
+        yield from (Heard(Notice(text)) for text in studio.governor.news())
+        batch = Batch(
+            studio,
+            shelf,
+            order.batch,
+            order.wanted,
+            saved_values(order.run),
+            stop,
+            tally,
+            steps_after=order.steps_after,
+            steps=executed_steps(studio),
+        )
+        speaker = _Speaker(studio.settings.display_rate)
+        for event in render_batch(batch):
+            yield speaker.said(event)
+        yield from (Heard(Notice(text)) for text in studio.governor.news())
+        nan_steps = 0 if tally.nan_steps is None else int(tally.nan_steps)
+        yield Done(tally.stopped, time.monotonic() - began, nan_steps, where(studio))
+
+    def _loaded(self, order: Order) -> Iterator[Message]:
+        key = networks_key(order.run.settings)
+        if self.networks is not None and self.key == key:
+            return
+        self.close()
+        self.networks = None  # let go of the old ones before the new ones come
+        events = loading(order.run, self.runs, self.load)
+        while True:
+            try:
+                yield Heard(next(events))
+            except StopIteration as end:
+                self.networks, self.key = end.value, key
+                return
+
+    def _studio(self, order: Order) -> Studio:
+        assert self.networks is not None
+        self._open.enter_context(exactly(order.run.settings))
+        governor = govern(order.run, self.networks, order.memory, self._remember)
+        self._open.enter_context(closing(governor))
+        return open_studio(order.run.settings, order.seed, governor, order.given)
+
+    def _remember(self, memory: Mapping[str, Any]) -> None:
+        assert self.shelf is not None
+        self.shelf.messages.append(GaveUp(memory))
+
+
+class _Shelf:
+    """The run's folder as a batch sees it: what is written becomes messages. The names are the driver's."""
+
+    def __init__(self, names: RunNames, checkpoint: Checkpoint | None) -> None:
+        self.names, self.checkpoints = names, _States(self, checkpoint)
+        self.messages: deque[Message] = deque()  # a thread may write beside the steps
+
+    def taken(self) -> Iterator[Message]:
+        """What came since it was asked last."""
+        while self.messages:
+            yield self.messages.popleft()
+
+    def wrote(self, method: str, *args: Any, **options: Any) -> None:
+        self.messages.append(Wrote(method, args, options))
+
+    @property
+    def info(self) -> dict[str, Any]:
+        raise AssertionError("only compat: dd57 asks, which is never spread")
+
+    def update_info(self, **values: Any) -> None:
+        raise AssertionError("only compat: dd57 does this, which is never spread")
+
+    def save_picture(self, picture: int, png: bytes) -> Path:
+        self.wrote("save_picture", picture, png)
+        return self.names.picture(picture)
+
+    def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
+        self.wrote("save_partial", picture, label, png, in_subfolder=in_subfolder)
+        return self.names.partial(picture, label, in_subfolder=in_subfolder)
+
+    def write_progress(self, png: bytes) -> None:
+        self.wrote("write_progress", png)
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        self.wrote("write_status", dict(status))
+
+
+class _States:
+    """The checkpoint that came with the order; those that are saved go to the driver."""
+
+    def __init__(self, shelf: _Shelf, found: Checkpoint | None) -> None:
+        self.shelf, self.found = shelf, found
+
+    def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None:
+        return self.found
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.shelf.wrote("save_checkpoint", _on_cpu(checkpoint))
+
+    def clear(self, pictures: Sequence[int] | None = None) -> None:
+        self.shelf.wrote("clear_checkpoints", pictures)
+
+
+def _on_cpu(checkpoint: Checkpoint) -> Checkpoint:
+    """Its tensors as they are now, whatever the next step does to them, where any machine can read them."""
+
+    def copied(tensor: Tensor) -> Tensor:
+        return tensor.detach().to("cpu", copy=True)
+
+    guess = checkpoint.pred_x0
+    return replace(
+        checkpoint,
+        x_t=copied(checkpoint.x_t),
+        pred_x0=None if guess is None else copied(guess),
+        history=tuple(copied(tensor) for tensor in checkpoint.history),
+        random_state={name: copied(tensor) for name, tensor in checkpoint.random_state.items()},
+    )
+
+
+class _Speaker:
+    """Events -> messages: without functions, which no other machine could call."""
+
+    def __init__(self, display_rate: int) -> None:
+        self.display_rate, self.losses_at = display_rate, 0.0
+
+    def said(self, event: Event) -> Message:
+        if not isinstance(event, StepDone):
+            return Heard(event)
+        is_last = event.step + 1 == event.n
+        is_shown = event.step == 0 or (event.step + 1) % self.display_rate == 0 or is_last
+        losses = None
+        if is_shown or time.monotonic() - self.losses_at > LOSSES_EVERY:
+            losses, self.losses_at = event.losses(), time.monotonic()
+        return Stepped(event.pictures, event.step, event.n, losses, event.preview() if is_shown else None)
+
+
+def failed(error: Exception) -> Failed:
+    """Our own errors by their name and text; another one with all that Python says of it."""
+    if isinstance(error, SettingsError):
+        return Failed("SettingsError", "\n".join(error.problems))
+    if not isinstance(error, DiscoError):
+        return Failed("", "".join(traceback.format_exception(error)))
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == DiscoError.__module__)
+    return Failed(kind.__name__, str(error))

@@ -1,0 +1,198 @@
+"""The room of Ray without Ray: what a cluster has room for, what is said when there is none, the actor."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from disco import cli, ray_crew
+from disco.crew import Done, Hello, Lost, Needs, Order, Wrote
+from disco.errors import InputError
+from disco.inputs import load_pictures
+from disco.ray_crew import Actor, RayCrew, Room, connect
+from disco.run_names import RunNames
+from disco.settings_load import run_from_mapping
+from tests.small_run import SMALL, small_networks
+
+
+@pytest.mark.parametrize(
+    "nodes, needs, room",
+    [
+        ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], Needs(), Room(9, 0, 1.0, 1)),
+        ([{"GPU": 2, "CPU": 4}], Needs(0.5), Room(4, 0, 0.5, 2)),
+        ([{"GPU": 2, "CPU": 4}], Needs(0.3), Room(6, 0, 0.3, 3)),
+        ([{"GPU": 1}], Needs(0.1), Room(10, 0, 0.1, 10)),
+        ([{"GPU": 2, "CPU": 8}], Needs(cpu_only=True), Room(4, 2, 0.0, 4)),
+        ([{"CPU": 5}, {"CPU": 2}, {"CPU": 1}], Needs(), Room(3, 2, 0.0, 2)),
+        ([{"CPU": 1}, {"CPU": 1}], Needs(), Room(2, 1, 0.0, 1)),  # no machine has two threads
+        ([], Needs(), Room(0, 1, 0.0, 1)),
+    ],
+)
+def test_the_room_of_a_cluster(
+    nodes: list[Mapping[str, float]], needs: Needs, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker on CPUs has as many threads as this process, here two."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert ray_crew._room(nodes, needs) == room
+
+
+def test_the_kind_of_worker_in_words() -> None:
+    assert Room(4, 0, 0.5, 2).kind == "each with 0.5 GPU"
+    assert [Room(1, n, 0.0, 1).kind for n in (1, 2)] == ["each with 1 CPU thread", "each with 2 CPU threads"]
+
+
+@pytest.mark.parametrize("more", [["--plan"], []])
+def test_without_the_package(
+    more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
+    )
+    assert cli.main(["settings/draft.yaml", "--ray", "--out", str(tmp_path / "out"), *more]) == 2
+    assert capsys.readouterr().err == (
+        "--ray needs the package ray: pip install 'disco[ray]' (or: pip install ray)\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [["--plan"], []])
+def test_dd57_is_refused(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["settings/draft.yaml", "--ray=10.0.0.1:6379", "--out", str(tmp_path / "o")]
+    words += ["--set", "compat=dd57", "--set", "batch_size=1"]
+    assert cli.main([*words, *more]) == 2
+    assert "compat: dd57 draws the numbers of all pictures from one stream" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+class _Dead(Exception):
+    cause = (
+        "The actor died because of an error raised in its creation task, ray::Actor\n  File a\nOSError: full"
+    )
+
+
+class _FakeRay:
+    """So much of Ray as a crew asks for; the actors are those of the test."""
+
+    exceptions = SimpleNamespace(RayError=_Dead)
+
+    def __init__(self) -> None:
+        self.killed: list[Any] = []
+        self.options: dict[str, Any] = {}
+        self.answers: dict[Any, Any] = {}
+        self.inits: list[dict[str, Any]] = []
+        self.nodes_here = [
+            {"Alive": True, "Resources": {"CPU": 2.0}},
+            {"Alive": False, "Resources": {"GPU": 8}},
+        ]
+        self.is_up = False
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self.nodes_here
+
+    def is_initialized(self) -> bool:
+        return self.is_up
+
+    def init(self, **how: Any) -> None:
+        self.inits.append(how)
+        if how["address"] == "auto":
+            raise ConnectionError("nobody\nthere")
+        self.is_up = True
+
+    def shutdown(self) -> None:
+        self.is_up = False
+
+    def put(self, thing: Any) -> Any:
+        return thing
+
+    def remote(self, **options: Any) -> Any:
+        self.options = options
+
+        def made(cls: type) -> Any:
+            handle = SimpleNamespace(news=SimpleNamespace(remote=object))
+            return SimpleNamespace(remote=lambda *args: handle)
+
+        return made
+
+    def wait(
+        self, requests: list[Any], num_returns: int = 1, timeout: float = 0
+    ) -> tuple[list[Any], list[Any]]:
+        return [request for request in requests if request in self.answers], []
+
+    def get(self, request: Any) -> Any:
+        answer = self.answers.pop(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self, actor: Any) -> None:
+        self.killed.append(actor)
+
+
+def test_news_of_living_and_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    fake = _FakeRay()
+    crew = RayCrew(fake, Needs())
+    assert crew.capacity() == 2 and crew.kind == "each with 1 CPU thread"
+    first, second = crew.hire([], 2), crew.hire([], 2)
+    assert (fake.options["num_cpus"], fake.options["num_gpus"], fake.options["max_restarts"]) == (1, 0.0, 0)
+    requests = {worker: request for request, worker in crew.asked.items()}
+    fake.answers = {requests[first]: [Hello("here", {})], requests[second]: _Dead()}
+    said, lost = sorted(crew.news(0), key=lambda pair: pair[0])
+    assert said == (first, Hello("here", {}))
+    assert lost[0] == second and isinstance(lost[1], Lost)
+    assert lost[1].why == (
+        "_Dead: The actor died because of an error raised in its creation task, ray::Actor: OSError: full"
+    )
+    assert list(crew.asked.values()) == [first] and requests[first] not in crew.asked  # asked anew
+    crew.most = 1
+    assert crew.capacity() == 1
+    crew.close()
+    assert len(fake.killed) == 2 and not crew.asked and crew.news(0) == []
+
+
+def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _FakeRay()
+    monkeypatch.setattr(ray_crew, "_ray", lambda: fake)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with connect("", Needs()) as crew:
+        assert crew.capacity() == 2 and fake.is_up
+    assert [how["address"] for how in fake.inits] == ["auto", "local"] and not fake.is_up
+    with (
+        pytest.raises(InputError, match=r"--ray=auto: no Ray cluster that this process can use \(nobody\)"),
+        connect("auto", Needs()),
+    ):
+        pass
+    assert ray_crew.look("", Needs())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
+    fake.nodes_here = []
+    with (
+        pytest.raises(InputError, match="no machine in the cluster has what a worker needs"),
+        connect("local", Needs()),
+    ):
+        pass
+    assert not fake.is_up
+
+
+def test_the_actor_renders_while_it_is_asked(tmp_path: Path) -> None:
+    run = run_from_mapping({**SMALL, "n_batches": 1})
+    threads = torch.get_num_threads()
+    actor = Actor([run], threads, lambda run, **_: small_networks())
+    given = load_pictures(run.settings, (), tmp_path)
+    actor.give(Order(RunNames(tmp_path, "small", 0), run, 5, (0,), frozenset({0}), given))
+    said: list[Any] = []
+    end = time.monotonic() + 60
+    while not (said and isinstance(said[-1], Done)):
+        assert time.monotonic() < end
+        said += actor.news(0.2)
+    assert isinstance(said[0], Hello) and not said[-1].stopped
+    assert [m.args[0] for m in said if isinstance(m, Wrote) and m.method == "save_picture"] == [0]
+    assert not list(tmp_path.iterdir()), "a worker writes nothing"
+    assert actor.news(0) == []
