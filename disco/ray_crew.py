@@ -181,7 +181,7 @@ class RayCrew:
             num_cpus=room.cpus, num_gpus=room.gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
         )(Actor)
         threads = room.cpus or torch.get_num_threads()
-        self.actors[worker] = actor.remote(self._runs[1], threads)
+        self.actors[worker] = actor.remote(self._runs[1], threads, max(1, min(of, room.most)))
         self._ask(worker)
         return worker
 
@@ -236,12 +236,12 @@ def _why(error: Exception) -> str:
 class Actor:
     """In the cluster: a worker that renders in a thread of its own, while it can be asked for its news."""
 
-    def __init__(self, runs: Sequence[Run], threads: int, load: Load = load_for) -> None:
+    def __init__(self, runs: Sequence[Run], threads: int, share: int = 1, load: Load = load_for) -> None:
         self.orders: queue.Queue[Order] = queue.Queue()
         self.said: queue.Queue[Message] = queue.Queue(MOST_SAID)
         self.stopping = threading.Event()
         torch.set_num_threads(threads)
-        worker = Worker(runs, load)
+        worker = Worker(runs, load, share)
         threading.Thread(target=self._go, args=(worker, threads), daemon=True).start()
 
     def give(self, order: Order) -> None:

@@ -71,11 +71,13 @@ def govern(
     remember: Callable[[Mapping[str, Any]], None],
     *,
     known: bool = True,
+    share: int = 1,
 ) -> Governor:
     """The governor of a run, which begins with what was given up before, or else with what should fit.
 
     was: what `remember` was told last; it counts on the same kind of device. known: the networks are those
-    that the settings name, and not others that were handed in.
+    that the settings name, and not others that were handed in. share: processes like this one that will use
+    the same memory, this one among them.
     """
     device, name = networks.device, device_name(networks.device)
 
@@ -84,7 +86,7 @@ def govern(
 
     def room() -> int | None:
         left = _room(device)
-        return None if left is None else left + bytes_of(networks)
+        return None if left is None else left // share + bytes_of(networks)
 
     def would_fit() -> str:
         found, left = needs(), room()

@@ -36,11 +36,12 @@ LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
 class Worker:
     """Keeps its networks, and the studio of a run, from one order to the next.
 
-    runs: all that it may be asked for, so that their prompts are encoded at once.
+    runs: all that it may be asked for, so that their prompts are encoded at once. share: workers that use the
+    same memory.
     """
 
-    def __init__(self, runs: Sequence[Run], load: Load = load_for) -> None:
-        self.runs, self.load = runs, load
+    def __init__(self, runs: Sequence[Run], load: Load = load_for, share: int = 1) -> None:
+        self.runs, self.load, self.share = runs, load, share
         self.networks: Networks | None = None
         self.key: tuple[object, ...] = ()
         self.studio: Studio | None = None
@@ -111,7 +112,7 @@ class Worker:
     def _studio(self, order: Order) -> Studio:
         assert self.networks is not None
         self._open.enter_context(exactly(order.run.settings))
-        governor = govern(order.run, self.networks, order.memory, self._remember)
+        governor = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
         self._open.enter_context(closing(governor))
         return open_studio(order.run.settings, order.seed, governor, order.given)
 

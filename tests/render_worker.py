@@ -28,7 +28,7 @@ from tests.conftest import EightNumberClip, GaussianDenoiser
 
 ROOMS = (
     *("rendering.py", "pictures.py", "run_folder.py", "atomic_file.py", "checkpoints.py", "jobs.py"),
-    *("frame_loop.py", "frame_store.py"),
+    *("frame_loop.py", "frame_store.py", "run_report.py"),
 )
 
 

@@ -184,7 +184,7 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
 def test_the_actor_renders_while_it_is_asked(tmp_path: Path) -> None:
     run = run_from_mapping({**SMALL, "n_batches": 1})
     threads = torch.get_num_threads()
-    actor = Actor([run], threads, lambda run, **_: small_networks())
+    actor = Actor([run], threads, load=lambda run, **_: small_networks())
     given = load_pictures(run.settings, (), tmp_path)
     actor.give(Order(RunNames(tmp_path, "small", 0), run, 5, (0,), frozenset({0}), given))
     said: list[Any] = []

@@ -70,11 +70,13 @@ def test_plan_says_what_will_be_given_up(
     assert fails.startswith("does not fit: by the estimate a step needs 0.") and "0.0 GiB are there" in fails
 
 
-def test_a_run_begins_with_what_fits(free: dict[str, int | None]) -> None:
+@pytest.mark.parametrize("share", [1, 4])
+def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) -> None:
+    """share: of so many processes each has its part."""
     told: list[Mapping[str, Any]] = []
     run = run_of(clip_batch=64)
-    free["bytes"] = 60 * MIB
-    governor = govern(run, loaded(), None, told.append)
+    free["bytes"] = share * 60 * MIB
+    governor = govern(run, loaded(), None, told.append, share=share)
     assert governor.economy.clip_batch is not None and governor.economy.clip_batch <= 8
     assert told == [{"device": "cpu", **governor.economy.plain()}]
     (news,) = governor.news()
