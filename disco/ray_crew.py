@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +83,7 @@ def _join(ray: Any, address: str) -> None:
     here = threading.current_thread() is threading.main_thread()
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)} if here else {}
     try:
+        _knock(address)
         if address in ("", "local"):
             _start_or_join(ray, address)
         else:
@@ -97,6 +100,13 @@ def _join(ray: Any, address: str) -> None:
 
 
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens, of which Ray would be sure after minutes only."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d+)", address)
+    if match:
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
 
 
 def _start_or_join(ray: Any, address: str) -> None:

@@ -69,6 +69,11 @@ def _title(pid: int) -> str:
         return ""
 
 
+def _is_ray(pid: int) -> bool:
+    """Is it there, and not another process by now?"""
+    return "ray::" in _title(pid) or "/ray/" in _title(pid)
+
+
 def _children(pid: int) -> list[int]:
     """And theirs."""
     try:
@@ -142,7 +147,7 @@ def test_ctrl_c_and_on_without_ray(running: Command, recipe: Path, tmp_path: Pat
     assert said.splitlines()[-1] == "stopped after a whole step; --resume goes on from there"
     assert "Traceback" not in said
     assert len(states(tmp_path)) >= 2
-    until(lambda: not any(map(_title, started)), 60)
+    until(lambda: not any(map(_is_ray, started)), 120)
     code, said = Command(recipe, "--resume", "--out", tmp_path, "--quiet").end()
     assert code == 0, said
     same_folder(tmp_path, alone)
@@ -152,7 +157,7 @@ def test_the_driver_is_killed(running: Command, recipe: Path, tmp_path: Path, al
     started = _children(running.process.pid)
     running.process.kill()
     running.end()
-    until(lambda: not any(map(_title, started)), 60)
+    until(lambda: not any(map(_is_ray, started)), 120)
     code, said = Command(recipe, "--resume", "--ray=local", "--out", tmp_path, "--quiet").end()
     assert code == 0, said
     same_folder(tmp_path, alone)

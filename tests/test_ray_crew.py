@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -179,6 +180,21 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
     ):
         pass
     assert not fake.is_up
+
+
+def test_nobody_listens_there() -> None:
+    """It is told at once; names that are no host and port are left to Ray."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://localhost:{port}"):
+            with pytest.raises(InputError, match="no Ray cluster that this process can use"):
+                ray_crew._join(_FakeRay(), address)
+        free.listen()
+        fake = _FakeRay()
+        for address in (f"127.0.0.1:{port}", "local"):
+            ray_crew._join(fake, address)
+        assert [how["address"] for how in fake.inits] == [f"127.0.0.1:{port}", "local"]
 
 
 def test_the_actor_renders_while_it_is_asked(tmp_path: Path) -> None:
