@@ -92,7 +92,7 @@ class Bars(Lines):
 
     def __init__(self) -> None:
         self.pictures: tqdm[NoReturn] | None = None
-        self.steps: dict[int, tqdm[NoReturn]] = {}  # by the first of the pictures: workers have several
+        self.steps: dict[tuple[int, ...], tqdm[NoReturn]] = {}  # by pictures: workers have several at once
         self.download: tqdm[NoReturn] | None = None
         self.video: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
@@ -156,12 +156,12 @@ class Bars(Lines):
         first, last = event.pictures[0], event.pictures[-1]
         name = f"picture {first}" if first == last else f"pictures {first}-{last}"
         self._end_steps(first)
-        self.steps[first] = tqdm(
+        self.steps[event.pictures] = tqdm(
             total=self.n_steps, initial=event.step, desc=name, unit="step", leave=False, file=sys.stderr
         )
 
     def _stepped(self, event: StepDone) -> None:
-        steps = self.steps.get(event.pictures[0])
+        steps = self.steps.get(event.pictures)
         if steps is None:
             return
         steps.total = event.n
@@ -183,11 +183,10 @@ class Bars(Lines):
         if event.grid is not None:
             self.result(str(event.grid))
 
-    def _end_steps(self, first: int | None = None) -> None:
-        """Of the pictures that begin with this one, or all."""
-        for picture in [first] if first is not None else list(self.steps):
-            if picture in self.steps:
-                self.steps.pop(picture).close()
+    def _end_steps(self, picture: int | None = None) -> None:
+        """Of the pictures that this one is rendered with, or all."""
+        for pictures in [pictures for pictures in self.steps if picture is None or picture in pictures]:
+            self.steps.pop(pictures).close()
 
     def _end_video(self) -> None:
         if self.video is not None:

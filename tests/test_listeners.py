@@ -84,10 +84,10 @@ def test_pictures_of_several_workers_have_a_bar_each(capsys: pytest.CaptureFixtu
     bars = Bars()
     for event in [*run()[:7], step(0, clip=[1.0]), PictureStarted((2,)), step(1, clip=[0.5])]:
         bars.hear(event)
-    assert {first: bar.n for first, bar in bars.steps.items()} == {0: 2, 2: 0}
+    assert {pictures: bar.n for pictures, bar in bars.steps.items()} == {(0, 1): 2, (2,): 0}
     bars.hear(StepDone((2,), 0, 2, lambda: {"clip": [3.0]}, list, None))
-    bars.hear(PictureFinished(0, FOLDER / "harbour(3)_0000.png", 1.0))
-    assert {first: bar.n for first, bar in bars.steps.items()} == {2: 1}
+    bars.hear(PictureFinished(1, FOLDER / "harbour(3)_0001.png", 1.0))
+    assert {pictures: bar.n for pictures, bar in bars.steps.items()} == {(2,): 1}
     bars.close()
     assert not bars.steps and "picture 2:" in capsys.readouterr().err
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from disco.inputs import load_pictures
 from disco.ray_crew import Actor, RayCrew, Room, connect
 from disco.run_names import RunNames
 from disco.settings_load import run_from_mapping
+from tests.fake_crew import FakeCrew
 from tests.small_run import SMALL, small_networks
 
 
@@ -71,6 +74,46 @@ def test_dd57_is_refused(more: list[str], tmp_path: Path, capsys: pytest.Capture
     assert cli.main([*words, *more]) == 2
     assert "compat: dd57 draws the numbers of all pictures from one stream" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[Any] = []
+
+    def look(address: str, needs: Needs) -> tuple[int, str]:
+        asked.append((address, needs))
+        return 2, "each with 1 GPU"
+
+    monkeypatch.setattr(ray_crew, "look", look)
+    words = ["settings/draft.yaml", "--set", "n_batches=5", "--set", "batch_size=2", "--plan", "--ray"]
+    assert cli.main(words) == 0
+    ending = capsys.readouterr().out.partition("\nray")[2]
+    assert [line.strip() for line in ending.splitlines()] == [
+        "5 pictures in 3 batches",
+        "2 workers of 2 possible, each with 1 GPU",
+        "at most 2 batches one after another on each",
+    ]
+    assert asked == [("", Needs())]
+
+
+def test_the_command_renders_on_a_crew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crew, asked = FakeCrew(), []
+
+    @contextmanager
+    def connected(address: str, needs: Needs) -> Iterator[FakeCrew]:
+        asked.append((address, needs))
+        yield crew
+        asked.append("closed")
+
+    monkeypatch.setattr(ray_crew, "connect", connected)
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(json.dumps(dict(SMALL)), encoding="utf-8")
+    words = [str(recipe), "--ray=there", "--out", str(tmp_path), "--quiet", "--set", "gpus_per_picture=0.5"]
+    assert cli.main(words) == 0
+    assert asked == [("there", Needs(0.5)), "closed"] and {worker for worker, _ in crew.orders} == {0, 1}
+    paths = [tmp_path / "small" / f"small(0)_000{k}.png" for k in range(3)]
+    assert sorted(capsys.readouterr().out.split()) == [*map(str, paths)]
 
 
 class _Dead(Exception):
