@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import clip_dtype, unet_dtype
+from disco.devices import clip_dtype, placed, unet_dtype
 from disco.registry import registry
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
@@ -45,7 +46,8 @@ def clips(kind: str, device: torch.device) -> list[ClipModel]:
     made = []
     for name in KINDS[kind]:
         dtype = clip_dtype("auto", device, openai=True, compat="fixed")
-        clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
+        network = placed(build_clip(_config(name), dtype), device)
+        clip = ClipModel(name, network, _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         made.append(clip)
     return made
@@ -62,7 +64,16 @@ def targets(networks: list[ClipModel], device: torch.device) -> list[Target]:
 
 def secondary(channels: int, device: torch.device) -> SecondaryModel:
     """The secondary network of a width."""
-    return SecondaryModel(channels).requires_grad_(False).to(device)
+    return placed(SecondaryModel(channels).requires_grad_(False), device)
+
+
+def as_built(thing: Any) -> Any:
+    """A copy of a network, or of a CLIP, whose weights lie in memory as the original's do."""
+    if isinstance(thing, ClipModel):
+        other = copy.copy(thing)
+        other.network = as_built(thing.network)
+        return other
+    return copy.deepcopy(thing).to(memory_format=torch.contiguous_format)
 
 
 def denoiser(real: bool, device: torch.device) -> Denoiser:
@@ -70,7 +81,7 @@ def denoiser(real: bool, device: torch.device) -> Denoiser:
     architecture: Any = registry().get("diffusion", REAL_UNET).architecture if real else _TINY_UNET
     with device:
         unet = build_unet(architecture)
-    return Denoiser(convert(unet, unet_dtype("auto", device)), architecture)
+    return Denoiser(placed(convert(unet, unet_dtype("auto", device)), device), architecture)
 
 
 def no_denoiser(x_t: Tensor, t: float) -> Tensor:

@@ -1,0 +1,254 @@
+"""Where does the time of a step go? python -m benchmarks.step
+
+One step of stills by part: UNet, secondary network, cutouts, augmentations, each CLIP, LPIPS, the other
+losses, sampler, preview. Beside the seconds stands the floor: the multiplications and additions of the part
+(by torch.utils.flop_counter), divided by what a large matrix product of the same number type reaches on the
+same device in the same run; and the share of it that the part reached. Tiny networks on a CPU, the published
+architectures with random weights on a GPU or with --real. On a GPU the parts are waited for one by one; the
+last row is a step as in a run, where nothing waits and the UNet works beside the guidance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks import machine, networks
+from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
+from disco.clip_loss import ClipLoss
+from disco.devices import pick_device, unet_dtype
+from disco.diffusion import Step, make_steps
+from disco.economy import Economy, Stage
+from disco.guidance import Guidance
+from disco.images import png_bytes
+from disco.lpips_model import PerceptualNet, build_lpips
+from disco.memory_stages import Stages, at_stage
+from disco.perceptual import SmallPerceptualNet
+from disco.perceptual_model import PerceptualModel
+from disco.randomness import FixedRandom
+from disco.sampling import Sample, ddim
+from disco.streams import InTurn, Side, side_of
+from disco.targets import Target
+
+_NAMES = {
+    Stage.UNET: "UNet",
+    Stage.SECONDARY: "secondary network",
+    Stage.BACK: "secondary network",
+    Stage.CUTOUTS: "cutouts",
+    Stage.LOSSES: "other losses",
+    Stage.PERCEPTUAL: "LPIPS",
+}
+
+
+class Flops(TorchDispatchMode):
+    """Counts multiplications and additions while entered; FlopCounterMode itself fails around a backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=made) if count else 0
+        return made
+
+
+class Parts:
+    """Guidance's stages, timed: name of a part -> seconds; with counting, what it multiplies and adds."""
+
+    def __init__(self, device: torch.device, counting: bool = False) -> None:
+        self.device, self.counting = device, counting
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.flops: dict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def __call__(self, stage: Stage, *at_work: Any, cutouts: int = 1) -> Iterator[None]:
+        """A stage of guidance; see memory_stages.Stages."""
+        with self.part(f"CLIP {at_work[0].name}" if stage is Stage.CLIP else _NAMES[stage]):
+            yield
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What happens within belongs to this part."""
+        began = now(self.device)
+        if self.counting:
+            with Flops() as counter:
+                yield
+            self.flops[name] += counter.total
+        else:
+            yield
+        self.seconds[name] += now(self.device) - began
+
+
+def now(device: torch.device) -> float:
+    """Seconds, when everything asked of the device is done; of the processor on a CPU with one thread."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (
+        time.process_time() if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter()
+    )
+
+
+@dataclass
+class Bench:
+    """The networks and the picture of a step."""
+
+    device: torch.device
+    real: bool
+    size: tuple[int, int]
+    schedule: str
+
+    def __post_init__(self) -> None:
+        kind, channels = ("real", networks.FULL_SECONDARY) if self.real else ("tiny", networks.TINY_SECONDARY)
+        self.denoiser = networks.denoiser(self.real, self.device)
+        self.secondary = networks.secondary(channels, self.device)
+        self.targets = networks.targets(networks.clips(kind, self.device), self.device)
+        self.lpips = perceptual(self.real, self.device)
+        self.settings = settings_of(self.size, "fixed", init_scale=1000, tv_scale=100, sat_scale=100)
+        self.step: Step = make_steps(250)[STEPS[self.schedule]]
+        self.x_t = noisy_picture(self.size, self.step, self.device)
+
+    def guidance(self, stages: Stages, side: Side) -> Guidance:
+        """What a run calls at every step."""
+        parts = (self.denoiser, self.secondary, self.targets, self.settings, FixedRandom(0, [0]))
+        init = torch.zeros_like(self.x_t)
+        return Guidance(*parts, init=init, lpips=self.lpips, stages=stages, side=side)
+
+    def sample(self, guidance: Guidance) -> Sample:
+        """One whole step."""
+        random, shape = FixedRandom(0, [0]), tuple(self.x_t.shape)
+        steps = ddim(self.x_t, [self.step], guidance, eta=0.8, noise=lambda s: random.step_noise(s, shape))
+        return next(steps)
+
+
+def perceptual(real: bool, device: torch.device) -> PerceptualNet:
+    """LPIPS' VGG, or pocket's small network, with random weights."""
+    if not real:
+        return SmallPerceptualNet(PerceptualModel([16, 32, 64]).to(device))
+    from lpips import ScalingLayer
+
+    network: Any = build_lpips().to_empty(device=device)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.02)
+    network.scaling_layer = ScalingLayer().to(device)
+    return PerceptualNet(network)
+
+
+def by_part(bench: Bench, counting: bool = False) -> Parts:
+    """One step, part by part."""
+    parts = Parts(bench.device, counting)
+    guidance = bench.guidance(at_stage, InTurn())
+    guidance.stages = guidance._clip_loss.stages = parts
+    began = now(bench.device)
+    sample = bench.sample(guidance)
+    whole = now(bench.device) - began
+    parts.seconds["sampler"] = whole - sum(parts.seconds.values())
+    with parts.part("preview"):
+        png_bytes(sample.pred_x0[0])
+    for place, target in enumerate(bench.targets):
+        took, flops = augmentations(guidance._clip_loss, target, bench, place, counting)
+        parts.seconds["augmentations"] += took
+        parts.seconds["cutouts"] -= took  # of which they are a part
+        parts.flops["augmentations"] += flops
+        parts.flops["cutouts"] -= flops
+    return parts
+
+
+def augmentations(
+    loss: ClipLoss, target: Target, bench: Bench, place: int, counting: bool
+) -> tuple[float, int]:
+    """The augmentations of a network's cutouts, there and back, by themselves: seconds, flops."""
+    settings, index, side = bench.settings, bench.step.index, target.clip.image_size
+    n = int(settings.cut_overview.at(index)) + int(settings.cut_innercut.at(index))
+    shape = (1, int(settings.cutn_batches.at(index)), n, 3, side, side)
+    cutouts = torch.rand(shape, device=bench.device).requires_grad_()
+    alone = Parts(bench.device, counting)
+    with alone.part("augmentations"), torch.enable_grad():
+        changed = loss._augmented(cutouts, bench.step, place)
+        torch.autograd.grad(changed, cutouts, torch.ones_like(changed))
+    return alone.seconds["augmentations"], alone.flops["augmentations"]
+
+
+def peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Multiplications and additions a second of a large matrix product."""
+    n = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    times = [timed(lambda: a @ a, device)[0] for _ in range(4)]
+    return 2 * n**3 / min(times[1:])
+
+
+def rows_of(bench: Bench, turns: int) -> list[dict[str, Any]]:
+    """The table: every part with the least of its times."""
+    counted = by_part(bench, counting=True)
+    measured = [by_part(bench).seconds for _ in range(turns)]
+    seconds = {name: min(turn[name] for turn in measured) for name in measured[0]}
+    dtypes = {"UNet": unet_dtype("auto", bench.device)} | {
+        f"CLIP {target.clip.name}": target.clip.dtype for target in bench.targets
+    }
+    peaks = {dtype: peak(bench.device, dtype) for dtype in {torch.float32, *dtypes.values()}}
+    total, floor = sum(seconds.values()), 0.0
+    rows = []
+    for name, took in sorted(seconds.items(), key=lambda item: -item[1]):
+        flops = counted.flops.get(name, 0)
+        its_floor = flops / peaks[dtypes.get(name, torch.float32)]
+        floor += its_floor
+        rows.append(_row(name, took, took / total, flops, its_floor))
+    flops = sum(counted.flops.values())
+    rows.append(_row("all parts", total, 1.0, flops, floor))
+    guidance = bench.guidance(at_stage, side_of(bench.device, Economy()))
+    took = min(timed(lambda: bench.sample(guidance).x_t, bench.device)[0] for _ in range(turns))
+    rows.append(_row("a step as in a run", took, took / total, flops, floor))
+    return rows
+
+
+def _row(name: str, seconds: float, share: float, flops: int, floor: float) -> dict[str, Any]:
+    return {
+        "part": name,
+        "ms": round(seconds * 1000, 2),
+        "share of the step": round(share, 3),
+        "GFLOP": round(flops / 1e9, 2),
+        "floor, ms": round(floor * 1000, 2),
+        "reached": round(floor / seconds, 3) if seconds > 0 else 0.0,
+    }
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--real", action="store_true", help="the published architectures; so on a GPU")
+    parser.add_argument("--size", default=None, help="WxH; 1280x768 with --real, else 256x256")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
+    parser.add_argument("--out", type=Path, default=machine.RESULTS)
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    torch.set_num_threads(options.threads)
+    real = options.real or device.type == "cuda"
+    width, height = map(int, (options.size or ("1280x768" if real else "256x256")).split("x"))
+    torch.manual_seed(0)
+    about, saved = machine.about(device), []
+    for schedule in STEPS:
+        rows = rows_of(Bench(device, real, (width, height), schedule), options.turns)
+        print(f"{schedule} step, {width}x{height}, {'published' if real else 'tiny'} architectures\n")
+        print(machine.table(rows) + "\n", flush=True)
+        saved += [{"step": schedule, "size": f"{width}x{height}", **row} for row in rows]
+    print(machine.save(f"step_{device.type}", saved, about, options.out), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
