@@ -191,7 +191,8 @@ class RayCrew:
             num_cpus=room.cpus, num_gpus=room.gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
         )(Actor)
         threads = room.cpus or torch.get_num_threads()
-        self.actors[worker] = actor.remote(self._runs[1], threads, max(1, min(of, room.most)))
+        share = max(1, min(of, room.most))
+        self.actors[worker] = actor.remote(self._runs[1], threads, share, on_gpu=room.gpus > 0)
         self._ask(worker)
         return worker
 
@@ -246,7 +247,16 @@ def _why(error: Exception) -> str:
 class Actor:
     """In the cluster: a worker that renders in a thread of its own, while it can be asked for its news."""
 
-    def __init__(self, runs: Sequence[Run], threads: int, share: int = 1, load: Load = load_for) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        threads: int,
+        share: int = 1,
+        on_gpu: bool = True,
+        load: Load = load_for,
+    ) -> None:
+        if not on_gpu:  # Ray need not hide GPUs that were not asked for
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.orders: queue.Queue[Order] = queue.Queue()
         self.said: queue.Queue[Message] = queue.Queue(MOST_SAID)
         self.stopping = threading.Event()

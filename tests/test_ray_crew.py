@@ -161,7 +161,7 @@ class _FakeRay:
 
         def made(cls: type) -> Any:
             handle = SimpleNamespace(news=SimpleNamespace(remote=object))
-            return SimpleNamespace(remote=lambda *args: handle)
+            return SimpleNamespace(remote=lambda *args, **more: handle)
 
         return made
 
