@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from disco.weights import Progress
 
 
+_WIDE = 64  # channels of a secondary network, from which on a CPU needs 1.2 times less with channels last
+
+
 @dataclass
 class Networks:
     """All networks of a run, on one device.
@@ -117,11 +120,16 @@ def load_denoiser(
 
 
 def load_secondary(path: Path, channels: int = 64, *, device: torch.device | str = "cpu") -> SecondaryModel:
-    """The secondary network, always float32: bf16 costs 1e-2 of the gradient. Raises WeightsError."""
+    """The secondary network, always float32: bf16 costs 1e-2 of the gradient. Raises WeightsError.
+
+    A CLIP has no channels last: its last bits would depend on how many cutouts it sees at once.
+    """
     with torch.device("meta"):
         network = SecondaryModel(channels)
     load_strict(network, read_state_dict(path), path, looks_like=lambda s: looks_like(s, _known_unets()))
     network.requires_grad_(False).eval().to(device)
+    if channels >= _WIDE and torch.device(device).type == "cpu":
+        network.to(memory_format=torch.channels_last)
     return network
 
 

@@ -436,3 +436,16 @@ def test_unlisted_pairs_get_the_file_that_open_clip_names() -> None:
 def test_open_clip_is_left_as_it_was() -> None:
     before = open_clip.get_model_config("ViT-B-32")
     assert before is not None and not before.get("quick_gelu")
+
+
+@pytest.mark.parametrize(("channels", "last"), [(64, True), (8, False)])
+def test_a_wide_secondary_network_has_its_channels_last_on_a_cpu(
+    tmp_path: Path, channels: int, last: bool
+) -> None:
+    torch.manual_seed(0)
+    plain = SecondaryModel(channels).requires_grad_(False)
+    torch.save(plain.state_dict(), tmp_path / "secondary.pth")
+    found = load_secondary(tmp_path / "secondary.pth", channels)
+    assert all(p.is_contiguous() for p in found.parameters()) is not last
+    x_t, t = torch.randn(1, 3, 64, 32), torch.tensor([0.4])
+    torch.testing.assert_close(found(x_t, t).pred_x0, plain(x_t, t).pred_x0, atol=1e-4, rtol=0)
