@@ -152,19 +152,14 @@ def row_of(cell: Cell, taken: Mapping[str, list[list[list[float]]]]) -> dict[str
         [b / a for a, b in zip(ours, theirs, strict=True)]
         for ours, theirs in zip(medians["disco"], medians["discoart"], strict=True)
     ]
-    wall, cpu = ([ratio[of] for ratio in ratios] for of in (0, 1))
-    return {
-        "work": cell.name,
-        "size": f"{cell.size[0]}x{cell.size[1]}",
-        **{
-            f"{name}, s/step": statistics.median(step[0] for step in steps) for name, steps in medians.items()
-        },
-        **{f"{name}, CPU s": statistics.median(step[1] for step in steps) for name, steps in medians.items()},
-        "ratio": statistics.median(wall),
-        "least": min(wall),
-        "most": max(wall),
-        "ratio of CPU time": statistics.median(cpu),
-    }
+    of_wall, of_cpu = ([ratio[of] for ratio in ratios] for of in (0, 1))
+    row: dict[str, Any] = {"work": cell.name, "size": f"{cell.size[0]}x{cell.size[1]}"}
+    for of, (unit, found) in enumerate((("s", of_wall), ("CPU s", of_cpu))):
+        for name in ("discoart", "disco"):
+            row[f"{name}, {unit}"] = statistics.median(step[of] for step in medians[name])
+        row[f"ratio of {unit}"] = statistics.median(found)
+        row[f"from-to of {unit}"] = f"{min(found):.2f}-{max(found):.2f}"
+    return row
 
 
 def main() -> None:
@@ -189,7 +184,11 @@ def main() -> None:
     rows = []
     for n, cell in enumerate(wanted, 1):
         rows.append(compare(cell, python, device.type, options.steps, options.rounds))
-        print(f"{n} of {len(wanted)}: {rows[-1]['ratio']:.2f}", file=sys.stderr, flush=True)
+        print(
+            f"{n} of {len(wanted)}: {rows[-1]['ratio of CPU s']:.2f} times the CPU",
+            file=sys.stderr,
+            flush=True,
+        )
     about = machine.about(device) | {"discoart": VERSION, "steps": options.steps, "rounds": options.rounds}
     print(machine.table(rows))
     print(machine.save(f"peer_discoart_{device.type}", rows, about, options.out), file=sys.stderr)

@@ -36,7 +36,7 @@ def write(folder: Path, *, real: bool, channels: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     architecture = registry().get("diffusion", REAL_UNET).architecture if real else _TINY_UNET
-    torch.save(_awake(build_unet(architecture)).state_dict(), folder / "unet.pt")
+    torch.save(awake(build_unet(architecture)).state_dict(), folder / "unet.pt")
     # Under the name that DiscoArt looks for.
     torch.save(SecondaryModel(channels).state_dict(), folder / "secondary_model_imagenet_2.pth")
     clips = []
@@ -98,7 +98,7 @@ def _save_archive(state: Mapping[str, Tensor], path: Path) -> None:
     torch.jit.script(root).save(str(path))
 
 
-def _awake(network: nn.Module) -> nn.Module:
+def awake(network: nn.Module) -> nn.Module:
     """A fresh UNet ends in zeros; give those layers weights too."""
     with torch.no_grad():
         for parameter in network.parameters():
