@@ -104,7 +104,7 @@ class Mover:
 
     def _along_video(self, frame: int, picture: Tensor) -> Tensor:
         """The last picture, carried along the video's motion and blended with the video's own frame."""
-        from disco.animation.consistency import blend, visible
+        from disco.animation.consistency import blend, shared
         from disco.animation.flow import warp
 
         raw, last = self._raw(frame), self._raw(frame - 1)
@@ -112,7 +112,7 @@ class Mover:
         flow = self.flow(raw, last)
         seen = torch.ones_like(raw[:, :1])
         if self.settings.video_init_check_consistency:
-            seen = visible(flow, self.flow(last, raw))
+            seen = shared(raw, last, flow, self.flow(last, raw))
         start = blend(raw, warp(picture, flow), seen, self.settings.video_init_flow_blend)
         return eight_bits(start) if self._dd57 else start
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.animation.consistency import blend, visible
+from disco.animation.consistency import blend, looks_alike, shared, visible
 from disco.animation.flow import DisFlow, warp
 from tests.test_flow import constant, texture
 
@@ -104,6 +104,44 @@ def test_dis_finds_the_hidden_strip() -> None:
     assert mask[..., inner, LEFT + 3 : LEFT + SIZE - 4].mean() > 0.8
     assert mask[..., : TOP - 6, :].mean() > 0.95
     assert mask[..., TOP + SIZE + 6 :, :].mean() > 0.95
+
+
+def test_dis_follows_a_small_square() -> None:
+    """14 pixels wide: without being enlarged it loses it, by two pixels of six."""
+    (a, b), (there, _) = frames(), true_flows()
+    error = (DisFlow()(a, b) - there).norm(dim=1)
+    assert error[square()[:, 0]].mean() < 0.5
+    assert error.mean() < 0.25
+
+
+def test_a_plain_part_is_shared_though_nobody_can_measure_its_motion() -> None:
+    sky = torch.full((1, 3, 12, 20), 0.4)
+    there, back = constant(5, 0, 12, 20), constant(2, 0, 12, 20)
+    assert visible(there, back).max() == 0
+    mask = shared(sky, sky, there, back)
+    assert mask[..., :15].min() == 1
+    assert mask[..., 15:].max() == 0, "what comes from outside is not known"
+
+
+def test_what_is_laid_open_is_not_shared() -> None:
+    first, second = frames()
+    there, back = true_flows()
+    laid_open = square() & ~square(LEFT + STEP)
+    mask = shared(second, first, back, there)
+    assert mask[laid_open].mean() < 0.15
+    assert mask[..., : TOP - 4, :].min() == 1
+    inner = square(LEFT + STEP + 2) & square(LEFT + STEP - 2)
+    assert mask[inner].mean() > 0.95
+
+
+def test_how_much_alike() -> None:
+    dark = torch.full((1, 3, 5, 5), -0.5)
+    found = [float(looks_alike(dark, dark + levels / 127.5).mean()) for levels in (0, 4, 6, 10, 12, 40)]
+    assert found == pytest.approx([1, 1, 0.75, 0.25, 0, 0], abs=1e-3)
+    spot = dark.clone()
+    spot[..., 2, 2] += 90 / 127.5  # 10 levels over the 9 pixels around
+    assert looks_alike(dark, spot)[0, 0, 1:4, 1:4].flatten().tolist() == pytest.approx([0.25] * 9, abs=1e-3)
+    assert looks_alike(dark, spot)[0, 0, 0].tolist() == [1] * 5
 
 
 def test_the_check_takes_the_wrong_out_of_a_warp() -> None:

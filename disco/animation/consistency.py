@@ -40,6 +40,29 @@ def visible(
     return _softened(seen.float(), softness)
 
 
+@torch.no_grad()
+def shared(a: Tensor, b: Tensor, flow_ab: Tensor, flow_ba: Tensor) -> Tensor:
+    """What frame a shows and b shows too, told by the motion and by the looks, [1, 1, H, W] in [0, 1].
+
+    a, b: [1, 3, H, W] in [-1, 1]; flows: as for `visible`. Where motion there and back disagree, nothing need
+    be hidden: that of a plain sky or wall cannot be measured, nor need it be. So a pixel whose surroundings
+    look as in b, carried along, is seen too, unless it comes from outside. Raises ValueError if sizes differ.
+    """
+    alike = looks_alike(a, warp(b, flow_ab)) * _is_inside(flow_ab)
+    return torch.maximum(visible(flow_ab, flow_ba), alike)
+
+
+def looks_alike(a: Tensor, b: Tensor, *, near: float = 4, far: float = 12) -> Tensor:
+    """1 where the mean difference of the 3x3 pixels around is at most `near` levels of 255, 0 from `far` on.
+
+    a, b: [1, 3, H, W] in [-1, 1]. Returns [1, 1, H, W], a straight line between the two.
+    """
+    check_sizes(a, b)
+    levels = (a.float() - b.float()).abs().mean(1, keepdim=True) * 127.5
+    around = functional.avg_pool2d(functional.pad(levels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return ((far - around) / (far - near)).clamp(0, 1)
+
+
 def blend(raw: Tensor, warped: Tensor, mask: Tensor | None, amount: float) -> Tensor:
     """The raw frame, and over it the warped one where the mask sees it.
 

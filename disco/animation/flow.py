@@ -22,6 +22,7 @@ _PRESETS = {
     "dis_ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
 }
 _DIS_LEAST = 16  # pixels a side: twice the patch that DIS compares
+_DIS_SMALL = 256  # frames whose shorter side is below are enlarged for it: it looks at half the pixels
 
 
 class Flow(Protocol):
@@ -53,14 +54,17 @@ class DisFlow:
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         check_sizes(a, b)
         (a_padded, b_padded), crop = padded((a, b), least=_DIS_LEAST)
+        larger = min(4, -(-_DIS_SMALL // min(a_padded.shape[2:])))
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # it cuts the picture into as many stripes as threads, which changes the flow
         try:
             estimator = cv2.DISOpticalFlow.create(_PRESETS[self.name])
-            found = estimator.calc(_grey(a_padded), _grey(b_padded), np.empty(0, np.float32))
+            grey = _grey(a_padded, larger), _grey(b_padded, larger)
+            found = estimator.calc(*grey, np.empty(0, np.float32))
         finally:
             cv2.setNumThreads(threads)
-        flow = torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None]  # [1, 2, H, W]
+        flow = torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None]
+        flow = functional.avg_pool2d(flow, larger) / larger  # [1, 2, H, W]
         return flow[crop].contiguous().to(a.device)
 
 
@@ -129,8 +133,10 @@ def padded(
     return grown, (..., rows, columns)
 
 
-def _grey(frame: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """[1, 3, H, W] in [-1, 1] -> [H, W] uint8, the form that DIS takes."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=frame.device)  # Rec. 601 luma
-    luma = torch.einsum("c,chw->hw", weights, frame[0].detach().float())
-    return luma.add(1).mul(127.5).round().clamp(0, 255).byte().cpu().numpy()
+def _grey(frame: Tensor, larger: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """[1, 3, H, W] in [-1, 1] -> uint8, `larger` times as high and as wide: the form that DIS takes."""
+    weights = torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma
+    luma = torch.einsum("c,bchw->bhw", weights, frame.detach().float().cpu())[None]
+    if larger > 1:
+        luma = functional.interpolate(luma, scale_factor=larger, mode="bicubic", align_corners=False)
+    return luma[0, 0].add(1).mul(127.5).round().clamp(0, 255).byte().numpy()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from disco.animation.consistency import blend, visible
+from disco.animation.consistency import blend, shared
 from disco.animation.flow import Flow, load_flow, warp
 
 BlendMode = Literal["none", "linear", "flow"]
@@ -31,6 +31,6 @@ def blended(
             yield blend(frame, before, None, amount)
         else:
             there = estimate(frame, before)
-            seen = visible(there, estimate(before, frame))
+            seen = shared(frame, before, there, estimate(before, frame))
             yield blend(frame, warp(before, there), seen, amount)
         before = frame
