@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,16 @@ class Side:
     ) -> None:
         self.log = log
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": path, **environment},
-        )
+        with log.open("w") as words:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                cwd=cwd,
+                env={**os.environ, "PYTHONPATH": path, **environment},
+            )
 
     def ask(self, order: str) -> Any:
         """Its answer. Raises RuntimeError with the end of its log if it has died."""
@@ -88,12 +90,15 @@ class Side:
         else:
             line = self._process.stdout.readline()
         if not line:
-            code = self._process.wait()
+            code = self.close()
             raise RuntimeError(f"ended with {code}; its last words:\n{self.log.read_text()[-2000:]}")
         return json.loads(line)
 
-    def close(self) -> None:
-        """Let it end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+    def close(self) -> int:
+        """Let it end; its exit status."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        code = self._process.wait()
+        self._process.stdout.close()
+        return code
