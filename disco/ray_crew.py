@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Any
 
@@ -179,7 +179,10 @@ class RayCrew:
 
     def capacity(self) -> int:
         if time.monotonic() - self._room_at > CAPACITY_EVERY:
-            self._room, self._room_at = _room(_nodes(self.ray), self.needs), time.monotonic()
+            found, was = _room(_nodes(self.ray), self.needs), self._room
+            if was.gpus and not found.gpus:  # lost machines: no reason to go on with pictures of CPUs
+                found = replace(was, workers=0)
+            self._room, self._room_at = found, time.monotonic()
         return self._room.workers if self.most is None else min(self._room.workers, self.most)
 
     def hire(self, runs: Sequence[Run], of: int) -> int:

@@ -202,6 +202,16 @@ def test_news_of_living_and_dead_workers(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(fake.killed) == 2 and not crew.asked and crew.news(0) == []
 
 
+def test_a_run_on_gpus_waits_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_crew, "CAPACITY_EVERY", -1.0)
+    fake = _FakeRay()
+    head, other = {"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"GPU": 2.0}}
+    crew = RayCrew(fake, Needs(0.5))
+    for there, room in (([head, other], 4), ([head], 0), ([head, other, other], 8)):
+        fake.nodes_here = there
+        assert crew.capacity() == room and crew.kind == "each with 0.5 GPU"
+
+
 def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = _FakeRay()
     monkeypatch.setattr(ray_crew, "_ray", lambda: fake)
