@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,13 @@ def gradients(
     step = make_steps(250)[STEPS[cell.schedule]]
     x_t = noisy_picture(cell.size, step, device)
     secondary, targets = networks.secondary(cell.channels, device), networks.targets(clips, device)
-    plain_targets = [replace(target, clip=networks.as_built(target.clip)) for target in targets]
-    seen = {PLAIN: (networks.as_built(secondary), plain_targets), OURS: (secondary, targets)}
+    seen = {PLAIN: networks.as_built(secondary), OURS: secondary}
     settings = {compat: settings_of(cell.size, compat) for compat in ("fixed", "dd57")}
 
     def parts(way: str, compat: str) -> tuple[Any, ...]:
         """The fields of Guidance and Reference; the random numbers start anew."""
         random = FixedRandom(0, [0]) if compat == "fixed" else StreamRandom(0)
-        return networks.no_denoiser, *seen[way], settings[compat], random
+        return networks.no_denoiser, seen[way], targets, settings[compat], random
 
     def plain(compat: str) -> Tensor:
         return Reference(*parts(PLAIN, compat), compat=compat)(x_t, step)

@@ -6,10 +6,10 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import clip_dtype, placed, unet_dtype
+from disco.devices import clip_dtype, unet_dtype
 from disco.registry import registry
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
@@ -46,8 +46,7 @@ def clips(kind: str, device: torch.device) -> list[ClipModel]:
     made = []
     for name in KINDS[kind]:
         dtype = clip_dtype("auto", device, openai=True, compat="fixed")
-        network = placed(build_clip(_config(name), dtype), device)
-        clip = ClipModel(name, network, _config(name), device=device, dtype=dtype)
+        clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         made.append(clip)
     return made
@@ -63,17 +62,16 @@ def targets(networks: list[ClipModel], device: torch.device) -> list[Target]:
 
 
 def secondary(channels: int, device: torch.device) -> SecondaryModel:
-    """The secondary network of a width."""
-    return placed(SecondaryModel(channels).requires_grad_(False), device)
+    """The secondary network of a width, laid out in memory as disco.models does it."""
+    network = SecondaryModel(channels).requires_grad_(False).to(device)
+    if channels >= FULL_SECONDARY and device.type == "cpu":
+        network.to(memory_format=torch.channels_last)
+    return network
 
 
-def as_built(thing: Any) -> Any:
-    """A copy of a network, or of a CLIP, whose weights lie in memory as the original's do."""
-    if isinstance(thing, ClipModel):
-        other = copy.copy(thing)
-        other.network = as_built(thing.network)
-        return other
-    return copy.deepcopy(thing).to(memory_format=torch.contiguous_format)
+def as_built(network: nn.Module) -> nn.Module:
+    """A copy whose weights lie in memory as the original's do."""
+    return copy.deepcopy(network).to(memory_format=torch.contiguous_format)
 
 
 def denoiser(real: bool, device: torch.device) -> Denoiser:
@@ -81,7 +79,7 @@ def denoiser(real: bool, device: torch.device) -> Denoiser:
     architecture: Any = registry().get("diffusion", REAL_UNET).architecture if real else _TINY_UNET
     with device:
         unet = build_unet(architecture)
-    return Denoiser(placed(convert(unet, unet_dtype("auto", device)), device), architecture)
+    return Denoiser(convert(unet, unet_dtype("auto", device)), architecture)
 
 
 def no_denoiser(x_t: Tensor, t: float) -> Tensor:

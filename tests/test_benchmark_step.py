@@ -19,11 +19,7 @@ def test_flops_are_two_for_each_multiplication_also_on_the_way_back() -> None:
 def test_a_tiny_step_by_part() -> None:
     rows = {row["part"]: row for row in rows_of(Bench(torch.device("cpu"), False, (64, 64), "late"), turns=1)}
     names = "UNet secondary_network cutouts augmentations LPIPS other_losses sampler preview".split()
-    parts = [name.replace("_", " ") for name in names] + [
-        "CLIP tiny-32",
-        "CLIP tiny-48",
-        "CLIP tiny-32-coarse",
-    ]
+    parts = [name.replace("_", " ") for name in names] + [f"CLIP {name}" for name in TINY_CLIPS]
     assert set(rows) == {*parts, "all parts", "a step as in a run"}
     assert sum(rows[name]["share of the step"] for name in parts) == pytest.approx(1, abs=0.02)
     assert rows["all parts"]["GFLOP"] == pytest.approx(sum(rows[name]["GFLOP"] for name in parts), abs=0.1)
