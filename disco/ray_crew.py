@@ -55,7 +55,8 @@ def connect(address: str, needs: Needs) -> Iterator[RayCrew]:
 def look(address: str, needs: Needs) -> tuple[int, str]:
     """How many workers there would be, and of what kind; starts no cluster. Raises as connect does."""
     ray = _ray()
-    if address != "local" and not ray.is_initialized():
+    was_there = ray.is_initialized()
+    if address != "local" and not was_there:
         try:
             _join(ray, address or "auto")
         except InputError:
@@ -65,7 +66,8 @@ def look(address: str, needs: Needs) -> tuple[int, str]:
         room = _room(_nodes(ray) if ray.is_initialized() else [_this_machine()], needs)
         return room.workers, room.kind
     finally:
-        ray.shutdown()
+        if not was_there:
+            ray.shutdown()
 
 
 def _ray() -> Any:
