@@ -7,10 +7,12 @@ gradients, as it did before; where it does not, or cannot be compiled at all, it
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -26,6 +28,7 @@ ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against
 SHAPES = 4  # of a network's inputs that are compiled for; with others it runs as it is
 AGREE = 0.05  # of the largest number: wrong kernels are further off, half precision's rounding is not
 FOLDER = "compiled"  # in Disco's cache
+_KEPT_AT = "TORCHINDUCTOR_CACHE_DIR"
 
 Backend = str | Callable[..., Any]
 
@@ -63,8 +66,8 @@ def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: 
         for _, module in _parts(networks):
             module._compiled_call_impl = None
         return
-    if backend == "inductor":  # where it looks when it first compiles; a folder of the user's own choice wins
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / FOLDER))
+    if backend == "inductor":
+        _keep_kernels()
     shared = next((found.shared for found in _stand_ins(networks)), _Shared(tell))
     shared.tell = tell
     for name, module in _parts(networks):
@@ -139,6 +142,13 @@ class _Compiled:
     def _give_up(self, why: str) -> None:
         self.shared.failed = True
         self.shared.tell(f"{self.name}: could not be compiled, so the rest runs as it is ({why})")
+
+
+def _keep_kernels() -> None:
+    """In Disco's cache, unless the user has chosen a folder; torch's own choice is a temporary one."""
+    chosen = Path(os.environ.get(_KEPT_AT) or tempfile.gettempdir())
+    if chosen.name.startswith("torchinductor_") or chosen == Path(tempfile.gettempdir()):
+        os.environ[_KEPT_AT] = str(cache_dir() / FOLDER)
 
 
 def _parts(networks: Networks) -> Iterator[tuple[str, nn.Module]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,8 +214,10 @@ def test_memory_that_runs_out_later_is_not_hidden() -> None:
 
 def test_kernels_are_kept_in_discos_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    prepare(networks(), True, lambda text: None)
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "disco" / "compiled")
+    for before in ("", str(Path(tempfile.gettempdir()) / "torchinductor_me")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", before)
+        prepare(networks(), True, lambda text: None)
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "disco" / "compiled")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "elsewhere")
     prepare(networks(), True, lambda text: None)
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
