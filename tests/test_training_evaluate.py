@@ -263,7 +263,7 @@ FOUND = {
 def test_each_part_becomes_a_section_with_its_goals():
     text = results.sections(FOUND)
     assert "| 71.3 | 9.0 | 100 with a CPU alone, 40 with a GPU |" in text
-    assert "| `python run.py a.yaml` | 22 | 90 |" in text
+    assert "| `python run.py a.yaml` | 22.4 | 90 |" in text
     assert "| set (classes) | pocket-conv | pocket-vit | goal |\n| --- | ---: | ---: | ---: |" in text
     assert "| Caltech-101 (102) | 50.0 %, 75.0 % | 50.0 %, 75.0 % | 45.0 % |" in text
     assert "| hue of a tinted picture (8) | 90.0 % | 90.0 % |  |" in text

@@ -104,7 +104,7 @@ def fid(part: Mapping[str, Any]) -> str:
 
 
 def speed(part: Mapping[str, Any]) -> str:
-    rows = [[f"`{row['command']}`", f"{row['seconds']:.0f}", f"{row['goal']}"] for row in part["commands"]]
+    rows = [[f"`{row['command']}`", f"{row['seconds']:.1f}", f"{row['goal']}"] for row in part["commands"]]
     return "\n".join([
         f"Start and loading included. {made(part)}",
         "",
