@@ -95,7 +95,7 @@ class CutoutSettings(Section):
     hue_jitter_max: Schedule = setting(
         0.5,
         "schedule:float",
-        "the most, in turns, that augmentations change hues; of themselves 0.1 in stills, 0.3 in 2D and 3D",
+        "limit, in turns, to the change of hues by augmentations (0.1; 2D, 3D 0.3)",
         ge=0,
         le=0.5,
     )
