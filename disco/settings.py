@@ -93,7 +93,7 @@ class CutoutSettings(Section):
     )
     skip_augs: Schedule = setting(False, "schedule:bool", "no augmentation of the cutouts")
     hue_jitter_max: Schedule = setting(
-        0.5, "schedule:float", "the most augmentations turn hues: 0.1, 0.3 in 2D, 3D, or less", ge=0, le=0.5
+        0.5, "schedule:float", "how far augmentations may turn hues; uncapped 0.1, 2D, 3D 0.3", ge=0, le=0.5
     )
 
 
