@@ -5,6 +5,7 @@ several ways, each with three seeds. Flicker of a frame: the mean difference fro
 along the motion of the clip, where both show the same. That motion is known, since the clip is drawn: what
 measures motion is not measured by itself. Detail: the mean difference between neighbouring pixels. A picture
 that turns to fog flickers less and is no steadier, hence the quotient: 1 is as much as a jump by one pixel.
+Nor is one that is hardly painted any better, hence how far the frames are from the clip's own.
 """
 
 from __future__ import annotations
@@ -48,12 +49,15 @@ SETTINGS: dict[str, Any] = {
     "cut_innercut": 4,
 }
 CHECK, COLOURS = {"video_init_check_consistency": True}, {"color_coherence": "LAB"}
+BOTH, ALIKE = CHECK | COLOURS, {"video_init_steady": 0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "each frame alone (`video_init_flow_warp: false`)": {"video_init_flow_warp": False},
     "flow": {},
-    "flow, consistency check": CHECK,
     "flow, colours of the first frame (LAB)": COLOURS,
-    "flow, consistency check, colours of the first frame": CHECK | COLOURS,
+    "flow, consistency check, `video_init_steady: 0`": CHECK | ALIKE,
+    "flow, consistency check": CHECK,
+    "flow, consistency check, colours of the first frame, `video_init_steady: 0`": BOTH | ALIKE,
+    "flow, consistency check, colours of the first frame": BOTH,
 }
 
 
@@ -131,11 +135,18 @@ def drift(frames: Sequence[Tensor]) -> float:
     return float((frames[-1] - frames[0]).mean((0, 2, 3)).abs().mean() * 127.5)
 
 
-def row(name: str, takes: Iterable[Sequence[Tensor]], motions: Sequence[tuple[Tensor, Tensor]]) -> str:
+def painted(frames: Sequence[Tensor], clip: Sequence[Tensor]) -> float:
+    """The mean difference of the settled frames from those of the clip, in levels."""
+    pairs = zip(frames[SETTLED:], clip[SETTLED:], strict=True)
+    return float(torch.stack([(frame - own).abs().mean() for frame, own in pairs]).mean() * 127.5)
+
+
+def row(name: str, takes: Iterable[Sequence[Tensor]], clip: Sequence[Tensor]) -> str:
     """A line of the table: the means over several takes."""
-    numbers = torch.tensor([[flicker(take, motions), detail(take), drift(take)] for take in takes])
-    level, fine, away = numbers.mean(0).tolist()
-    return f"| {name} | {level:.1f} | {fine:.1f} | {level / fine:.2f} | {away:.1f} |"
+    motions = [motion(k) for k in range(1, len(clip))]
+    measured = [[flicker(take, motions), detail(take), drift(take), painted(take, clip)] for take in takes]
+    level, fine, away, paint = torch.tensor(measured).mean(0).tolist()
+    return f"| {name} | {level:.1f} | {fine:.1f} | {level / fine:.2f} | {away:.1f} | {paint:.1f} |"
 
 
 def rendered(run: Run, out: Path, networks: Networks) -> list[Tensor]:
@@ -149,7 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
+    parser.add_argument("--steady", type=float, nargs="+", default=[], help="more rows: video_init_steady")
     options = parser.parse_args()
+    shares = {f"all, `video_init_steady: {x:g}`": BOTH | {"video_init_steady": x} for x in options.steady}
     began, load = time.process_time(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         place, video = Path(folder) / "clip", [scene(k).picture[None] for k in range(options.frames)]
@@ -158,15 +171,15 @@ def main() -> None:
             (place / f"{k:02}.png").write_bytes(png_bytes(frame[0]))
         base = SETTINGS | {"video_init_path": str(place), "max_frames": options.frames}
         networks = load_for(run_from_mapping(base))
-        motions = [motion(k) for k in range(1, options.frames)]
-        print("| | flicker | detail | flicker / detail | drift |\n| --- | ---: | ---: | ---: | ---: |")
-        print(row("the clip itself", [video], motions), flush=True)
-        for name, values in VARIANTS.items():
+        print("| | flicker | detail | flicker / detail | drift | from the clip |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        print(row("the clip itself", [video], video), flush=True)
+        for name, values in (shares | VARIANTS).items():
             runs = [run_from_mapping(base | values | {"set_seed": seed}) for seed in options.seeds]
             takes = [rendered(run, Path(folder) / str(len(name)), networks) for run in runs]
-            print(row(name, takes, motions), flush=True)
+            print(row(name, takes, video), flush=True)
         finished = [list(blended(take, "flow", 0.5)) for take in takes]
-        print(row("the last, as a video with `video_init_blend_mode: optical flow`", finished, motions))
+        print(row("the last, as a video with `video_init_blend_mode: optical flow`", finished, video))
     print(f"\n{(time.process_time() - began) / 60:.1f} minutes of CPU, load {load:.1f} at the start.")
 
 

@@ -54,12 +54,16 @@ class Reel:
 
 @dataclass(frozen=True)
 class _Place:
-    """A frame in the reel. before: what the frame before left; moved, old: pictures moved to here."""
+    """A frame in the reel. before: what the frame before left; moved, old: pictures moved to here.
+
+    known: what of `moved` is to be repainted but lightly.
+    """
 
     frame: int
     before: Tensor | None = None
     moved: Tensor | None = None
     old: Tensor | None = None
+    known: Tensor | None = None
 
 
 def render_frames(job: Job, studio: Studio, pictures: Pictures, tally: Tally, stop: Stop) -> Iterator[Event]:
@@ -135,13 +139,13 @@ def _placed(reel: Reel, frame: int) -> Generator[Event, None, _Place]:
     if frame == 0 or not is_chained(settings):
         return _Place(frame)
     before = yield from _earlier(reel, frame - 1)
-    moved, old = reel.mover.moved(frame, before.picture), None
+    (moved, known), old = reel.mover.moved(frame, before.picture), None
     if turbo is not None and frame > turbo.preroll:
-        old = moved if before.old is None else reel.mover.moved(frame, before.old)
+        old = moved if before.old is None else reel.mover.moved(frame, before.old)[0]
     if _looks_at_first(settings) and reel.first is None:
         first = yield from _earlier(reel, FIRST)
         reel.first = first.picture
-    return _Place(frame, before.picture, moved, old)
+    return _Place(frame, before.picture, moved, old, known)
 
 
 def _batch(reel: Reel, place: _Place, steps_after: int) -> Batch:
@@ -150,7 +154,7 @@ def _batch(reel: Reel, place: _Place, steps_after: int) -> Batch:
     init = reel.mover.start(frame, place.moved, place.before, reel.first)
     if init is not None:
         studio = replace(studio, init=init.to(studio.device))
-    studio = replace(studio, settings=settings, mask=reel.pictures.mask_of(frame))
+    studio = replace(studio, settings=settings, mask=reel.pictures.mask_of(frame), known=place.known)
     return _of_one(reel, frame, studio, steps_after, lambda guess: _develop(reel, place, guess))
 
 

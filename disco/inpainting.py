@@ -1,4 +1,4 @@
-"""Painting a part of a picture only: the rest is held to an original. Pure functions of tensors.
+"""Painting a part of a picture only: the rest is held to an original, always or at first. Pure functions.
 
 A mask is [1, 1, H, W] in [0, 1]: 1 is painted, 0 stays, and what lies between is mixed.
 Source: the inpainting mode of the guided-diffusion fork that Disco Diffusion samples with.
@@ -44,6 +44,26 @@ def make_mask_blend(
 def is_masked(step: Step, steps_to_repaint: int) -> bool:
     """Is the original mixed in before this step? step.spaced counts down to 0 at the last one."""
     return step.spaced >= steps_to_repaint
+
+
+def make_steady(start: Tensor, known: Tensor, noise: Tensor, share: float) -> BeforeStep:
+    """Makes the before_step that leaves what is known out of the first `share` of a picture's steps.
+
+    It sets x_t = (1 - known) * x_t + known * q_sample(start, step, noise) until then, as if the known parts
+    began later; share 1 leaves them the last step. Where the share ends between two steps, that part of the
+    known is held before the second one.
+    start: what the picture starts from, [1, 3, H, W]; known: [1, 1, H, W] in [0, 1], 1 where it is to be
+    repainted but lightly; noise: what start was noised with, [1, 3, H, W].
+    """
+
+    def before_step(x_t: Tensor, step: Step) -> Tensor:
+        held = min(share * step.n + 1 - step.i, 1.0)
+        if held <= 0:
+            return x_t
+        weight = known.to(x_t) * held
+        return (1 - weight) * x_t + weight * q_sample(start.to(x_t), step, noise.to(x_t))
+
+    return before_step
 
 
 def keep_original(pred_x0: Tensor, original: Tensor, mask: Tensor) -> Tensor:

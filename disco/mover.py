@@ -38,10 +38,15 @@ class Mover:
     flow: Flow | None = None
     video: VideoFrames | None = None
 
-    def moved(self, frame: int, picture: Tensor) -> Tensor:
-        """A picture as it is at the frame before, moved on to `frame`."""
-        maps = {"2D": self._in_2d, "3D": self._in_3d, "Video Input": self._along_video}
-        return maps[self.settings.animation_mode](frame, picture.to(self.device))
+    def moved(self, frame: int, picture: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A picture as it is at the frame before, moved on to `frame`; and what of it to repaint but lightly.
+
+        The latter is [1, 1, H, W] in [0, 1], 1 for lightly (video_init_steady); None for nothing.
+        """
+        picture = picture.to(self.device)
+        if self.settings.animation_mode == "Video Input":
+            return self._along_video(frame, picture)
+        return (self._in_2d if self.settings.animation_mode == "2D" else self._in_3d)(frame, picture), None
 
     def start(
         self, frame: int, moved: Tensor | None, before: Tensor | None, first: Tensor | None
@@ -102,7 +107,7 @@ class Mover:
             brightness_offset=DD57_BRIGHTNESS if dd57 else 0.0,
         )
 
-    def _along_video(self, frame: int, picture: Tensor) -> Tensor:
+    def _along_video(self, frame: int, picture: Tensor) -> tuple[Tensor, Tensor | None]:
         """The last picture, carried along the video's motion and blended with the video's own frame."""
         from disco.animation.consistency import blend, shared
         from disco.animation.flow import warp
@@ -110,11 +115,11 @@ class Mover:
         raw, last = self._raw(frame), self._raw(frame - 1)
         assert self.flow is not None and raw is not None and last is not None
         flow = self.flow(raw, last)
-        seen = torch.ones_like(raw[:, :1])
+        seen = None
         if self.settings.video_init_check_consistency:
             seen = shared(raw, last, flow, self.flow(last, raw))
         start = blend(raw, warp(picture, flow), seen, self.settings.video_init_flow_blend)
-        return eight_bits(start) if self._dd57 else start
+        return (eight_bits(start), None) if self._dd57 else (start, seen)
 
     def _raw(self, frame: int) -> Tensor | None:
         return None if self.video is None else self.video[frame].to(self.device)

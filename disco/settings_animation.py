@@ -146,6 +146,14 @@ class VideoInitSettings(Section):
     video_init_check_consistency: bool = setting(
         False, "bool", "take the video where its motion forth and back disagrees, as where something appears"
     )
+    video_init_steady: float = setting(
+        0.5,
+        "float",
+        "with the check: what the last frame showed is left out of this share of the steps and only lightly "
+        "painted anew; more flickers less, 0 paints all alike",
+        ge=0,
+        le=1,
+    )
     flow_model: Literal["dis", "raft_small", "raft_large", "raft_things"] = setting(
         "dis",
         "choice",

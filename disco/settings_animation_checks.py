@@ -212,17 +212,28 @@ _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
     (("init_scale",), "with Video Input, where video_init_frames_scale says it", _video_input),
     (("init_image",), "with Video Input: its frames are the start", _video_input),
     (
-        ("video_init_flow_blend", "video_init_check_consistency", "flow_model", "video_init_skip_steps"),
+        (
+            "video_init_flow_blend",
+            "video_init_check_consistency",
+            "video_init_steady",
+            "flow_model",
+            "video_init_skip_steps",
+        ),
         "without video_init_flow_warp: true",
         lambda s: not s.video_init_flow_warp,
     ),
     (
-        ("flow_model", "video_init_check_consistency"),
+        ("flow_model", "video_init_check_consistency", "video_init_steady"),
         "with video_init_flow_blend: 0",
         lambda s: not s.video_init_flow_blend,
     ),
     (
-        ("near_plane", "far_plane"),
+        ("video_init_steady",),
+        "without video_init_check_consistency: true",
+        lambda s: not s.video_init_check_consistency,
+    ),
+    (
+        ("near_plane", "far_plane", "video_init_steady"),
         "with compat: dd57, as in the original",
         lambda s: s.compat == "dd57",
     ),

@@ -14,7 +14,7 @@ from disco.diffusion import Step
 from disco.economy import Economy
 from disco.frame_settings import step_count
 from disco.guidance import Perceptual, in_parts, make_guidance
-from disco.inpainting import keep_original, make_mask_blend
+from disco.inpainting import keep_original, make_mask_blend, make_steady
 from disco.lpips_model import PerceptualNet
 from disco.randomness import Randomness
 from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
@@ -125,7 +125,8 @@ def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     width, height = batch.studio.settings.width_height
     shape = (len(batch.pictures), 3, height, width)
     settings, clip = batch.studio.settings, batch.studio.settings.clip_denoised
-    masked, kept = _mask_blend(batch.studio, random, shape), _kept(batch.studio)
+    masked = in_turn(_steady(batch.studio, random, shape), _mask_blend(batch.studio, random, shape))
+    kept = _kept(batch.studio)
     symmetry = make_symmetry(
         batch.steps[0].n,
         settings.use_horizontal_symmetry,
@@ -152,6 +153,16 @@ def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
         return map(kept, samples)
 
     return by_plms if settings.diffusion_sampling_mode == "plms" else by_ddim
+
+
+def _steady(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
+    """Leaves what the frame before showed already out of the first steps."""
+    share = studio.settings.video_init_steady
+    if studio.known is None or share == 0:
+        return identity
+    assert studio.init is not None
+    noise = random.start_noise(shape).to(studio.device)
+    return make_steady(studio.init, studio.known, noise, share)
 
 
 def _mask_blend(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:

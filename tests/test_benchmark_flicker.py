@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.flicker import FRAMES, HEIGHT, LAYERS, SETTLED, WIDTH, detail, drift, flicker, motion, scene
+from benchmarks.flicker import (
+    FRAMES,
+    HEIGHT,
+    LAYERS,
+    SETTLED,
+    WIDTH,
+    detail,
+    drift,
+    flicker,
+    motion,
+    painted,
+    row,
+    scene,
+)
 
 CLIP = [scene(k).picture[None] for k in range(FRAMES)]
 MOTIONS = [motion(k) for k in range(1, FRAMES)]
@@ -27,8 +40,16 @@ def test_levels() -> None:
     assert drift([CLIP[0], CLIP[0] + 10 / 127.5]) == pytest.approx(10, abs=1e-3)
 
 
+def test_a_row() -> None:
+    assert painted([frame - 0.2 for frame in CLIP], CLIP) == pytest.approx(25.5, rel=1e-4)
+    assert (
+        row("all", [CLIP, [frame - 0.2 for frame in CLIP]], CLIP) == "| all | 0.0 | 7.2 | 0.00 | 1.4 | 12.8 |"
+    )
+
+
 def test_only_settled_frames_count() -> None:
     begun = [torch.rand_like(frame) for frame in CLIP[: SETTLED - 1]]
+    assert painted([*begun, *CLIP[SETTLED - 1 :]], CLIP) == 0
     assert flicker([*begun, *CLIP[SETTLED - 1 :]], MOTIONS) == pytest.approx(0, abs=1e-3)
     stripes = torch.zeros_like(CLIP[0])
     stripes[..., ::2] = 20 / 127.5  # each pixel 20 levels from its neighbours to the side, none up and down

@@ -13,7 +13,7 @@ from PIL import Image
 from disco.diffusion import make_steps, q_sample
 from disco.errors import InputError
 from disco.images import from_uint8, load_mask, to_uint8
-from disco.inpainting import grey, keep_original, make_mask_blend, soften
+from disco.inpainting import grey, keep_original, make_mask_blend, make_steady, soften
 from disco.sampling import ddim, in_turn, make_symmetry, plms
 from tests.conftest import GaussianDenoiser
 
@@ -84,6 +84,58 @@ def test_a_run_keeps_one_half_and_paints_the_other(sampler: str) -> None:
     kept = keep_original(last, original, mask)
     torch.testing.assert_close(kept[..., :8], original[..., :8], atol=1e-5, rtol=0)
     assert torch.equal(kept[..., 8:], last[..., 8:])
+
+
+def test_what_is_known_waits_at_its_start() -> None:
+    start, fixed = torch.full((1, 3, 6, 8), 0.5), noise(STEPS[0])
+    known, x_t, step = 1 - halves(), torch.full((1, 3, 6, 8), 7.0), STEPS[4]
+    held = make_steady(start, known, fixed, 0.5)(x_t, step)
+    assert torch.equal(held[..., :4], q_sample(start, step, fixed)[..., :4])
+    assert torch.equal(held[..., 4:], x_t[..., 4:]), "what is new is free"
+    mixed = make_steady(start, torch.full((1, 1, 6, 8), 0.25), fixed, 0.5)(x_t, step)
+    torch.testing.assert_close(mixed, 0.25 * q_sample(start, step, fixed) + 0.75 * x_t)
+
+
+@pytest.mark.parametrize(
+    ("share", "weights"),
+    [
+        (0, [1, 0, 0, 0, 0, 0]),
+        (0.25, [1, 1, 0.5, 0, 0, 0]),  # 1.5 of 6 steps
+        (0.5, [1, 1, 1, 1, 0, 0]),
+        (1, [1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_how_long_it_waits(share: float, weights: list[float]) -> None:
+    """Before the first step nothing changes: x_t is the noised start itself."""
+    steps, start, x_t = make_steps(10, 4), torch.zeros(1, 3, 6, 8), torch.full((1, 3, 6, 8), 4.0)
+    hook = make_steady(start, torch.ones(1, 1, 6, 8), torch.zeros(1, 3, 6, 8), share)
+    assert [1 - hook(x_t, step).mean().item() / 4 for step in steps] == pytest.approx(weights)
+    noised = q_sample(start + 0.3, steps[0], noise(steps[0]))
+    again = make_steady(start + 0.3, torch.full((1, 1, 6, 8), 0.7), noise(steps[0]), share)(noised, steps[0])
+    torch.testing.assert_close(again, noised)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "plms"])
+def test_a_run_repaints_the_known_half_but_lightly(sampler: str) -> None:
+    """The toy network pulls every pixel to 0.3; both halves start at -0.8."""
+    size, denoiser, steps = (1, 3, 16, 16), GaussianDenoiser(0.3, 0.3), make_steps(50, 25)
+    original, fixed = torch.full(size, -0.8), torch.randn(size, generator=torch.Generator().manual_seed(9))
+
+    def guided(x_t, step):
+        return denoiser(x_t, step.t), None, {}
+
+    def last(share):
+        begin, hook = q_sample(original, steps[0], fixed), make_steady(original, 1 - known, fixed, share)
+        if sampler == "ddim":
+            run = ddim(begin, steps, guided, noise=lambda step: torch.zeros(size), before_step=hook)
+        else:
+            run = plms(begin, steps, guided, before_step=hook)
+        return list(run)[-1].pred_x0
+
+    known = halves(16, 16)
+    away = [(last(share)[..., :8].mean() + 0.8).item() for share in (0, 0.5, 0.8, 1)]
+    assert away == sorted(away, reverse=True) and away[0] > 0.3 and away[3] < 0.02
+    assert torch.equal(last(0.8)[..., 8:], last(0)[..., 8:])
 
 
 def test_plms_calls_the_hook_once_before_each_step() -> None:

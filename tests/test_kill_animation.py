@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "video": {
         "animation_mode": "Video Input",
         "extract_nth_frame": 1,
+        "video_init_check_consistency": True,
         "video_init_steps": 4,
         "video_init_skip_steps": 1,
         "video_init_frames_skip_steps": 1,

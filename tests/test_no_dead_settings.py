@@ -130,6 +130,7 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "video_init_flow_warp": (False, VIDEO),
     "video_init_flow_blend": (0.2, VIDEO),
     "video_init_check_consistency": (True, VIDEO),
+    "video_init_steady": (0, VIDEO | {"video_init_check_consistency": True}),
     "video_init_steps": (20, VIDEO),
     "video_init_clip_guidance_scale": (90, VIDEO),
     "video_init_tv_scale": (3000, VIDEO),

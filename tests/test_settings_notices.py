@@ -101,6 +101,17 @@ def test_animation_settings_are_known_and_idle() -> None:
             "has no effect without video_init_flow_warp: true",
         ),
         (
+            "animation_mode: Video Input\nvideo_init_path: .\nvideo_init_steady: 0.3",
+            "video_init_steady",
+            "has no effect without video_init_check_consistency: true",
+        ),
+        (
+            "animation_mode: Video Input\nvideo_init_path: .\ncompat: dd57\n"
+            "video_init_check_consistency: true\nvideo_init_steady: 0.3",
+            "video_init_steady",
+            "has no effect with compat: dd57, as in the original",
+        ),
+        (
             "animation_mode: Video Input\nvideo_init_path: .\ninterp_spline: Cubic",
             "interp_spline",
             "has no effect with Video Input",
