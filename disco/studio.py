@@ -35,7 +35,7 @@ class Studio:
     """Everything that the pictures of one run share. init: [1, 3, H, W] on the device, or None.
 
     mask: which part of init stays (0) and which is painted (1), softened, [1, 1, H, W] on the CPU, or None.
-    known: which part of init a video's last frame showed (1), to be repainted lightly, of that shape, or None.
+    known: which part of init the last frame of a video showed (1), of that shape, or None.
     stream: the random stream of compat dd57, as it stands after the prompts were encoded; None in fixed.
     inputs: path or address as written -> SHA-256 of the picture's bytes. drawn_as: the pictures whose random
     numbers are used, where these are not their own. governor: tries what is done until it fits into memory.
