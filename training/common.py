@@ -156,9 +156,9 @@ class Trainer:
         self.step += 1
         return float(loss.detach())
 
-    def save(self) -> None:
+    def save(self, **more: Any) -> None:
         parts = {"network": self.network.state_dict(), "ema": self.ema.network.state_dict()}
-        self.run.save(**parts, optimizer=self.optimizer.state_dict(), step=self.step)
+        self.run.save(**parts, optimizer=self.optimizer.state_dict(), step=self.step, **more)
 
 
 def linear_alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,8 +168,20 @@ def linear_alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     return chosen.sqrt(), (1 - chosen).sqrt()
 
 
-def arguments(what: str, *, steps: int, batch: int, lr: float, ema: float, seed: int) -> argparse.Namespace:
-    """The command line of one network's training, with its defaults; sets the number of threads."""
+def arguments(
+    what: str,
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    ema: float,
+    seed: int,
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> argparse.Namespace:
+    """The command line of one network's training, with its defaults; sets the number of threads.
+
+    more: adds what only this network's training has.
+    """
     parser = argparse.ArgumentParser(description=f"Train the pocket {what} network.")
     parser.add_argument("--data", type=Path, default=Path("training/runs/data"))
     parser.add_argument("--out", type=Path, default=Path("training/runs") / what)
@@ -182,6 +194,7 @@ def arguments(what: str, *, steps: int, batch: int, lr: float, ema: float, seed:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=500)
     parser.add_argument("--start", type=Path, help="checkpoint of another run whose average to begin with")
+    more(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options

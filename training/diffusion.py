@@ -5,6 +5,7 @@
 Behind a patch a network that predicts eps would have to carry every number of the noise through few channels;
 one that predicts the picture need not (arXiv:2511.13720), and what is linear of that is done for it
 (disco.frequencies). The loss is the one in v up to the clamp: (x0_hat - x0)^2 / max(sigma^2, 0.05).
+With --mobilenet, best when that has come to rest, the guesses are made to look real too (training.realism).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from disco.unet import build_unet
 from training import light
 from training.common import Pictures, Run, Trainer, arguments, begin_with, export, linear_alpha_sigma
 from training.muon import Both, inner_matrices
+from training.own_steps import own_step
+from training.realism import Realism
 from training.spectral import Preconditioned, Speckle, SpectralError, usual_sizes
 
 SOURCES = ["scenes", "flowers", "flowers"]  # two fifths of the pictures are flowers
@@ -55,12 +58,35 @@ def random_times(size: int) -> Tensor:
     return (torch.where(torch.rand(size) < 0.2, torch.rand(size), middle) * 1000).long().clamp(0, 999)
 
 
-def loss_of(network: nn.Module, x_0: Tensor, measure: SpectralError, speckle: Speckle) -> Tensor:
-    t = random_times(len(x_0)).to(x_0.device)
-    alpha, sigma = linear_alpha_sigma(t)
-    x_t = alpha * (x_0 + speckle(x_0)) + sigma * torch.randn_like(x_0)
-    error = measure(guess(network, x_t, t, measure.patch) - x_0)
-    return (error / sigma.flatten().square().clamp(min=0.05)).mean()
+class Loss:
+    """What a network [its preconditioned form] has to bring down: a number for clean pictures [B, 3, H, W].
+
+    own: share of each batch whose x_t the network itself has painted (training.own_steps).
+    """
+
+    def __init__(self, network: Preconditioned, realism: Realism | None = None, own: float = 0.0) -> None:
+        self.network, self.realism, self.own = network, realism, own
+        self.measure, self.speckle = SpectralError(network.sizes), Speckle(network.sizes)
+
+    def guess(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return guess(self.network, x_t, t, self.measure.patch)
+
+    def noised(self, x_0: Tensor, t: Tensor) -> Tensor:
+        """x_t [B, 3, H, W]: the first ones by a step of the network, the others with speckle below noise."""
+        mine = int(self.own * len(x_0))
+        alpha, sigma = linear_alpha_sigma(t[mine:])
+        rest = x_0[mine:]
+        drawn = alpha * (rest + self.speckle(rest)) + sigma * torch.randn_like(rest)
+        return torch.cat([own_step(self.guess, x_0[:mine], t[:mine]), drawn]) if mine else drawn
+
+    def __call__(self, x_0: Tensor) -> Tensor:
+        t = random_times(len(x_0)).to(x_0.device)
+        alpha, sigma = linear_alpha_sigma(t)
+        pred_x0 = self.guess(self.noised(x_0, t), t)
+        loss = self.measure(pred_x0 - x_0) / sigma.flatten().square().clamp(min=0.05)
+        if self.realism is not None:
+            loss = loss + self.realism.loss(pred_x0, x_0, t, alpha)
+        return loss.mean()
 
 
 @torch.no_grad()
@@ -94,20 +120,42 @@ def train(args: argparse.Namespace) -> None:
     network = Preconditioned(unet, sizes)
     begin_with(network, args.start)
     network.to(args.device, memory_format=torch.channels_last)
-    measure, speckle = SpectralError(network.sizes), Speckle(network.sizes)
     optimizer = Both(network, inner_matrices(network), args.lr, adam_lr=0.8 * args.lr)
     trainer = Trainer(run, network, optimizer, args.ema)
+    realism = begin_realism(args, run)
+    loss_of = Loss(network, realism, args.own)
     pictures = Pictures(args.data, SOURCES, 128, args.seed + trainer.step)
     torch.manual_seed(args.seed + trainer.step)
     while trainer.step < args.steps:
         x_0 = light.toned(pictures.batch(args.batch), TONED).to(args.device)
-        run.log(trainer.step, trainer.update(lambda x=x_0: loss_of(network, x, measure, speckle), args.steps))
+        loss = trainer.update(lambda x=x_0: loss_of(x), args.steps)
+        run.log(trainer.step, loss, **({} if realism is None else {"critic": realism.learn()}))
         if trainer.step % args.save_every == 0 or trainer.step == args.steps:
-            trainer.save()
+            trainer.save(**({} if realism is None else {"realism": realism.state_dict()}))
             run.sheet(
                 samples(trainer.ema.network, (8, 128, 128), patch, 30), f"samples_{trainer.step:06d}.png"
             )
     export_network(trainer.ema.network.state_dict(), args.out)
+
+
+def begin_realism(args: argparse.Namespace, run: Run) -> Realism | None:
+    """The losses of training.realism, if asked for, with the critic of this run, else of `--start`."""
+    if args.mobilenet is None:
+        return None
+    realism = Realism(args.mobilenet, args.device, (args.perceptual, args.adversarial))
+    earlier = [] if args.start is None else [torch.load(args.start, map_location="cpu", weights_only=True)]
+    for saved in (run.load(), *earlier):
+        if saved is not None and "realism" in saved:
+            realism.load_state_dict(saved["realism"])
+            break
+    return realism
+
+
+def realism_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mobilenet", type=Path, help="torchvision's weights: adds the losses of realism")
+    parser.add_argument("--perceptual", type=float, default=0.5, help="share of the perceptual loss")
+    parser.add_argument("--adversarial", type=float, default=0.2, help="share of the adversarial loss")
+    parser.add_argument("--own", type=float, default=0.0, help="share of x_t that the network painted itself")
 
 
 def export_network(state: dict[str, Tensor], folder: Path) -> None:
@@ -120,4 +168,4 @@ def export_network(state: dict[str, Tensor], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    train(arguments("diffusion", steps=20_000, batch=32, lr=1e-3, ema=0.9985, seed=0))
+    train(arguments("diffusion", steps=20_000, batch=32, lr=1e-3, ema=0.9985, seed=0, more=realism_arguments))
