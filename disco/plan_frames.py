@@ -17,10 +17,19 @@ _PNG_SHARE = 0.65  # of the bytes of raw pixels that a PNG of such pictures take
 
 
 def count_video_frames(run: Run) -> int | None:
-    """How many frames of its video a run would use, max_frames apart; None without one. Raises InputError."""
+    """How many frames of its video a run would use, max_frames apart; None without one.
+
+    The mask video, if there is one, is read too. Raises InputError for either.
+    """
     path = run.settings.video_init_path
     if run.settings.animation_mode != "Video Input" or path is None:
         return None
+    if run.settings.video_mask_path is not None:
+        _frames_of(run.settings.video_mask_path, run)
+    return _frames_of(path, run)
+
+
+def _frames_of(path: str, run: Run) -> int:
     from disco.animation.video import open_video
 
     with tempfile.TemporaryDirectory() as folder:  # small frames, which nobody looks at

@@ -55,6 +55,20 @@ def test_what_is_found_of_a_video() -> None:
         plan(values | {"extract_nth_frame": 2}, images=[5])
 
 
+def test_a_mask_video_of_no_use_is_told_by_the_plan() -> None:
+    write_clip(Path("clip"), n=3)
+    Path("masks").mkdir()
+    values = {"animation_mode": "Video Input", "video_init_path": "clip", "video_mask_path": "masks"}
+    with pytest.raises(InputError) as caught:
+        plan(values)
+    assert str(caught.value) == (
+        "masks: a folder without pictures: it is empty. "
+        "Give a video file, or a folder of .png .jpg .jpeg .webp .bmp .tif .tiff."
+    )
+    write_clip(Path("masks"), n=3)
+    assert "animation  Video Input: 3 frames, 0 to 2" in plan(values)
+
+
 def test_prompts_by_frame() -> None:
     lines = plan({"animation_mode": "2D", "text_prompts": {0: ["red"], 4: ["blue:2"]}})
     found = [line for line in lines if "tokens" in line]
