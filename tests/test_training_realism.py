@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from disco.diffusion import ddim_step as sampler_step
+from disco.diffusion import make_steps, predict_eps
 from training import diffusion
-from training.common import linear_alpha_sigma
+from training.common import ddim_step, linear_alpha_sigma
 from training.own_steps import own_step
 from training.realism import FINE, LAYERS, Critic, Features, Realism, fine_first, perceptual
 
@@ -166,6 +168,16 @@ def test_an_own_step_of_a_perfect_network_is_the_picture_under_noise_of_that_lev
     noise = (x_t - alpha * x_0) / sigma
     assert abs(float(noise.mean())) < 0.01
     assert float(noise.std()) == pytest.approx(1, abs=0.01)
+
+
+def test_a_step_of_training_is_that_of_the_sampler() -> None:
+    now, then = make_steps(10)[3:5]
+    x_t, pred_x0, noise = (
+        torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(3)
+    )
+    t, t_next = (torch.full((2,), round(step.t)) for step in (now, then))
+    theirs = sampler_step(pred_x0, predict_eps(x_t, pred_x0, now), now, 0.8, noise)
+    torch.testing.assert_close(ddim_step(x_t, pred_x0, t, t_next, 0.8, noise), theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_an_own_step_carries_what_the_network_paints() -> None:

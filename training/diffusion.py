@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from disco.unet import build_unet
 from training import light
-from training.common import Pictures, Run, Trainer, arguments, begin_with, export, linear_alpha_sigma
+from training.common import (
+    Pictures,
+    Run,
+    Trainer,
+    arguments,
+    begin_with,
+    ddim_step,
+    export,
+    linear_alpha_sigma,
+)
 from training.muon import Both, inner_matrices
 from training.own_steps import own_step
 from training.realism import Realism
@@ -59,7 +68,7 @@ def random_times(size: int) -> Tensor:
 
 
 class Loss:
-    """What a network [its preconditioned form] has to bring down: a number for clean pictures [B, 3, H, W].
+    """What a network has to bring down: a number for clean pictures [B, 3, H, W].
 
     own: share of each batch whose x_t the network itself has painted (training.own_steps).
     """
@@ -99,15 +108,10 @@ def samples(network: nn.Module, size: tuple[int, int, int], patch: int, steps: i
     times = torch.linspace(999, 0, steps).round().long().tolist()
     for i, now in enumerate(times):
         t = torch.full((size[0],), now, device=device)
-        alpha, sigma = linear_alpha_sigma(t)
         pred_x0 = guess(network, x_t, t, patch)
-        eps = (x_t - alpha * pred_x0) / sigma
         if i + 1 < len(times):
-            alpha_next, sigma_next = linear_alpha_sigma(torch.full_like(t, times[i + 1]))
-            fresh = sigma_next / sigma * (1 - (alpha / alpha_next).square()).sqrt()
             noise = torch.randn(x_t.shape, generator=generator).to(device)
-            kept = (sigma_next.square() - fresh.square()).clamp(min=0).sqrt()
-            x_t = alpha_next * pred_x0 + kept * eps + fresh * noise
+            x_t = ddim_step(x_t, pred_x0, t, torch.full_like(t, times[i + 1]), 1.0, noise)
     return pred_x0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from training.common import linear_alpha_sigma
+from training.common import ddim_step, linear_alpha_sigma
 
 SHORTEST, LONGEST = 20, 120  # of the step, in t: those of 8 to 50 steps
 ETA = 0.8  # share of fresh noise, that of the sampler
@@ -27,10 +27,6 @@ def own_step(guess: Guess, x_0: Tensor, t: Tensor) -> Tensor:
     """x_t [B, 3, H, W] at integer t [B] in 0..999, reached from a noisier level by the network."""
     longer = torch.randint(SHORTEST, LONGEST, t.shape).to(t.device)
     before = (t + longer).clamp(max=999)
-    (alpha, sigma), (alpha_t, sigma_t) = linear_alpha_sigma(before), linear_alpha_sigma(t)
+    alpha, sigma = linear_alpha_sigma(before)
     x_before = alpha * x_0 + sigma * torch.randn_like(x_0)
-    pred_x0 = guess(x_before, before)
-    eps = (x_before - alpha * pred_x0) / sigma
-    fresh = ETA * sigma_t / sigma * (1 - (alpha / alpha_t).square()).clamp(min=0).sqrt()
-    kept = (sigma_t.square() - fresh.square()).clamp(min=0).sqrt()
-    return alpha_t * pred_x0 + kept * eps + fresh * torch.randn_like(x_0)
+    return ddim_step(x_before, guess(x_before, before), before, t, ETA, torch.randn_like(x_0))

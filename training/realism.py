@@ -67,9 +67,8 @@ class Features(nn.Module):
 
 def perceptual(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
     """Squared distance [B] between features, mean over places, sum over depths."""
-    return torch.stack([(a - b).square().sum(1).mean((1, 2)) for a, b in zip(mine, theirs, strict=True)]).sum(
-        0
-    )
+    pairs = zip(mine, theirs, strict=True)
+    return torch.stack([(a - b).square().sum(1).mean((1, 2)) for a, b in pairs]).sum(0)
 
 
 class Critic(nn.Module):
@@ -104,16 +103,14 @@ class Critic(nn.Module):
 class Realism:
     """Both losses, and the critic that learns beside the network.
 
-    At every step first `loss`, then `learn`. Both count in proportion to alpha ** gate: on nearly
-    pure noise nobody can know what is fine.
+    At every step first `loss`, then `learn`. Both count in proportion to alpha: on nearly pure noise nobody
+    can know what is fine. shares: of the perceptual and of the adversarial loss.
     """
 
-    def __init__(
-        self, weights: Path | None, device: str, shares: tuple[float, float], gate: float = 1.0
-    ) -> None:
+    def __init__(self, weights: Path | None, device: str, shares: tuple[float, float]) -> None:
         self.features, self.critic = Features(weights).to(device), Critic().to(device)
         self.optimizer = torch.optim.Adam(self.critic.parameters(), lr=2e-3, betas=(0.0, 0.99))
-        self.shares, self.gate = shares, gate
+        self.shares = shares
         self.seen: tuple[list[Tensor], list[Tensor], Tensor] | None = None
         self.learned = 0
 
@@ -127,7 +124,7 @@ class Realism:
         fooled = torch.stack([answer.mean(1) for answer in self.critic(mine, t)]).mean(0)
         self.critic.requires_grad_(True)
         like, real = self.shares[0], self.shares[1] * min(1.0, self.learned / WARM_UP)
-        return alpha.flatten() ** self.gate * (like * perceptual(mine, theirs) - real * fooled)
+        return alpha.flatten() * (like * perceptual(mine, theirs) - real * fooled)
 
     def learn(self) -> float:
         """One step of the critic on what `loss` saw last; returns its hinge loss, 2 for no idea."""
