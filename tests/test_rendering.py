@@ -26,7 +26,8 @@ from disco.events import (
     StepDone,
 )
 from disco.images import png_bytes, read_metadata
-from disco.settings_load import load_runs
+from disco.settings_load import load_runs, run_from_mapping
+from disco.studio import needs_lpips, perlin_start
 from tests.small_run import SMALL, events_of, finished_paths, pictures, rendered, same, small_networks
 
 
@@ -247,6 +248,31 @@ def test_pictures_that_are_not_finite_are_not_guided_and_counted(tmp_path):
     assert finished.report["nan_steps"] == 10
     rendered(tmp_path / "unguided", {"n_batches": 1, "clip_guidance_scale": 0, "range_scale": 0})
     assert same(pictures(tmp_path), pictures(tmp_path / "unguided"))
+
+
+def test_dd57_draws_perlin_noise_once_more(tmp_path, monkeypatch):
+    """Before the first picture it draws one that no picture starts from (quirk Q9)."""
+    drawn = []
+    for place in ("disco.studio.perlin_start", "disco.pictures.perlin_start"):
+        monkeypatch.setattr(place, lambda *args: drawn.append(perlin_start(*args)) or drawn[-1])
+    counts = {}
+    for compat in ("fixed", "dd57"):
+        drawn.clear()
+        rendered(tmp_path / compat, {"compat": compat, "perlin_init": True, "skip_steps": 9, "n_batches": 2})
+        counts[compat] = len(drawn)
+    assert counts == {"fixed": 2, "dd57": 3}
+
+
+def test_the_init_loss_pulls_to_perlin_noise_in_dd57_only(tmp_path):
+    """Quirk Q9: with it the perceptual network is needed, too."""
+    perlin = {"perlin_init": True, "skip_steps": 8, "n_batches": 1}
+    for compat, is_same in (("fixed", True), ("dd57", False)):
+        for scale in (0, 1000):
+            rendered(tmp_path / compat / str(scale), perlin | {"compat": compat, "init_scale": scale})
+        pulled, free = pictures(tmp_path / compat / "1000"), pictures(tmp_path / compat / "0")
+        assert same(pulled, free) == is_same
+        settings = run_from_mapping({**SMALL, **perlin, "compat": compat, "init_scale": 1000}).settings
+        assert needs_lpips(settings) != is_same
 
 
 def test_networks_are_loaded_once_for_a_queue_of_the_same(tmp_path):
