@@ -120,7 +120,7 @@ class ClipLoss:
         plan, skip = self._plan(step.index), bool(self.settings.skip_augs.at(step.index))
         n_batches = int(self.settings.cutn_batches.at(step.index))
         if self.compat == "dd57" and not skip:
-            # One batch at a time: its boxes, then its augmentations, all drawn from one stream.
+            # One batch at a time: its boxes, then its augmentations (quirk Q3), all drawn from one stream.
             batches = [
                 augment_dd57(
                     cut(image, view, self._boxes(image, view, plan, step, place, [b]), plan)[0, 0],

@@ -49,7 +49,7 @@ def unet_dtype(precision: str, device: torch.device, *, half: bool = True) -> to
 
 
 def clip_dtype(precision: str, device: torch.device, *, openai: bool, compat: str) -> torch.dtype:
-    """A CLIP's image tower: as the UNet; in dd57 as the original, where only OpenAI's ran in half precision.
+    """A CLIP's image tower: as the UNet; in dd57 only OpenAI's runs in half precision (quirk Q10).
 
     Raises SettingsError as unet_dtype does.
     """

@@ -35,7 +35,7 @@ class Step:
 
     @property
     def index(self) -> int:
-        """Where a schedule of 1000 values is read: 0 is the noisiest."""
+        """Where a schedule of 1000 values is read, by noise: 0 is the noisiest (quirk Q7)."""
         return 999 - int(self.t)
 
     @property

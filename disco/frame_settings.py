@@ -112,7 +112,7 @@ def is_chained(settings: Settings) -> bool:
 
 
 def border(settings: Settings) -> str:
-    """border_mode, where auto is what each mode is used to."""
+    """border_mode; auto is wrap in dd57, as in the original (quirk Q15), reflect in fixed."""
     if settings.border_mode != "auto":
         return settings.border_mode
     return "wrap" if settings.compat == "dd57" else "reflect"

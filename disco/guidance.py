@@ -75,7 +75,7 @@ class Guidance:
 
     denoiser: gives eps for the sampler and, without `secondary`, the guess that the guidance looks at.
     init, lpips: the picture of the init loss, [1 or B, 3, H, W] in [-1, 1], and its distance; or None.
-    compat: "fixed" or "dd57" (quirks Q1, Q3, Q4, Q17).
+    compat: "fixed" or "dd57", where range_scale has no effect (quirk Q1) and cutouts are the original's.
     economy: what is given up for the sake of memory; stages: entered at each stage, with the networks that
     are at work there. side: where the UNet works beside the guidance, if that does not look through it.
 
@@ -176,7 +176,7 @@ class Guidance:
         return total
 
     def _finish(self, grad: Tensor, index: int, losses: dict[str, Tensor]) -> Tensor:
-        """No guidance for a picture with NaN (quirk Q16); then the clamp. Nothing waits for the device."""
+        """No guidance for a picture with NaN, then the clamp (quirk Q16). Nothing waits for the device."""
         finite = grad.isfinite().flatten(1).all(1)  # [B]
         losses["nan"] = (~finite).float()
         grad = torch.where(finite[:, None, None, None], grad, 0.0)

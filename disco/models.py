@@ -248,7 +248,7 @@ def with_open_clip_files(entry: Entry) -> Entry:
 
 
 def original_order(names: Sequence[str]) -> list[str]:
-    """CLIPs as the original loads them, by its check boxes; others after them, in the given order."""
+    """CLIPs as the original loads them (quirk Q10), by its check boxes; then others, in the given order."""
     boxes = list(registry().clip_flags.values())
     known = [registry().find_clip(box, "dd57")[0].name for box in boxes]
 

@@ -82,7 +82,8 @@ def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[
         random.restore_snapshot(batch.start)
     perlin = perlin_start(settings, random).to(studio.device) if settings.perlin_init else None
     init = studio.init if perlin is None else perlin
-    target = init if settings.compat == "dd57" else studio.init  # quirk Q9
+    # In dd57 the init loss pulls to the Perlin init too (quirk Q9).
+    target = init if settings.compat == "dd57" else studio.init
     if found is not None:
         random.restore(found.random_state)
         return found.x_t.to(studio.device), target

@@ -2,7 +2,7 @@
 
 FixedRandom: picture k of seed s is the same alone, in a batch, after any resume: each generator is made new
 from a hash of (seed, k, purpose, place), so nothing is remembered and nothing global is touched.
-StreamRandom (compat dd57): the original's one stream, torch's global generator, drawn from in its order.
+StreamRandom (compat dd57, quirk Q10): the original's one stream, torch's global generator, in its order.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Sample:
     x_t: Tensor
     """After the step, [B, 3, H, W]."""
     pred_x0: Tensor
-    """The model's guess before this step's guidance, [B, 3, H, W]: what is shown and saved."""
+    """The model's guess before this step's guidance, [B, 3, H, W]: what is shown and saved (quirk Q5)."""
     losses: dict[str, Tensor]
     history: tuple[Tensor, ...] = ()
     """plms only: the guided eps of the step before, what the next step builds on."""
@@ -54,8 +54,8 @@ def in_turn(*hooks: BeforeStep) -> BeforeStep:
 def start(x0: Tensor | None, step: Step, noise: Tensor, skip_steps: int = 0) -> Tensor:
     """x_t before the first step. x0, noise: [B, 3, H, W]; step: the first one to be executed.
 
-    Without a picture and with skipped steps it is mid-grey under that level's noise, as the original has it;
-    without either it is the noise itself.
+    Without a picture and with skipped steps it is mid-grey under that level's noise, as in the
+    original (quirk Q6); without either it is the noise itself.
     """
     if x0 is None and skip_steps == 0:
         return noise

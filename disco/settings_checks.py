@@ -117,6 +117,7 @@ def _sides(case: Case) -> Iterator[Finding]:
 
 @needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
 def _symmetry(case: Case) -> Iterator[Finding]:
+    """A symmetry with plms, which has none; dd57 ignores it, as the original did (quirk Q17)."""
     settings = case.settings
     if settings.diffusion_sampling_mode != "plms" or settings.compat == "dd57":
         return

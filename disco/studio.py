@@ -236,7 +236,7 @@ def _opened(
             compat=settings.compat,
         )
     if stream is not None and settings.perlin_init:
-        perlin_start(settings, stream)  # drawn and thrown away before the first picture, as the original does
+        perlin_start(settings, stream)  # drawn and thrown away before the first picture (quirk Q9)
     init = None if pictures.init is None else pictures.init.to(device)
     return Studio(
         settings,

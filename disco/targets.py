@@ -86,7 +86,7 @@ class PromptOptions(Protocol):
 
 
 class WeightTable:
-    """Weights at each schedule index, divided there by the absolute value of their sum."""
+    """Weights at each schedule index, divided there by the absolute value of their sum (quirk Q8)."""
 
     def __init__(self, rows: Sequence[tuple[Schedule, float]], name: str, device: torch.device) -> None:
         """rows: a schedule and a factor for each embedding. name: the network's, for the error.

@@ -17,7 +17,7 @@ PADDINGS: tuple[Padding, ...] = ("border", "zeros", "reflection")
 SAMPLINGS: tuple[Sampling, ...] = ("bicubic", "bilinear", "nearest")
 UNITS = 200  # translations as users write them are 1/200 of a unit of depth
 PLANE_UNITS = 1000  # near and far plane are 1/1000 of one: 200 and 10000 hold what depth networks give
-DD57_BRIGHTNESS = 1 / 512 - 0.0001  # what the original adds to [0, 1] pictures before it cuts them to 8 bits
+DD57_BRIGHTNESS = 1 / 512 - 0.0001  # added to [0, 1] pictures before they are cut to 8 bits (quirk Q15)
 _CLOSEST = 1e-3  # depth that is left to a point which the camera has passed
 
 
