@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from disco import cli_verbs, cli_video
 from disco.errors import DiscoError, InputError
 from disco.interrupts import Interrupted, StopFlag
+from disco.places import RECIPES
 from disco.settings_load import Run, load_runs
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py video images_out/NAME      make a video of a run's frames, or of a folder of pictures
        python run.py timelapse PICTURE.png      make one of how a picture came about
        python run.py models list | fetch NAME | verify [NAME]"""
-
-OUR_RECIPES = Path(__file__).resolve().parent.parent / "settings"  # in a clone, from whatever folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +116,7 @@ def _run_number(text: str) -> int | str:
 
 def _help() -> int:
     print(f"usage: {USAGE}")
-    folder = next((path for path in (Path("settings"), OUR_RECIPES) if path.is_dir()), None)
+    folder = next((path for path in (Path("settings"), RECIPES) if path.is_dir()), None)
     if folder is not None:
         print("\nRecipes:")
         for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("recipes/*.yaml"))]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from disco.errors import InputError
+from disco.places import REGISTRY
 from disco.yaml_file import read_documents
 
 Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow"]
@@ -35,7 +36,6 @@ _QUICK_GELU_TAGS = frozenset(
     {"openai", "metaclip_400m", "metaclip_fullcc", "metaclip_altogether", "dfn2b", "dfn5b"}
 )
 _PAIR = re.compile(r"[A-Za-z][\w.+-]*/[A-Za-z][\w.+-]*")
-_REGISTRY_FILE = Path(__file__).with_name("registry.yaml")
 
 
 class _Fact(BaseModel):
@@ -171,7 +171,7 @@ class Registry:
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """The registry that comes with Disco, read once."""
-    return Registry(_read(_REGISTRY_FILE))
+    return Registry(_read(REGISTRY))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from disco.places import RECIPES
 from disco.setting_fields import allowed
 from disco.settings import SECTIONS, Settings, facts_of
 from disco.settings_schema import json_schema, network_defaults, plain_defaults, sentence
 from disco.yaml_line import one_line
 
-FOLDER = Path(__file__).resolve().parent.parent / "settings"
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"
 _WIDTH = 110
 _HEAD = """
@@ -88,9 +87,9 @@ def schema_text() -> str:
 
 def main() -> None:
     """Write both files."""
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "default.yaml").write_text(default_yaml(), encoding="utf-8")
-    (FOLDER / "schema.json").write_text(schema_text(), encoding="utf-8")
+    RECIPES.mkdir(exist_ok=True)
+    (RECIPES / "default.yaml").write_text(default_yaml(), encoding="utf-8")
+    (RECIPES / "schema.json").write_text(schema_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

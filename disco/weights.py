@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 from disco.errors import InputError, WeightsError
 from disco.file_lock import FileLock
+from disco.places import POCKET
 from disco.registry import Entry, HubFile, Kind, WeightFile, registry
 from disco.weights_http import MirrorFailed, read_url, readable_size
 from disco.weights_hub import hub_download
 from disco.weights_part import Expected, Report, disk_errors, download
-from disco.weights_places import POCKET, candidates, locate, models_dir, show, sources
+from disco.weights_places import candidates, locate, models_dir, show, sources
 from disco.weights_record import hash_file, read_errors, remember, sha256_of
 
 __all__ = [

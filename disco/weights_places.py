@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from disco.places import POCKET
 from disco.registry import HubFile, WeightFile
 from disco.weights_hub import cached, hub_file_of
-
-POCKET = Path(__file__).with_name("pocket")
 
 
 def models_dir() -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from disco.images import from_uint8, read_pixels
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 
 def noise(height: int = 24, width: int = 40, batch: int = 1) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 import numpy as np
@@ -17,8 +16,7 @@ import torch
 from torch import Tensor
 
 from disco.diffusion import Step, alphas_bar, predict_x0
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.places import GOLDEN
 
 
 class GaussianDenoiser:

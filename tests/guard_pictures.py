@@ -26,8 +26,9 @@ from disco.images import png_bytes, read_pixels
 from disco.models import Networks, load_networks
 from disco.settings import Settings
 from tests.animation_run import blob
+from tests.places import TESTS
 
-STORED = Path(__file__).parent / "guarded_pictures"
+STORED = TESTS / "guarded_pictures"
 FACTS = "facts.json"
 
 STILL: Mapping[str, Any] = {

@@ -8,8 +8,9 @@ from typing import Any
 
 from disco.importers import Imported, import_settings
 from disco.importers.reading import read_old
+from tests.places import TESTS
 
-SAMPLES = Path(__file__).parent / "importers"
+SAMPLES = TESTS / "importers"
 DISCO = SAMPLES / "evening(3)_settings.txt"
 OLD_DISCO = SAMPLES / "first_steps-0_settings.txt"
 DISCOART = SAMPLES / "discoart.yml"

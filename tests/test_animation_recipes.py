@@ -13,8 +13,8 @@ from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.images import read_pixels
 from disco.settings_load import load_runs
 from tests.animation_run import mean_difference
+from tests.places import SETTINGS
 
-SETTINGS = Path(__file__).parent.parent / "settings"
 NAMES = {"2d": "spiral", "3d": "flight", "video": "sunrise"}
 SMALLER = [
     "width_height=[32, 32]",

@@ -13,8 +13,9 @@ import pytest
 
 from disco.errors import SettingsError
 from disco.settings_load import load_runs
+from tests.places import ROOT, TESTS
 
-FOLDER = Path(__file__).parent / "bad_settings"
+FOLDER = TESTS / "bad_settings"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
@@ -62,7 +63,7 @@ def test_a_typo_is_reported_fast_and_without_torch() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=FOLDER.parent.parent,
+        cwd=ROOT,
     )
     assert done.stdout.endswith(
         ":2: clip_guidence_scale: no such setting. Did you mean clip_guidance_scale?\n"

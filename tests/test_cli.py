@@ -20,9 +20,9 @@ from disco.cli import main
 from disco.images import read_pixels
 from disco.png_file import read_metadata, with_metadata
 from tests.import_samples import DISCO
+from tests.places import ROOT
 from tests.small_run import SMALL, small_networks
 
-ROOT = Path(__file__).parent.parent
 Capture = pytest.CaptureFixture[str]
 
 

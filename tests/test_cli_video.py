@@ -18,8 +18,8 @@ from disco.cli import main
 from disco.ffmpeg import probe
 from disco.images import png_bytes
 from tests.footage import COLOURS, make_run, means, metadata, plain, shown
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 Capture = pytest.CaptureFixture[str]
 
 

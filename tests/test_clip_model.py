@@ -36,8 +36,8 @@ from disco.clip_model import (
 )
 from disco.errors import RunError, WeightsError
 from disco.registry import Entry, registry
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 VISION = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
 RESNET = {"layers": [1, 1, 1, 1], "width": 16, "head_width": 32, "image_size": 32}

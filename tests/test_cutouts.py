@@ -21,7 +21,8 @@ from disco.cutouts import (
     overview_cut,
 )
 from disco.resizing import resize_weights
-from tests.conftest import GOLDEN, relative
+from tests.conftest import relative
+from tests.places import GOLDEN
 from tests.test_secondary_model import load_recipe
 
 RECIPE = load_recipe()

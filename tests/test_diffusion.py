@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.diffusion import ddim_step, make_steps, predict_eps, predict_x0, q_sample, steps_at
-from tests.conftest import GOLDEN, relative
+from tests.conftest import relative
+from tests.places import GOLDEN
 
 SPACED = [(25, 1000), (50, 1000), (150, 900), (250, 1000)]
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from disco.animation.flow import DisFlow, load_flow, padded, warp
+from disco.animation.flow import DisFlow, load_flow, warp
+from disco.animation.grid import padded
 from disco.errors import InputError
 
 

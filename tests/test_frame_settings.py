@@ -21,7 +21,7 @@ from disco.frame_settings import (
 from disco.schedules import Schedule
 from disco.settings import Settings
 from disco.settings_load import run_from_mapping
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 

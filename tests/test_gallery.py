@@ -18,8 +18,8 @@ from disco.images import read_pixels
 from disco.settings import Settings
 from disco.settings_load import Run, load_runs
 from docs import make_gallery
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / make_gallery.RECIPES).glob("*.yaml"))
 PICTURES = sorted((ROOT / make_gallery.PICTURES).glob("*.png"))
 STALE = "render it again: python -m docs.make_gallery "

@@ -11,9 +11,9 @@ from disco.settings import Settings
 from disco.settings_load import load_runs
 from docs import make_animations, make_gallery
 from tests.footage import make_run, shown
+from tests.places import ROOT
 from tests.test_video_out import loops
 
-ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / make_gallery.ANIMATIONS).glob("*.yaml"))
 GIFS = sorted((ROOT / make_gallery.GIFS).glob("*.gif"))
 

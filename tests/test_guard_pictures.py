@@ -14,8 +14,8 @@ import pytest
 
 from disco.images import png_bytes, read_pixels
 from tests.guard_pictures import CASES, FACTS, STORED
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 

@@ -15,7 +15,7 @@ from disco.guidance import Guidance, Target, make_guidance
 from disco.images import load_picture
 from disco.randomness import FixedRandom, StreamRandom
 from disco.schedules import Schedule
-from tests.conftest import GOLDEN, EightNumberClip, relative
+from tests.conftest import EightNumberClip, relative
 from tests.golden_nets import golden_lpips, golden_nets, golden_targets, step_at
 from tests.guidance_fakes import (
     BUSY,
@@ -28,6 +28,7 @@ from tests.guidance_fakes import (
     options,
     pictures,
 )
+from tests.places import GOLDEN
 
 CASES: dict[str, dict[str, Any]] = {
     "sec_t14": {},

@@ -21,8 +21,8 @@ from disco.images import (
     read_pixels,
     to_uint8,
 )
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 TRY = "Save it anew as an 8-bit PNG or JPEG."
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import disco
+from tests.places import ROOT
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "yaml", "pydantic", "open_clip", "tqdm", "huggingface_hub")
 PROBE = """
@@ -27,7 +27,7 @@ def loaded_by(code: str) -> dict[str, Any]:
         [sys.executable, "-c", PROBE.format(code=code)],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
     assert done.stderr == "" and done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, f"something was printed: {done.stdout}"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from disco.importers import import_settings
-from tests.conftest import GOLDEN
 from tests.import_samples import DISCO, OLD_DISCO, edited
+from tests.places import GOLDEN
 
 TEXTS = json.loads((GOLDEN / "g_text_and_schedules.json").read_text(encoding="utf-8"))
 

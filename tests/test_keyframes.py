@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from disco.keyframes import KeyFrames, crossfade
 from disco.splines import spline_through
 from disco.values import BadValue
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from disco.png_file import check_png
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 SETTINGS: dict[str, Any] = {
     "text_prompts": ["a red house", "green:0.5"],
     "batch_name": "kill",

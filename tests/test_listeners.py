@@ -26,6 +26,7 @@ from disco.events import (
     VideoProgress,
 )
 from disco.listeners import Bars, Lines, listen
+from tests.places import ROOT
 
 FOLDER = Path("images_out/harbour")
 
@@ -207,7 +208,7 @@ def test_nobody_reads_the_paths(listener: str, gone: str, other: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         text=True,
     )
     getattr(child, gone).close()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from disco.losses import clamp_grad, range_loss, sat_loss, spherical_dist, tv_loss
-from tests.conftest import GOLDEN, relative
+from tests.conftest import relative
+from tests.places import GOLDEN
 from tests.test_secondary_model import load_recipe
 
 RECIPE = load_recipe()

@@ -12,6 +12,7 @@ from disco.errors import InputError, SettingsError
 from disco.images import png_bytes, read_metadata, read_pixels
 from disco.settings_load import load_runs
 from disco.yaml_file import parse_documents
+from tests.places import ROOT
 from tests.small_run import closed_after, events_of, finished_paths, pictures, rendered, same
 
 BLUE = np.array([10, 20, 200])
@@ -123,7 +124,7 @@ def test_a_mask_that_cannot_be_used_is_told_before_anything_is_made(tmp_path: Pa
 
 def test_the_recipe_of_the_page(tmp_path: Path, files: np.ndarray) -> None:
     """docs/masks.md: it loads without a notice, and paints as it says."""
-    page = (Path(__file__).parent.parent / "docs" / "masks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "masks.md").read_text(encoding="utf-8")
     recipe = page.split("```yaml\n")[1].split("```")[0]
     Path("init.png").rename("lake.png")
     Path("mask.png").rename("sky.png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ from disco.memory_estimate import Work, need
 from disco.memory_moving import moving_needs
 from disco.run_memory import memory_lines
 from disco.settings_load import Run, run_from_mapping
+from tests.places import SETTINGS
 
-CLIP = Path(__file__).parent.parent / "settings" / "clips" / "sunrise.gif"
+CLIP = SETTINGS / "clips" / "sunrise.gif"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 VIDEO: dict[str, Any] = {"animation_mode": "Video Input", "video_init_path": str(CLIP)}
 RAFT, LARGE = VIDEO | {"flow_model": "raft_large"}, 5257536  # parameters

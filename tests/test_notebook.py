@@ -18,8 +18,9 @@ from nbclient import NotebookClient
 import disco
 from disco.errors import ResumeError
 from disco.events import PictureFinished, PictureStarted, RunFinished, StepDone
+from tests.places import ROOT
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "disco.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "disco.ipynb"
 ENOUGH = 900  # seconds, on a machine that has much else to do; a free core needs half a minute
 SETTINGS = {"text_prompts": "a lake", "width_height": [64, 64], "steps": 6, "n_batches": 1, "set_seed": 3}
 

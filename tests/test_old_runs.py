@@ -16,9 +16,10 @@ import disco
 from disco.events import PictureFinished, RunFinished
 from disco.images import read_metadata, read_pixels
 from tests.guard_pictures import facts, networks, sha256
-from tests.test_guard_pictures import ONE_THREAD, ROOT, is_close
+from tests.places import ROOT, TESTS
+from tests.test_guard_pictures import ONE_THREAD, is_close
 
-OLD = Path(__file__).parent / "old_runs"
+OLD = TESTS / "old_runs"
 NAMES = ("dd57_plms", "memory_saving", "frames")
 RESUME = """
 import sys, torch

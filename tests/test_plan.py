@@ -17,8 +17,8 @@ from disco.errors import InputError
 from disco.plan import describe
 from disco.settings import KEYS
 from disco.settings_load import Run, load_runs, run_from_mapping
+from tests.places import SETTINGS
 
-SETTINGS = Path(__file__).parent.parent / "settings"
 SMALL = {"text_prompts": ["a lake"], "width_height": [64, 64], "steps": 20, "batch_name": "harbour"}
 
 

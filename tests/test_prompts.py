@@ -25,7 +25,7 @@ from disco.prompts import (
 )
 from disco.schedules import Schedule
 from disco.values import BadValue
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 TWO = Schedule.parse(2)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import disco
+from tests.places import ROOT
 
-ROOT = Path(disco.__file__).parents[1]
 FOLDERS = ("disco", "docs", "tests", "training", "benchmarks", "settings", "notebooks")
 TEXTS = {".py", ".md", ".yaml", ".json", ".txt", ".ipynb"}
 # A whole word: the neighbours of two letters inside a hash (hex, base64, base64url) are none of these.

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import ROOT
 from tests.test_kill import pictures as files
 from tests.test_kill import without_resume
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parent.parent
 RECIPE = """
 batch_name: rt
 text_prompts: [a red house, "green:0.5"]

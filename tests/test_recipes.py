@@ -17,11 +17,10 @@ from disco.registry import registry
 from disco.settings import Settings
 from disco.settings_load import Run, load_runs
 from disco.settings_schema import json_schema
+from tests.places import ROOT, SETTINGS
 from tests.test_plan import nothing_happens as nothing_happens
 from tests.test_plan import part
 
-ROOT = Path(__file__).parent.parent
-SETTINGS = ROOT / "settings"
 VALIDATOR = Draft202012Validator(json_schema())
 RECIPES = sorted(SETTINGS.rglob("*.yaml"))
 PUBLISHED = sorted((SETTINGS / "recipes").glob("*.yaml"))

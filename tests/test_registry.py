@@ -10,7 +10,8 @@ import time
 import pytest
 
 from disco.errors import InputError
-from disco.registry import _REGISTRY_FILE, KINDS, Registry, _read, registry
+from disco.places import REGISTRY
+from disco.registry import KINDS, Registry, _read, registry
 
 SHA_256_UNCOND = "a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1"
 SHA_SECONDARY = "983e3de6f95c88c81b2ca7ebb2c217933be1973b1ff058776b970f901584613a"
@@ -76,7 +77,7 @@ def test_the_256_network_never_has_the_secondary_networks_hash() -> None:
     "dead", ["v-diffusion.s3", "yjqvhu6l6l0r2eh", "batbot.tv", "cloudflare-ipfs", "portrait_generator_v001/"]
 )
 def test_dead_mirrors_are_left_out(dead: str) -> None:
-    assert dead not in _REGISTRY_FILE.read_text(encoding="utf-8")
+    assert dead not in REGISTRY.read_text(encoding="utf-8")
 
 
 def test_every_network_that_disco_offers_is_here() -> None:
@@ -390,7 +391,7 @@ def test_it_is_read_once_and_fast() -> None:
 
 def _timed() -> float:
     start = time.process_time()
-    Registry(_read(_REGISTRY_FILE))
+    Registry(_read(REGISTRY))
     return time.process_time() - start
 
 

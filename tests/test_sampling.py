@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from disco.diffusion import make_steps, steps_at
 from disco.sampling import ddim, identity, make_symmetry, plms, start
-from tests.conftest import GOLDEN, GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
+from tests.conftest import GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
+from tests.places import GOLDEN
 
 SHAPE = (1, 3, 8, 12)
 SKIP = 10

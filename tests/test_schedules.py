@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from disco.schedules import LENGTH, Schedule
 from disco.values import BadValue
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 

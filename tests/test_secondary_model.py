@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,8 +11,7 @@ import torch
 from torch import Tensor
 
 from disco.secondary_model import SecondaryModel
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.places import GOLDEN
 
 
 def load_recipe() -> ModuleType:

@@ -17,8 +17,8 @@ from disco.settings import KEYS, Settings, facts_of
 from disco.settings_load import load_runs
 from disco.settings_names import known_names
 from disco.settings_schema import json_schema, network_defaults, sentence
+from tests.places import SETTINGS
 
-SETTINGS = Path(__file__).parent.parent / "settings"
 STALE = "stale: run `python -m disco.settings_docs`"
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -38,7 +38,7 @@ def test_the_files_are_fresh() -> None:
 
 
 def test_main_writes_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_docs, "FOLDER", tmp_path / "settings")
+    monkeypatch.setattr(settings_docs, "RECIPES", tmp_path / "settings")
     settings_docs.main()
     assert sorted(path.name for path in (tmp_path / "settings").iterdir()) == ["default.yaml", "schema.json"]
 

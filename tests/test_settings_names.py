@@ -10,8 +10,8 @@ import pytest
 
 from disco.registry import registry
 from disco.schedules import Schedule
-from tests.conftest import GOLDEN
 from tests.loading import BIG, SMALL, clips, load, problems, said, write
+from tests.places import GOLDEN
 
 B32, B16, RN50 = "ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai", "RN50-quickgelu/openai"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,12 +25,12 @@ from disco.unet import (
     numbers,
     swap_attention,
 )
+from tests.places import GOLDEN
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from guided_diffusion import unet as package
 
-GOLDEN = Path(__file__).parent / "golden"
 SMALL: dict[str, Any] = {
     "image_size": 64,
     "num_channels": 32,

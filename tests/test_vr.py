@@ -15,7 +15,7 @@ from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, rotation_matrix, shi
 from disco.animation.vr import eyes, fisheye, fisheye_places, side_by_side
 from disco.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
-from tests.conftest import GOLDEN
+from tests.places import GOLDEN
 
 
 def test_the_view_is_the_originals(golden: Any) -> None:

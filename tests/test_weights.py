@@ -20,6 +20,7 @@ from disco import weights, weights_http, weights_hub, weights_part, weights_plac
 from disco.errors import InputError, WeightsError
 from disco.registry import Entry, HubFile, WeightFile, registry
 from tests.http_server import Page, Server, serve
+from tests.places import ROOT
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -338,7 +339,7 @@ def test_two_processes_fetch_once(models: Path) -> None:
     )
     with serve(a=Page(DATA, gate=gate)) as server:
         command = [sys.executable, "-c", code, SHA, f"{server.url}/a"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert first.stdout is not None
         assert first.stdout.readline() == "net.pth: fetching size unknown from 127.0.0.1\n"
@@ -739,7 +740,4 @@ def test_a_picture_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_brings_neither_torch_nor_the_hub() -> None:
     code = "import sys, disco.weights; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode
-        == 0
-    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from disco.animation.flow import check_sizes, warp
+from disco.animation.flow import warp
+from disco.animation.grid import check_sizes
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import EllipsisType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import cv2
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from disco.animation.grid import check_sizes, padded
 
 if TYPE_CHECKING:
     from disco.weights import Notice, Progress
@@ -104,33 +105,6 @@ def warp(frame: Tensor, flow: Tensor, border: Border = "border") -> Tensor:
         frame.float(), grid, mode="bilinear", padding_mode=border, align_corners=False
     )
     return warped.to(frame.dtype)
-
-
-def check_sizes(a: Tensor, b: Tensor) -> None:
-    """Raise ValueError unless both are of one width and height."""
-    if a.shape[2:] != b.shape[2:]:
-        sizes = " and ".join(f"{tensor.shape[3]}x{tensor.shape[2]}" for tensor in (a, b))
-        raise ValueError(f"the sizes differ: {sizes}")
-
-
-def padded(
-    frames: tuple[Tensor, ...], *, least: int, multiple: int = 1
-) -> tuple[tuple[Tensor, ...], tuple[EllipsisType, slice, slice]]:
-    """Frames [1, C, H, W] of one size grown evenly by their edge pixels, until each side suits an estimator.
-
-    least, multiple: what each side must reach and be a multiple of. Returns them, and the index that cuts the
-    frame's part out of a grown one.
-    """
-    height, width = frames[0].shape[2:]
-    before, after = [], []
-    for side in (height, width):
-        missing = -(-max(side, least) // multiple) * multiple - side
-        before.append(missing // 2)
-        after.append(missing - missing // 2)
-    pads = [before[1], after[1], before[0], after[0]]
-    grown = tuple(functional.pad(frame, pads, mode="replicate") for frame in frames)
-    rows, columns = slice(before[0], before[0] + height), slice(before[1], before[1] + width)
-    return grown, (..., rows, columns)
 
 
 def _grey(frame: Tensor, larger: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from disco.animation.flow import check_sizes, padded
+from disco.animation.grid import check_sizes, padded
 from disco.registry import registry
 from disco.state_dicts import load_strict, read_state_dict
 from disco.weights import fetch, sha256_of
