@@ -14,8 +14,9 @@ import torch
 import disco
 from benchmarks import peer_networks
 from benchmarks.side import TEXT, Clock, few, probe, serve
-from disco.devices import clip_dtype, pick_device, unet_dtype
+from disco.devices import pick_device, torch_dtype
 from disco.events import StepDone
+from disco.number_types import unet_dtype
 
 
 def main() -> None:
@@ -23,8 +24,8 @@ def main() -> None:
     order: Mapping[str, Any] = json.loads(sys.argv[1])
     facts = json.loads(Path(order["networks"]).read_text())
     device = pick_device(order["device"])
-    dtypes = unet_dtype("auto", device), clip_dtype("auto", device, openai=True, compat="fixed")
-    networks = peer_networks.load(facts, device, dtypes)
+    dtype = torch_dtype(unet_dtype("auto", device.type))
+    networks = peer_networks.load(facts, device, (dtype, dtype))
     names = [clip["name"] for clip in facts["clips"]]
     settings = {
         **order["settings"],

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import machine
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import clip_dtype, pick_device, unet_dtype
+from disco.devices import pick_device, torch_dtype
 from disco.diffusion import make_steps
 from disco.economy import Economy
 from disco.governor import Governor
@@ -31,6 +31,7 @@ from disco.guidance import Guidance, Target
 from disco.memory_count import count
 from disco.memory_estimate import MemoryEstimate, Work, need
 from disco.models import Networks
+from disco.number_types import unet_dtype
 from disco.randomness import FixedRandom
 from disco.registry import registry
 from disco.sampling import ddim
@@ -153,17 +154,16 @@ def _config(name: str) -> ClipConfig:
 
 def _networks(cell: Cell, device: torch.device, real: bool) -> Networks:
     architecture = _architecture(real)
-    half = unet_dtype("auto", device)
+    dtype = torch_dtype(unet_dtype("auto", device.type))
     with device:
         unet = build_unet(architecture, use_checkpoint=not cell.secondary)
         secondary = SecondaryModel(64 if real else 16).requires_grad_(False) if cell.secondary else None
     clips = []
     for name in cell.clips:
-        dtype = clip_dtype("auto", device, openai=True, compat="fixed")
         clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         clips.append(clip)
-    return Networks(Denoiser(convert(unet, half), architecture), secondary, clips, device=device)
+    return Networks(Denoiser(convert(unet, dtype), architecture), secondary, clips, device=device)
 
 
 def _two_steps(cell: Cell, governor: Governor) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import clip_dtype, unet_dtype
+from disco.devices import torch_dtype
+from disco.number_types import unet_dtype
 from disco.registry import registry
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
@@ -45,7 +46,7 @@ def clips(kind: str, device: torch.device) -> list[ClipModel]:
     """The three of a kind, without text towers; in half precision where the original has them so."""
     made = []
     for name in KINDS[kind]:
-        dtype = clip_dtype("auto", device, openai=True, compat="fixed")
+        dtype = torch_dtype(unet_dtype("auto", device.type))
         clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         made.append(clip)
@@ -79,7 +80,7 @@ def denoiser(real: bool, device: torch.device) -> Denoiser:
     architecture: Any = registry().get("diffusion", REAL_UNET).architecture if real else _TINY_UNET
     with device:
         unet = build_unet(architecture)
-    return Denoiser(convert(unet, unet_dtype("auto", device)), architecture)
+    return Denoiser(convert(unet, torch_dtype(unet_dtype("auto", device.type))), architecture)
 
 
 def no_denoiser(x_t: Tensor, t: float) -> Tensor:

@@ -27,13 +27,14 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
 from disco.clip_loss import ClipLoss
-from disco.devices import pick_device, unet_dtype
+from disco.devices import pick_device, torch_dtype
 from disco.diffusion import Step, make_steps
 from disco.economy import Economy, Stage
 from disco.guidance import Guidance
 from disco.images import png_bytes
 from disco.lpips_model import PerceptualNet, build_lpips
 from disco.memory_stages import Stages, at_stage
+from disco.number_types import unet_dtype
 from disco.perceptual import SmallPerceptualNet
 from disco.perceptual_model import PerceptualModel
 from disco.randomness import FixedRandom
@@ -194,7 +195,7 @@ def rows_of(bench: Bench, turns: int) -> list[dict[str, Any]]:
     counted = by_part(bench, counting=True)
     measured = [by_part(bench).seconds for _ in range(turns)]
     seconds = {name: min(turn[name] for turn in measured) for name in measured[0]}
-    dtypes = {"UNet": unet_dtype("auto", bench.device)} | {
+    dtypes = {"UNet": torch_dtype(unet_dtype("auto", bench.device.type))} | {
         f"CLIP {target.clip.name}": target.clip.dtype for target in bench.targets
     }
     peaks = {dtype: peak(bench.device, dtype) for dtype in {torch.float32, *dtypes.values()}}

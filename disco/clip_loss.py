@@ -17,6 +17,7 @@ from torch import Tensor
 from disco.augment import RECIPES, augment, draw_uniform, make_params, move
 from disco.augment_chains import augment_dd57
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
+from disco.devices import at_once_by_itself
 from disco.diffusion import Step
 from disco.economy import Economy, Stage
 from disco.losses import spherical_dist
@@ -26,8 +27,6 @@ from disco.targets import Target
 if TYPE_CHECKING:
     from disco.randomness import Randomness
     from disco.schedules import Schedule
-
-CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
 
 
 class CutoutOptions(Protocol):
@@ -201,11 +200,6 @@ class ClipLoss:
             ]
             gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
             return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
-
-
-def at_once_by_itself(side: int, device: torch.device) -> int:
-    """What a network sees at once with `clip_batch: auto`: all on a GPU, what fits the caches on a CPU."""
-    return max(CPU_PIXELS // side**2, 1) if device.type == "cpu" else 1_000_000
 
 
 def _look_at(target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:

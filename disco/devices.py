@@ -1,4 +1,4 @@
-"""Where a network runs and in which number type."""
+"""Where a network runs, in which of torch's number types, and how many cutouts it sees at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from contextlib import contextmanager
 import torch
 
 from disco.errors import SettingsError
+from disco.number_types import Dtype
 from disco.settings import Settings
 
-HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
+_DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -34,27 +36,17 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def unet_dtype(precision: str, device: torch.device, *, half: bool = True) -> torch.dtype:
-    """The UNet's torso: auto is fp16 on CUDA if the network was made for it (`half`), else fp32.
+def torch_dtype(name: Dtype) -> torch.dtype:
+    """torch's number type of that name."""
+    return _DTYPES[name]
 
-    Raises SettingsError for fp16 away from CUDA: other devices lack its kernels or lose the picture in them.
+
+def at_once_by_itself(side: int, device: torch.device) -> int:
+    """Cutouts that a CLIP sees at once with `clip_batch: auto`: all on a GPU, what fits the caches on a CPU.
+
+    side: of a cutout, in pixels.
     """
-    if precision == "fp16" and device.type != "cuda":
-        raise SettingsError(
-            [f"precision: fp16 needs a CUDA GPU, this run is on {device.type}; use auto, fp32 or bf16"]
-        )
-    if precision == "auto":
-        return torch.float16 if device.type == "cuda" and half else torch.float32
-    return HALF.get(precision, torch.float32)
-
-
-def clip_dtype(precision: str, device: torch.device, *, openai: bool, compat: str) -> torch.dtype:
-    """A CLIP's image tower: as the UNet; in dd57 only OpenAI's runs in half precision (quirk Q10).
-
-    Raises SettingsError as unet_dtype does.
-    """
-    dtype = unet_dtype(precision, device)
-    return torch.float32 if compat == "dd57" and not openai else dtype
+    return max(CPU_PIXELS // side**2, 1) if device.type == "cpu" else 1_000_000
 
 
 @contextmanager

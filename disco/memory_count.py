@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from disco.clip_model import ClipConfig, build_clip
 from disco.computed_twice import blocks_of, tower_of
-from disco.devices import clip_dtype, unet_dtype
+from disco.devices import torch_dtype
+from disco.number_types import check_precision, clip_dtype, unet_dtype
 from disco.perceptual import build_perceptual
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
@@ -86,7 +87,8 @@ def count(
     """See estimate. size: (W, H)."""
     width, height = size
     half = bool(architecture.get("use_fp16", True))
-    dtype = unet_dtype(numbers.precision, numbers.device, half=half)
+    check_precision(numbers.precision, numbers.device.type)
+    dtype = torch_dtype(unet_dtype(numbers.precision, numbers.device.type, half=half))
     with torch.device("meta"):
         unet = build_unet(architecture)
     patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
@@ -105,7 +107,8 @@ def count(
 
 
 def _clip(name: str, config: ClipConfig, numbers: Numbers) -> OfClip:
-    dtype = clip_dtype(numbers.precision, numbers.device, openai="openai" in name, compat=numbers.compat)
+    device, openai = numbers.device.type, "openai" in name
+    dtype = torch_dtype(clip_dtype(numbers.precision, device, openai=openai, compat=numbers.compat))
     with torch.device("meta"):
         network: Any = build_clip(config)
     visual = network.visual

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from disco.clip_loss import at_once_by_itself
+from disco.devices import at_once_by_itself
 from disco.economy import Economy, Failure, Levers, Stage, next_economy
 from disco.memory_count import Counts, Numbers, count
 

@@ -22,9 +22,10 @@ from disco.clip_model import (
     directory_weights,
     fit_state,
 )
-from disco.devices import clip_dtype, unet_dtype
+from disco.devices import torch_dtype
 from disco.errors import SettingsError, WeightsError
 from disco.lpips_model import PerceptualNet
+from disco.number_types import check_precision, clip_dtype, unet_dtype
 from disco.perceptual import load_perceptual
 from disco.recognise import looks_like
 from disco.registry import Compat, Entry, HubFile, WeightFile, registry
@@ -206,8 +207,8 @@ class _Loader:
             config, path, openai = directory_config(directory), self.own(directory_weights(directory)), False
         else:
             config, path, openai = self.published_clip(name)
-        dtype = clip_dtype(self.settings.precision, self.device, openai=openai, compat=self.compat)
-        return load_clip(name, path, config, device=self.device, dtype=dtype)
+        dtype = clip_dtype(self.settings.precision, self.device.type, openai=openai, compat=self.compat)
+        return load_clip(name, path, config, device=self.device, dtype=torch_dtype(dtype))
 
     def published_clip(self, name: str) -> tuple[ClipConfig, Path, bool]:
         entry, notice = registry().find_clip(name, self.compat)
@@ -279,14 +280,15 @@ def load_networks(
     Raises SettingsError (precision, custom_config) before anything is fetched, InputError and WeightsError.
     """
     device = torch.device(device)
-    unet_dtype(settings.precision, device)
+    check_precision(settings.precision, device.type)
     loader = _Loader(settings, device, compat, base_dirs, progress, notice)
     path, architecture = loader.diffusion()
+    dtype = unet_dtype(settings.precision, device.type, half=bool(architecture.get("use_fp16", True)))
     denoiser = load_denoiser(
         path,
         architecture,
         device=device,
-        dtype=unet_dtype(settings.precision, device, half=bool(architecture.get("use_fp16", True))),
+        dtype=torch_dtype(dtype),
         use_checkpoint=settings.use_checkpoint and not settings.use_secondary_model,
     )
     networks = Networks(denoiser, hashes=loader.hashes, device=device)
