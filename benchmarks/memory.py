@@ -25,7 +25,7 @@ from benchmarks import machine
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.devices import pick_device, torch_dtype
 from disco.diffusion import make_steps
-from disco.economy import Economy
+from disco.economy import Economy, Stage
 from disco.governor import Governor
 from disco.guidance import Guidance, Target
 from disco.memory_count import count
@@ -34,6 +34,7 @@ from disco.models import Networks
 from disco.number_types import unet_dtype
 from disco.randomness import FixedRandom
 from disco.registry import registry
+from disco.required import Need
 from disco.sampling import ddim
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
@@ -196,10 +197,16 @@ def _one(device: torch.device) -> Callable[[int], torch.Tensor]:
 
 
 def _estimate(cell: Cell, device: torch.device, real: bool, economy: Economy) -> MemoryEstimate:
-    work = Work(cell.size, cell.batch_size, cell.cuts * cell.batch_size, "auto", device)
+    work = Work(cell.size, cell.batch_size, cell.cuts * cell.batch_size, device)
     configs = {f"{name}/openai": _config(name) for name in cell.clips}
-    channels = (64 if real else 16) if cell.secondary else None
-    return need(count(_architecture(real), channels, configs, work.size, work.numbers), work, economy)
+    unet, dtype = _architecture(real), unet_dtype("auto", device.type)
+    torso = unet_dtype("auto", device.type, half=bool(unet.get("use_fp16", True)))
+    needs = [Need("diffusion", "", None, torso, Stage.UNET, not cell.secondary, unet)]
+    needs += [Need("clip", name, None, dtype, Stage.CLIP, True) for name in configs]
+    if cell.secondary:
+        facts = {"channels": 64 if real else 16}
+        needs.append(Need("secondary", "", None, "fp32", Stage.SECONDARY, True, facts))
+    return need(count(needs, configs, work.size), work, economy)
 
 
 def in_child(cell: Cell, device: str, real: bool) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from disco import hybrid_vit
+from disco.architectures import CONFIG_FILE
 from disco.errors import RunError, WeightsError
 
-CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",

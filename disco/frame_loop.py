@@ -177,12 +177,13 @@ def _of_one(
 
 def _studio(reel: Reel, frame: int) -> Studio:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
-    settings, seed, governor = at_frame(reel.settings, frame), reel.job.seed, reel.studio.governor
+    settings, seed = at_frame(reel.settings, frame), reel.job.seed
+    given = (reel.studio.networks, reel.studio.governor, reel.pictures)
     if settings.compat == "dd57":
-        return open_studio(settings, seed, governor, reel.pictures, stream_seed(reel.settings, seed, frame))
+        return open_studio(settings, seed, *given, stream_seed(reel.settings, seed, frame))
     prompts = (settings.text_prompts, settings.image_prompts, settings.clip_models)
     if reel.encoded is None or reel.encoded[0] != prompts:
-        reel.encoded = (prompts, open_studio(settings, seed, governor, reel.pictures).targets)
+        reel.encoded = (prompts, open_studio(settings, seed, *given).targets)
     drawn_as = (random_place(settings, frame),)
     return replace(reel.studio, targets=reel.encoded[1], drawn_as=drawn_as)
 

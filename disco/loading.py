@@ -11,8 +11,9 @@ from disco.economy import Stage
 from disco.events import Download, Event, NetworksLoaded, Notice
 from disco.memory_stages import at_stage
 from disco.models import Networks
+from disco.required import networks_key
 from disco.settings_load import Run
-from disco.studio import networks_key, share_texts
+from disco.studio import share_texts
 
 Load = Callable[..., Networks]  # as studio.load_for
 
@@ -23,9 +24,10 @@ def loading(run: Run, runs: Sequence[Run], load: Load) -> Generator[Event, None,
     Raises WeightsError, SettingsError, OutOfMemory.
     """
     networks = yield from _loaded(run, load)
-    key = networks_key(run.settings)
+    key = networks_key(run.settings, run.base_dirs)
     with at_stage(Stage.LOADING):
-        share_texts(networks, [other for other in runs if networks_key(other.settings) == key])
+        same = [other for other in runs if networks_key(other.settings, other.base_dirs) == key]
+        share_texts(networks, same)
     yield from (Notice(text) for text in networks.notices)
     return networks
 

@@ -16,10 +16,14 @@ from torch.utils._pytree import tree_leaves
 from disco.clip_model import ClipConfig, build_clip
 from disco.computed_twice import blocks_of, tower_of
 from disco.devices import torch_dtype
-from disco.number_types import check_precision, clip_dtype, unet_dtype
+from disco.economy import Stage
 from disco.perceptual import build_perceptual
+from disco.required import Need
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
+
+# Roles with a count of their own: here, and in memory_moving.
+_COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "flow"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Counts:
     """Bytes. forward: of the UNet's pass without gradient; guess: what the guidance looks through keeps.
 
     unet, secondary, perceptual: weights, of the last with the init's features. moving, moved: weights of the
-    networks between frames, and what their pass holds. All of one picture.
+    networks between frames, and what their pass holds. others: weights of other networks, with the stage in
+    which they are at work. All of one picture.
     """
 
     unet: int
@@ -59,6 +64,7 @@ class Counts:
     seen: Kept | None = None
     moving: int = 0
     moved: int = 0
+    others: tuple[tuple[Stage, int], ...] = ()
 
     def of_size(self, share: float) -> Counts:
         """Nearly the counts of pictures with that share of the pixels."""
@@ -67,48 +73,53 @@ class Counts:
         return replace(self, forward=forward, guess=self.guess * share, seen=seen, moved=moved)
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """In which numbers networks compute, as the settings and the device have it."""
+def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[int, int]) -> Counts:
+    """needs: of a run, by required; CLIPs without a configuration are not counted. size: (W, H)."""
+    (unet,) = (need for need in needs if need.role == "diffusion")
+    secondary = next((need for need in needs if need.role == "secondary"), None)
+    perceptual = next((need for need in needs if need.role == "perceptual"), None)
+    weights, forward, guess = _unet(unet, size)
+    smaller = None
+    if secondary is not None:
+        smaller, guess = _secondary(secondary, size)
+    towers = (_clip(need, clips[need.name]) for need in needs if need.role == "clip" and need.name in clips)
+    fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual.architecture, size)
+    others = tuple((need.stage, _published(need)) for need in needs if need.role not in _COUNTED)
+    return Counts(weights, forward, guess, smaller, tuple(towers), fixed, seen, others=others)
 
-    precision: str
-    device: torch.device
-    compat: str = "fixed"
+
+def _published(need: Need) -> int:
+    """Bytes of a network's weights by the registry: all that is known of a role that nothing here counts."""
+    if need.entry is None:
+        return 0
+    if need.entry.parameters:
+        return need.entry.parameters * torch_dtype(need.dtype).itemsize
+    return need.entry.size()[0] or 0
 
 
-def count(
-    architecture: Mapping[str, Any],
-    secondary_channels: int | None,
-    clips: Mapping[str, ClipConfig],
-    size: tuple[int, int],
-    numbers: Numbers,
-    perceptual: Mapping[str, Any] | None = None,
-) -> Counts:
-    """See estimate. size: (W, H)."""
-    width, height = size
-    half = bool(architecture.get("use_fp16", True))
-    check_precision(numbers.precision, numbers.device.type)
-    dtype = torch_dtype(unet_dtype(numbers.precision, numbers.device.type, half=half))
+def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Kept]:
+    """Bytes of its weights, of a pass without gradient; what a pass with one keeps, if it has one."""
+    architecture, dtype = need.architecture, torch_dtype(need.dtype)
     with torch.device("meta"):
         unet = build_unet(architecture)
     patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
-    x_in, pictures = (1, 3 * patch**2, height // patch, width // patch), (1, 3, height, width)
-    weights, forward, secondary = weights_of(unet, dtype), _kept_without_grad(unet, x_in), None
-    if secondary_channels is None:
+    x_in = (1, 3 * patch**2, size[1] // patch, size[0] // patch)
+    forward, guess = int(_kept_without_grad(unet, x_in) * share), Kept(0, 0)
+    if need.sees_gradient:
         guess = _kept_with_grad(unet, x_in, times=True) * share
-    else:
-        with torch.device("meta"):
-            network = SecondaryModel(secondary_channels)
-        secondary = weights_of(network, torch.float32)
-        guess = _kept_with_grad(network, pictures, times=True)
-    towers = tuple(_clip(name, config, numbers) for name, config in clips.items())
-    fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual, pictures)
-    return Counts(weights, int(forward * share), guess, secondary, towers, fixed, seen)
+    return weights_of(unet, dtype), forward, guess
 
 
-def _clip(name: str, config: ClipConfig, numbers: Numbers) -> OfClip:
-    device, openai = numbers.device.type, "openai" in name
-    dtype = torch_dtype(clip_dtype(numbers.precision, device, openai=openai, compat=numbers.compat))
+def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Kept]:
+    """Bytes of its weights, and what its pass keeps."""
+    with torch.device("meta"):
+        network = SecondaryModel(int(need.architecture["channels"]))
+    kept = _kept_with_grad(network, (1, 3, size[1], size[0]), times=True)
+    return weights_of(network, torch_dtype(need.dtype)), kept
+
+
+def _clip(need: Need, config: ClipConfig) -> OfClip:
+    dtype = torch_dtype(need.dtype)
     with torch.device("meta"):
         network: Any = build_clip(config)
     visual = network.visual
@@ -117,8 +128,9 @@ def _clip(name: str, config: ClipConfig, numbers: Numbers) -> OfClip:
     return OfClip(weights_of(visual, dtype), kept, side)
 
 
-def _perceptual(architecture: Mapping[str, Any], pictures: tuple[int, ...]) -> tuple[int, Kept]:
+def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Kept]:
     """Bytes of its weights and of the init's features, and what it keeps; always float32."""
+    pictures = (1, 3, size[1], size[0])
     net = build_perceptual(architecture)
     net.network.to("meta")  # lpips makes its few constants on the CPU whatever it is told
     targets = net.features(torch.zeros(pictures, device="meta"))

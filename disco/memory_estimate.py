@@ -7,18 +7,19 @@ scratch space comes on top.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from disco.devices import at_once_by_itself
 from disco.economy import Economy, Failure, Levers, Stage, next_economy
-from disco.memory_count import Counts, Numbers, count
+from disco.memory_count import Counts, count
 
 if TYPE_CHECKING:
     from disco.clip_model import ClipConfig
+    from disco.required import Need
 
 SCRATCH = 1.25  # the share of kernels, fragmentation and small tensors, on top of what is counted
 _OF_A_CUTOUT = 6  # pictures of its size that the augmentations of a cutout keep
@@ -52,15 +53,9 @@ class Work:
     size: tuple[int, int]
     batch_size: int
     cutouts: int
-    precision: str
     device: torch.device
     clip_batch: int | None = None
     use_checkpoint: bool = True
-    compat: str = "fixed"
-
-    @property
-    def numbers(self) -> Numbers:
-        return Numbers(self.precision, self.device, self.compat)
 
 
 @dataclass(frozen=True)
@@ -95,18 +90,9 @@ def gib(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.1f}"
 
 
-def estimate(
-    architecture: Mapping[str, Any],
-    secondary_channels: int | None,
-    clips: Mapping[str, ClipConfig],
-    work: Work,
-    perceptual: Mapping[str, Any] | None = None,
-) -> MemoryEstimate:
-    """architecture: the UNet's; secondary_channels: None without one; clips: name -> configuration.
-
-    perceptual: the architecture of the network of init_scale, if it acts.
-    """
-    return need(count(architecture, secondary_channels, clips, work.size, work.numbers, perceptual), work)
+def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Work) -> MemoryEstimate:
+    """needs: of a run, by required; clips: name -> configuration."""
+    return need(count(needs, clips, work.size), work)
 
 
 def need(counts: Counts, work: Work, economy: Economy | None = None) -> MemoryEstimate:
@@ -139,6 +125,7 @@ def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
     yield Stage.SECONDARY, counts.secondary or 0
     yield Stage.PERCEPTUAL, counts.perceptual
     yield Stage.MOVING, counts.moving
+    yield from counts.others
     for clip in counts.clips:
         yield Stage.CLIP, clip.weights
 

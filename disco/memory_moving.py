@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from disco.animation.depth import depth_entries
 from disco.memory_count import most_alive, weights_of
-from disco.registry import Entry, registry
-from disco.settings import Settings
-from disco.studio import needs_flow
+from disco.registry import Entry
+from disco.required import Need
 
 _DPT_WORK = 90 * 2**20  # most_alive of DPT-Large and DPT-Hybrid, which see any picture at 384x384
 
 
-def moving_needs(settings: Settings, device: torch.device) -> tuple[int, int]:
-    """Bytes on the device: weights, and the most that one pass holds beside them. (0, 0) without networks."""
-    if settings.animation_mode == "3D":
-        second = None if settings.second_depth_model == "none" else settings.second_depth_model
-        wanted = depth_entries(settings.midas_depth_model, settings.midas_weight, second)
-        parts = [_depth(entry, device) for _, entry in wanted]
-        return sum(weights for weights, _ in parts), max(work for _, work in parts)
-    if needs_flow(settings) and settings.flow_model != "dis":
-        return _raft(registry().get("flow", settings.flow_model), settings.width_height)
-    return 0, 0
+def moving_needs(needs: Sequence[Need], size: tuple[int, int], device: torch.device) -> tuple[int, int]:
+    """Bytes on the device: weights, and the most that one pass holds beside them. (0, 0) without networks.
+
+    needs: of a run, by required. size: (W, H).
+    """
+    entries = [(need.role, need.entry) for need in needs if need.entry is not None]
+    parts = [_depth(entry, device) for role, entry in entries if role == "depth"]
+    parts += [_raft(entry, size) for role, entry in entries if role == "flow"]
+    return sum(weights for weights, _ in parts), max((work for _, work in parts), default=0)
 
 
 def _depth(entry: Entry, device: torch.device) -> tuple[int, int]:

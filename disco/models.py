@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,34 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from disco.architectures import CONFIG_FILE, read_architecture
+from disco.clip_configs import published_config
 from disco.clip_model import (
-    CONFIG_FILE,
     WEIGHTS_FILES,
     ClipConfig,
     ClipModel,
     build_clip,
-    builtin_config,
     clip_source,
     directory_config,
     directory_weights,
     fit_state,
 )
 from disco.devices import torch_dtype
+from disco.economy import Stage
 from disco.errors import SettingsError, WeightsError
 from disco.lpips_model import PerceptualNet
-from disco.number_types import check_precision, clip_dtype, unet_dtype
+from disco.number_types import check_precision
 from disco.perceptual import load_perceptual
 from disco.recognise import looks_like
-from disco.registry import Compat, Entry, HubFile, WeightFile, registry
+from disco.registry import Entry, HubFile, WeightFile, registry
+from disco.required import ROLES, Need, in_loading_order, required
 from disco.secondary_model import SecondaryModel
 from disco.state_dicts import load_strict, read_state_dict
 from disco.unet import Denoiser, build_unet, convert, facts_of
-from disco.weights import fetch, locate, sha256_of
+from disco.weights import fetch, sha256_of
 
 if TYPE_CHECKING:
-    from disco.animation.depth import Depth
-    from disco.animation.flow import Flow
-    from disco.settings import ModelSettings
+    from disco.depth_and_flow import Depth, Flow
+    from disco.settings import ModelSettings, Settings
     from disco.weights import Progress
 
 
@@ -49,7 +49,8 @@ class Networks:
     """All networks of a run, on one device.
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
-    every file that was read. notices: sentences for the user. depth, flow: loaded by studio.py.
+    every file that was read. notices: sentences for the user. depth, flow: loaded by studio.py. more: role ->
+    networks of the roles that have no attribute here.
     """
 
     denoiser: Denoiser
@@ -61,43 +62,35 @@ class Networks:
     hashes: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    more: dict[str, list[object]] = field(default_factory=dict)
 
+    @classmethod
+    def of_roles(
+        cls,
+        loaded: Mapping[str, list[Any]],
+        hashes: dict[str, str],
+        notices: tuple[str, ...],
+        device: torch.device,
+    ) -> Networks:
+        """loaded: role -> its networks."""
+        values: dict[str, Any] = {"more": {}}
+        for role, networks in loaded.items():
+            row = ROLES[role]
+            if row.attribute:
+                values[row.attribute] = networks if row.many else networks[0]
+            else:
+                values["more"][role] = networks
+        return cls(**values, hashes=hashes, notices=notices, device=device)
 
-def custom_architecture(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The registry's `custom` architecture with the user's keys laid over it.
+    def of(self, role: str) -> list[Any]:
+        """Those of a role."""
+        attribute = ROLES[role].attribute
+        found = getattr(self, attribute) if attribute else self.more.get(role)
+        return [] if found is None else found if isinstance(found, list) else [found]
 
-    Raises SettingsError for keys that no architecture has.
-    """
-    base = dict(registry().get("diffusion", "custom").architecture)
-    known = base.keys() | {"channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout"}
-    unknown = [key for key in config or {} if key not in known]
-    if unknown:
-        allowed = ", ".join(sorted(known - {"family", "secondary", "dropout"}))
-        raise SettingsError([f"custom_config: {key}: no such key. Allowed: {allowed}" for key in unknown])
-    return {**base, **(config or {})}
-
-
-def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
-    """A user's own path: from the current directory, else from the first of `base_dirs` that has it."""
-    path = Path(name).expanduser()
-    candidates = (directory / path for directory in (Path(), *base_dirs))
-    return next((candidate for candidate in candidates if candidate.exists()), path)
-
-
-def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
-    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json."""
-    path = user_path(name, base_dirs)
-    return path if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file() else None
-
-
-def read_architecture(entry: Entry) -> dict[str, Any]:
-    """The architecture of a diffusion entry. The .json that its training wrote, if on this machine, wins."""
-    architecture = dict(entry.architecture)
-    for file in entry.files:
-        path = locate(file) if file.name.endswith(".json") else None
-        if path is not None:
-            architecture.update(json.loads(path.read_text(encoding="utf-8")))
-    return architecture
+    def at(self, *stages: Stage) -> list[Any]:
+        """Those at work in these stages of a step."""
+        return [found for role, row in ROLES.items() if row.stage in stages for found in self.of(role)]
 
 
 def _known_unets() -> list[tuple[str, dict[str, Any]]]:
@@ -162,13 +155,11 @@ class _Loader:
         self,
         settings: ModelSettings,
         device: torch.device,
-        compat: Compat,
-        base_dirs: Sequence[Path],
         progress: Progress | None,
         notice: Callable[[str], None] | None,
     ) -> None:
-        self.settings, self.device, self.compat = settings, device, compat
-        self.base_dirs, self.progress, self.notice = base_dirs, progress, notice
+        self.settings, self.device = settings, device
+        self.progress, self.notice = progress, notice
         self.hashes: dict[str, str] = {}
         self.notices: list[str] = []
 
@@ -184,49 +175,64 @@ class _Loader:
             self.hashes[path.as_posix()] = sha256_of(path)
         return path
 
-    def diffusion(self) -> tuple[Path, dict[str, Any]]:
-        settings = self.settings
-        if settings.diffusion_model == "custom":
-            if not settings.custom_path:
-                raise SettingsError(["custom_path: diffusion_model: custom needs the path of its weights"])
-            path = user_path(settings.custom_path, self.base_dirs)
-            return self.own(path), custom_architecture(settings.custom_config)
-        entry = registry().get("diffusion", settings.diffusion_model)
-        weights = next(path for path in self.fetched(entry) if path.suffix != ".json")
-        return weights, read_architecture(entry)
+    def diffusion(self, need: Need) -> Denoiser:
+        path, architecture = self.diffusion_file(need)
+        return load_denoiser(
+            path,
+            architecture,
+            device=self.device,
+            dtype=torch_dtype(need.dtype),
+            use_checkpoint=self.settings.use_checkpoint and need.sees_gradient,
+        )
 
-    def secondary(self, name: str) -> SecondaryModel:
-        entry = registry().get("secondary", name)
-        (path,) = self.fetched(entry)
-        return load_secondary(path, int(entry.architecture["channels"]), device=self.device)
+    def diffusion_file(self, need: Need) -> tuple[Path, Mapping[str, Any]]:
+        """Its weights and its architecture."""
+        if need.entry is not None:
+            weights = next(path for path in self.fetched(need.entry) if path.suffix != ".json")
+            return weights, read_architecture(need.entry)
+        if need.path is None:
+            raise SettingsError(["custom_path: diffusion_model: custom needs the path of its weights"])
+        return self.own(need.path), need.architecture
 
-    def clip(self, name: str) -> ClipModel:
-        directory = clip_directory(name, self.base_dirs)
-        if directory is not None:
-            self.own(directory / CONFIG_FILE)
-            config, path, openai = directory_config(directory), self.own(directory_weights(directory)), False
+    def secondary(self, need: Need) -> SecondaryModel:
+        (path,) = self.fetched(published(need))
+        return load_secondary(path, int(need.architecture["channels"]), device=self.device)
+
+    def clip(self, need: Need) -> ClipModel:
+        if need.path is not None:
+            self.own(need.path / CONFIG_FILE)
+            config, path = directory_config(need.path), self.own(directory_weights(need.path))
         else:
-            config, path, openai = self.published_clip(name)
-        dtype = clip_dtype(self.settings.precision, self.device.type, openai=openai, compat=self.compat)
-        return load_clip(name, path, config, device=self.device, dtype=torch_dtype(dtype))
+            config, path = self.published_clip(need)
+        return load_clip(need.name, path, config, device=self.device, dtype=torch_dtype(need.dtype))
 
-    def published_clip(self, name: str) -> tuple[ClipConfig, Path, bool]:
-        entry, notice = registry().find_clip(name, self.compat)
-        if entry.unlisted:
-            entry = with_open_clip_files(entry)
-        paths, facts = self.fetched(entry), entry.architecture
-        if facts["family"] == "open_clip_dir":
-            return directory_config(paths[0].parent), directory_weights(paths[0].parent), False
-        keep_plain = bool(facts.get("quick_gelu_mismatch"))
-        config = builtin_config(facts["model"], facts["pretrained"], keep_plain=keep_plain)
-        told = notice if entry.name != name else None  # else the settings have said it already
-        self.notices += [text for text in (told, config.notice) if text]
-        return config, paths[0], facts["pretrained"] == "openai"
+    def published_clip(self, need: Need) -> tuple[ClipConfig, Path]:
+        entry = published(need)
+        paths = self.fetched(with_open_clip_files(entry) if entry.unlisted else entry)
+        if entry.architecture["family"] == "open_clip_dir":
+            return directory_config(paths[0].parent), directory_weights(paths[0].parent)
+        config = published_config(entry)
+        self.notices += [text for text in (need.notice, config.notice) if text]
+        return config, paths[0]
 
-    def lpips(self) -> PerceptualNet:
-        entry = registry().get("lpips", self.settings.lpips_model)
-        (path,) = self.fetched(entry)
-        return load_perceptual(path, entry.architecture, device=self.device)
+    def perceptual(self, need: Need) -> PerceptualNet:
+        (path,) = self.fetched(published(need))
+        return load_perceptual(path, need.architecture, device=self.device)
+
+
+# A network of each role. Those between frames are loaded by studio.py.
+LOADERS: dict[str, Callable[[_Loader, Need], object]] = {
+    "diffusion": _Loader.diffusion,
+    "secondary": _Loader.secondary,
+    "clip": _Loader.clip,
+    "perceptual": _Loader.perceptual,
+}
+
+
+def published(need: Need) -> Entry:
+    """Its entry in the registry, where only published networks can be chosen."""
+    assert need.entry is not None
+    return need.entry
 
 
 def with_open_clip_files(entry: Entry) -> Entry:
@@ -248,31 +254,15 @@ def with_open_clip_files(entry: Entry) -> Entry:
     return entry.model_copy(update={"files": (file,)})
 
 
-def original_order(names: Sequence[str]) -> list[str]:
-    """CLIPs as the original loads them (quirk Q10), by its check boxes; then others, in the given order."""
-    boxes = list(registry().clip_flags.values())
-    known = [registry().find_clip(box, "dd57")[0].name for box in boxes]
-
-    def place(name: str) -> int:
-        if clip_directory(name):
-            return len(known)
-        entry = registry().find_clip(name, "dd57")[0].name
-        return known.index(entry) if entry in known else len(known)
-
-    return sorted(names, key=place)
-
-
 def load_networks(
-    settings: ModelSettings,
+    settings: Settings,
     *,
     device: torch.device | str,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
-    need_lpips: bool = False,
-    compat: Compat = "fixed",
     base_dirs: Sequence[Path] = (),
 ) -> Networks:
-    """Fetch, load and freeze all that `settings` name, on `device`.
+    """Fetch, load and freeze all that `settings` need for a picture, on `device`.
 
     CLIPs come in the given order; with compat dd57 in the original's order of loading, which is the order of
     its random draws. base_dirs: where relative paths are looked up after the current directory. progress and
@@ -281,22 +271,10 @@ def load_networks(
     """
     device = torch.device(device)
     check_precision(settings.precision, device.type)
-    loader = _Loader(settings, device, compat, base_dirs, progress, notice)
-    path, architecture = loader.diffusion()
-    dtype = unet_dtype(settings.precision, device.type, half=bool(architecture.get("use_fp16", True)))
-    denoiser = load_denoiser(
-        path,
-        architecture,
-        device=device,
-        dtype=torch_dtype(dtype),
-        use_checkpoint=settings.use_checkpoint and not settings.use_secondary_model,
-    )
-    networks = Networks(denoiser, hashes=loader.hashes, device=device)
-    if settings.use_secondary_model:
-        networks.secondary = loader.secondary(architecture["secondary"])
-    names = [choice.name for choice in settings.clip_models]
-    networks.clips = [loader.clip(name) for name in (original_order(names) if compat == "dd57" else names)]
-    if need_lpips:
-        networks.lpips = loader.lpips()
-    networks.notices = tuple(loader.notices)
-    return networks
+    needs = in_loading_order(required(settings, base_dirs, device=device.type), settings.compat)
+    loader = _Loader(settings, device, progress, notice)
+    loaded: dict[str, list[object]] = {}
+    for need in needs:
+        if need.stage is not Stage.MOVING:
+            loaded.setdefault(need.role, []).append(LOADERS[need.role](loader, need))
+    return Networks.of_roles(loaded, loader.hashes, tuple(loader.notices), device)

@@ -17,9 +17,8 @@ from disco.images import from_uint8, to_uint8
 from disco.settings import Settings
 
 if TYPE_CHECKING:
-    from disco.animation.depth import Depth
-    from disco.animation.flow import Flow
     from disco.animation.video import VideoFrames
+    from disco.depth_and_flow import Depth, Flow
 
 
 _ABOVE = 1e-5  # a PNG's values are cut off: levels must not fall below themselves

@@ -17,7 +17,7 @@ def unet_dtype(precision: str, device: str, *, half: bool = True) -> Dtype:
 
 
 def clip_dtype(precision: str, device: str, *, openai: bool, compat: str) -> Dtype:
-    """A CLIP's image tower: as the UNet; in dd57 only OpenAI's run in half precision, as in the original."""
+    """A CLIP's image tower: as the UNet; in dd57 only OpenAI's run in half precision (quirk Q10)."""
     return "fp32" if compat == "dd57" and not openai else unet_dtype(precision, device)
 
 

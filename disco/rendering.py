@@ -24,6 +24,7 @@ from disco.loading import loading
 from disco.metadata import differences, other_weights
 from disco.models import Networks
 from disco.pictures import executed_steps, render_batch, where
+from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.run_report import announced, finished, keep_inputs
@@ -31,7 +32,7 @@ from disco.settings import Settings, is_animation, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.sheets import film
 from disco.spreading import spread
-from disco.studio import Studio, load_for, networks_key, open_studio
+from disco.studio import Studio, load_for, open_studio
 
 Source = str | Path | Mapping[str, Any] | Settings | Run
 
@@ -137,13 +138,15 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         check_frames(job)
     yield from announced(job)
     began = time.monotonic()
-    if shared.networks is None or (not shared.given and shared.key != networks_key(settings)):
+    if shared.networks is None or (
+        not shared.given and shared.key != networks_key(settings, job.run.base_dirs)
+    ):
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from loading(job.run, plan.runs, load_for)
-        shared.key = networks_key(settings)
+        shared.key = networks_key(settings, job.run.base_dirs)
     with exactly(settings), closing(_govern(job, shared, plan.again)) as governor:
         yield from (Notice(text) for text in governor.news())
-        studio = open_studio(at_frame(settings, 0), job.seed, governor, pictures)
+        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, governor, pictures)
         yield from _tell_differences(plan.again, studio)
         with working():
             if is_animation(settings):

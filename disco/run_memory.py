@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from disco.clip_configs import clip_configs
 from disco.clip_model import ClipConfig
 from disco.devices import device_name, pick_device
 from disco.economy import Economy, Levers
@@ -19,12 +20,11 @@ from disco.jobs import together
 from disco.memory_count import count
 from disco.memory_estimate import Needs, Work, gib, need
 from disco.memory_moving import moving_needs
-from disco.models import Networks, custom_architecture, read_architecture
-from disco.plan_weights import clip_configs
-from disco.registry import registry
+from disco.models import Networks
+from disco.number_types import check_precision
+from disco.required import required
 from disco.settings import Settings
 from disco.settings_load import Run
-from disco.studio import needs_lpips
 
 RESERVE = 2**28  # bytes that no plan uses: libraries and kernels take some that nobody counts
 _MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once: no network here needs that
@@ -138,22 +138,14 @@ def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
 
 def _needs(run: Run, configs: Mapping[str, ClipConfig | None], levers: Levers) -> Needs | str:
     """configs: of the CLIPs; those that are None are not counted. A text says why nothing is known."""
-    settings, known = run.settings, {name: config for name, config in configs.items() if config is not None}
-    work = _work(at_frame(settings, 0))
+    known = {name: config for name, config in configs.items() if config is not None}
+    work = _work(at_frame(run.settings, 0))
     try:
-        if settings.diffusion_model == "custom":
-            architecture: dict[str, Any] = custom_architecture(settings.custom_config)
-        else:
-            architecture = read_architecture(registry().get("diffusion", settings.diffusion_model))
-        channels = None
-        if settings.use_secondary_model:
-            secondary = registry().get("secondary", architecture["secondary"])
-            channels = int(secondary.architecture["channels"])
-        perceptual = registry().get("lpips", settings.lpips_model) if needs_lpips(settings) else None
-        facts = perceptual.architecture if perceptual else None
-        counts = count(architecture, channels, known, work.size, work.numbers, facts)
-        moving, moved = moving_needs(settings, work.device)
-        return Needs(replace(counts, moving=moving, moved=moved), work, levers)
+        needs = required(run.settings, run.base_dirs, device=work.device.type)
+        check_precision(run.settings.precision, work.device.type)
+        moving, moved = moving_needs(needs, work.size, work.device)
+        counts = replace(count(needs, known, work.size), moving=moving, moved=moved)
+        return Needs(counts, work, levers)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 
@@ -167,11 +159,9 @@ def _work(settings: Settings) -> Work:
         settings.width_height,
         together(settings),
         int(max(cuts)) * together(settings),
-        settings.precision,
         _device(settings.device),
         settings.clip_batch if isinstance(settings.clip_batch, int) else None,
         settings.use_checkpoint,
-        settings.compat,
     )
 
 

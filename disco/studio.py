@@ -12,21 +12,19 @@ from torch import Tensor
 from disco.compiling import compiled
 from disco.devices import device_name, pick_device
 from disco.economy import Stage
-from disco.errors import SettingsError
 from disco.governor import Governor
 from disco.inputs import Pictures
-from disco.models import Networks, load_networks
+from disco.models import Networks, load_networks, published
 from disco.perlin import perlin_init
 from disco.prompts import prompts_at
 from disco.randomness import FixedRandom, Randomness, StreamRandom
-from disco.schedules import Schedule
+from disco.required import required
 from disco.settings import Settings, is_animation
 from disco.targets import Target, encode_targets
 from disco.weights import Progress
 
 if TYPE_CHECKING:
-    from disco.animation.depth import Depth
-    from disco.animation.flow import Flow
+    from disco.depth_and_flow import Depth, Flow
     from disco.settings_load import Run
 
 
@@ -69,52 +67,6 @@ class Studio:
         return {"device": device_name(self.device), "threads": torch.get_num_threads(), **known}
 
 
-def needs_lpips(settings: Settings) -> bool:
-    """Whether the init loss acts: in fixed on an init_image, in dd57 on the perlin init too (quirk Q9)."""
-    has_init = settings.init_image is not None or (settings.compat == "dd57" and settings.perlin_init)
-    if settings.animation_mode == "Video Input":
-        return _acts(settings.video_init_frames_scale)
-    if is_animation(settings) and settings.max_frames > 1 and _acts(settings.frames_scale):
-        return True
-    return has_init and _acts(settings.init_scale)
-
-
-def _acts(scale: Schedule) -> bool:
-    """Is it above 0 at any noise level of any frame?"""
-    versions = [scale] if scale.frames is None else [version for _, version in scale.frames.keys]
-    return any(version.max() > 0 for version in versions)
-
-
-def needs_flow(settings: Settings) -> bool:
-    """Is motion in a video to be measured?"""
-    is_video = settings.animation_mode == "Video Input"
-    return is_video and settings.video_init_flow_warp and settings.video_init_flow_blend > 0
-
-
-def networks_key(settings: Settings) -> tuple[object, ...]:
-    """Two runs with the same key can share their loaded networks."""
-    return (
-        settings.diffusion_model,
-        settings.custom_path,
-        repr(settings.custom_config),
-        settings.use_secondary_model,
-        tuple(choice.name for choice in settings.clip_models),
-        settings.precision,
-        settings.device,
-        settings.compat,
-        settings.use_checkpoint,
-        settings.lpips_model if needs_lpips(settings) else None,
-        *_depth_choice(settings),
-        settings.flow_model if needs_flow(settings) else None,
-    )
-
-
-def _depth_choice(settings: Settings) -> tuple[object, ...]:
-    if settings.animation_mode != "3D":
-        return ()
-    return settings.midas_depth_model, settings.second_depth_model, settings.midas_weight
-
-
 def load_for(
     run: Run, *, progress: Progress | None = None, notice: Callable[[str], None] | None = None
 ) -> Networks:
@@ -126,36 +78,10 @@ def load_for(
         device=pick_device(settings.device),
         progress=progress,
         notice=notice,
-        need_lpips=needs_lpips(settings),
-        compat=settings.compat,
         base_dirs=run.base_dirs,
     )
     moving.join(networks)
     return networks
-
-
-def check_packages(run: Run) -> None:
-    """Raises SettingsError if depth needs a Python package that is not installed; nothing is loaded."""
-    if run.settings.animation_mode != "3D":
-        return
-    from disco.animation.depth import missing_packages
-
-    first, second = run.settings.midas_depth_model, _second_depth(run.settings)
-    problems = []
-    for name, package in missing_packages(first, run.settings.midas_weight, second).items():
-        key, instead = ("midas_depth_model", "plane") if name == first else ("second_depth_model", "none")
-        origin = run.origins[key]
-        place = f"{origin}: " if ":" in origin or origin.startswith("--") else ""
-        problems.append(
-            f"{place}{key}: {name} needs the Python package {package}, which is not installed. "
-            f"Run `pip install -e '.[depth]'` in Disco's folder, or write {instead}"
-        )
-    if problems:
-        raise SettingsError(problems)
-
-
-def _second_depth(settings: Settings) -> str | None:
-    return None if settings.second_depth_model == "none" else settings.second_depth_model
 
 
 @dataclass(frozen=True)
@@ -181,16 +107,17 @@ def load_moving(
 ) -> Moving:
     """What the mode of these settings needs. Raises SettingsError and WeightsError."""
     device = pick_device(settings.device)
-    if settings.animation_mode == "3D":
+    needs = [need for need in required(settings, device=device.type) if need.stage is Stage.MOVING]
+    depths = [(need.share, published(need)) for need in needs if need.role == "depth"]
+    if depths:
         from disco.animation.depth import load_depth
 
-        name, weight, second = settings.midas_depth_model, settings.midas_weight, _second_depth(settings)
-        depth = load_depth(name, weight, second, device=device, progress=progress, notice=notice)
+        depth = load_depth(depths, device=device, progress=progress, notice=notice)
         return Moving(depth=depth, hashes=depth.hashes)
-    if needs_flow(settings):
+    for need in needs:
         from disco.animation.flow import load_flow
 
-        flow = load_flow(settings.flow_model, device, progress=progress, notice=notice)
+        flow = load_flow(need.name, device, progress=progress, notice=notice)
         return Moving(flow=flow, hashes=flow.hashes)
     return Moving()
 
@@ -208,21 +135,30 @@ def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
 
 
 def open_studio(
-    settings: Settings, seed: int, governor: Governor, pictures: Pictures, stream_seed: int | None = None
+    settings: Settings,
+    seed: int,
+    networks: Networks,
+    governor: Governor,
+    pictures: Pictures,
+    stream_seed: int | None = None,
 ) -> Studio:
     """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands.
 
     stream_seed: of that stream, where it is not the run's (frames of an animation).
     """
     return governor.attempt(
-        lambda: _opened(settings, seed, governor, pictures, stream_seed), stage=Stage.PROMPTS
+        lambda: _opened(settings, seed, networks, governor, pictures, stream_seed), stage=Stage.PROMPTS
     )
 
 
 def _opened(
-    settings: Settings, seed: int, governor: Governor, pictures: Pictures, stream_seed: int | None
+    settings: Settings,
+    seed: int,
+    networks: Networks,
+    governor: Governor,
+    pictures: Pictures,
+    stream_seed: int | None,
 ) -> Studio:
-    networks = governor.networks
     dd57 = settings.compat == "dd57"
     stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)

@@ -25,10 +25,11 @@ from disco.loading import Load, loading
 from disco.metadata import versions
 from disco.models import Networks
 from disco.pictures import executed_steps, render_batch, where
+from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_names import RunNames
 from disco.settings_load import Run
-from disco.studio import Studio, load_for, networks_key, open_studio
+from disco.studio import Studio, load_for, open_studio
 
 LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
 
@@ -96,7 +97,7 @@ class Worker:
         yield Done(tally.stopped, time.monotonic() - began, nan_steps, where(studio))
 
     def _loaded(self, order: Order) -> Iterator[Message]:
-        key = networks_key(order.run.settings)
+        key = networks_key(order.run.settings, order.run.base_dirs)
         if self.networks is not None and self.key == key:
             return
         self.close()
@@ -114,7 +115,7 @@ class Worker:
         self._open.enter_context(exactly(order.run.settings))
         governor = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
         self._open.enter_context(closing(governor))
-        return open_studio(order.run.settings, order.seed, governor, order.given)
+        return open_studio(order.run.settings, order.seed, self.networks, governor, order.given)
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
         assert self.shelf is not None

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import disco.animation.depth
 import disco.animation.flow
+from disco.required import networks_key, required
 from disco.settings import Settings
-from disco.studio import load_moving, needs_flow, needs_lpips, networks_key
+from disco.studio import load_moving
 from tests.animation_run import animation, frames_of, write_clip
 from tests.small_run import pictures, small_networks
 
@@ -37,11 +38,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return asked
 
 
+def has(role: str, settings: Settings) -> bool:
+    return any(need.role == role for need in required(settings))
+
+
 def test_depth_is_loaded_by_its_settings(asked: Asked) -> None:
     alone = Settings(animation_mode="3D", midas_depth_model="dpt_hybrid")
     assert load_moving(alone).hashes == asked.hashes
     load_moving(Settings(animation_mode="3D", second_depth_model="fastdepth", midas_weight=0.7))
-    assert asked.names == [("dpt_hybrid", 0.3, None), ("dpt_large", 0.7, "fastdepth")]
+    named = [[(share, entry.name) for share, entry in parts] for (parts,) in asked.names]  # type: ignore[misc]
+    assert named == [[(1.0, "dpt_hybrid")], [(0.7, "dpt_large"), (1 - 0.7, "fastdepth")]]
 
 
 def test_flow_is_loaded_where_it_is_used(asked: Asked) -> None:
@@ -50,7 +56,7 @@ def test_flow_is_loaded_where_it_is_used(asked: Asked) -> None:
         load_moving(Settings(**video, flow_model=name))
     assert [names[0] for names in asked.names] == ["raft_small", "raft_things"]  # type: ignore[index]
     for idle in ({"video_init_flow_warp": False}, {"video_init_flow_blend": 0}):
-        assert not needs_flow(Settings(**video, **idle))
+        assert not has("flow", Settings(**video, **idle))
         load_moving(Settings(**video, **idle))
     load_moving(Settings(animation_mode="2D"))
     assert len(asked.names) == 2
@@ -69,11 +75,11 @@ def test_runs_of_other_networks_do_not_share_them() -> None:
 
 
 def test_lpips_is_needed_where_a_frame_is_pulled_to_its_start() -> None:
-    assert not needs_lpips(Settings())
-    assert needs_lpips(Settings(animation_mode="2D"))
-    assert not needs_lpips(Settings(animation_mode="2D", frames_scale=0))
-    assert needs_lpips(Settings(animation_mode="2D", frames_scale={"frames": {0: 0, 5: 10}}))
-    assert not needs_lpips(Settings(animation_mode="Video Input", video_init_frames_scale=0))
+    assert not has("perceptual", Settings())
+    assert has("perceptual", Settings(animation_mode="2D"))
+    assert not has("perceptual", Settings(animation_mode="2D", frames_scale=0))
+    assert has("perceptual", Settings(animation_mode="2D", frames_scale={"frames": {0: 0, 5: 10}}))
+    assert not has("perceptual", Settings(animation_mode="Video Input", video_init_frames_scale=0))
 
 
 def test_frames_move_by_the_depth_that_was_loaded(tmp_path: Path) -> None:

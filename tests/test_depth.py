@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from disco.animation import depth as depth_module
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, warp3d
-from disco.animation.depth import MixedDepth, PlaneDepth, depth_entries, load_depth, missing_packages
+from disco.animation.depth import MixedDepth, PlaneDepth, load_depth
 from disco.animation.depth_dpt import DptDepth, load_dpt, midas_depth
 from disco.animation.depth_onnx import load_onnx
 from disco.cli import main
 from disco.errors import InputError, WeightsError
 from disco.images import to_uint8
-from disco.plan_weights import needed
 from disco.registry import Registry
+from disco.required import depth_shares, missing_packages, needed, required
+from disco.settings import Settings
 from disco.settings_load import run_from_mapping
 from tests.animation_pictures import golden_frame, noise
 from tests.conftest import relative
@@ -108,7 +108,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "onnx": published("onnx", "onnxruntime", "tiny.onnx"),
     }
     fake = Registry({"clip_flags": {}, "architectures": {}, "defaults": {}, "depth": entries})
-    monkeypatch.setattr(depth_module, "registry", lambda: fake)
+    monkeypatch.setattr("disco.required.registry", lambda: fake)
     monkeypatch.setenv("DISCO_MODELS", str(tmp_path))
     return tmp_path
 
@@ -266,15 +266,19 @@ def test_going_forward_over_the_plane_moves_the_ground_most() -> None:
 # ---- by name, and two of them ----
 
 
+def load(name: str, weight: float = 1.0, second: str | None = None) -> MixedDepth:
+    return load_depth(depth_shares(name, weight, second))
+
+
 @pytest.mark.parametrize(("weight", "expected"), [(0.3, 0.3 * 2 + 0.7 * 3), (1, 2), (0, 3)])
 def test_two_depths_are_mixed(shop: Path, weight: float, expected: float) -> None:
-    depth = load_depth("flat", weight, "flat3")(noise())
+    depth = load("flat", weight, "flat3")(noise())
     torch.testing.assert_close(depth, torch.full((1, 1, 24, 40), float(expected)))
 
 
 def test_one_depth_counts_fully(shop: Path) -> None:
     for second in (None, "flat"):
-        assert load_depth("flat", 0.3, second)(noise()).unique().tolist() == pytest.approx([2])
+        assert load("flat", 0.3, second)(noise()).unique().tolist() == pytest.approx([2])
 
 
 def test_a_batch_of_one_kind_with_a_single_one_of_another() -> None:
@@ -286,20 +290,20 @@ def test_a_batch_of_one_kind_with_a_single_one_of_another() -> None:
 
 def test_what_counts_nothing_is_not_needed(shop: Path) -> None:
     """Neither file of the networks is there, and no address answers."""
-    assert load_depth("flat", 1, "onnx").hashes == load_depth("dpt", 0, "flat").hashes == {}
-    assert [(share, e.name) for share, e in depth_entries("dpt", 0.25, "onnx")] == [
+    assert load("flat", 1, "onnx").hashes == load("dpt", 0, "flat").hashes == {}
+    assert [(share, e.name) for share, e in depth_shares("dpt", 0.25, "onnx")] == [
         (0.25, "dpt"),
         (0.75, "onnx"),
     ]
     with pytest.raises(WeightsError, match=r"^tiny\.onnx: no source gave it"):
-        load_depth("flat", 0.5, "onnx")
+        load("flat", 0.5, "onnx")
 
 
 def test_networks_by_name(shop: Path, dpt: Path) -> None:
     (shop / "tiny.json").write_bytes((dpt / "config.json").read_bytes())
     (shop / "tiny.safetensors").write_bytes((dpt / "model.safetensors").read_bytes())
     write_onnx(shop / "tiny.onnx", 1, 3, 16, 16)
-    mixed = load_depth("dpt", 0.25, "onnx")
+    mixed = load("dpt", 0.25, "onnx")
     expected = 0.25 * loaded(dpt)(noise()) + 0.75 * load_onnx(shop / "tiny.onnx")(noise())
     torch.testing.assert_close(mixed(noise()), expected)
     assert sorted(mixed.hashes) == ["dpt/tiny.json", "dpt/tiny.safetensors", "onnx/tiny.onnx"]
@@ -311,7 +315,7 @@ def test_a_missing_package_is_told_before_anything_is_made(
     plan: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(depth_module, "find_spec", lambda name: None)
+    monkeypatch.setattr("disco.required.find_spec", lambda name: None)
     Path("a.yaml").write_text("text_prompts: [a lake]\nanimation_mode: 3D\nmidas_depth_model: dpt_large\n")
     assert main(["a.yaml", "--set", "second_depth_model=fastdepth", *plan]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -325,13 +329,20 @@ def test_a_missing_package_is_told_before_anything_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
+def missing(first: str, **values: Any) -> dict[str, str | None]:
+    """Network -> package."""
+    settings = Settings(animation_mode="3D", midas_depth_model=first, **values)
+    return {need.name: need.package for need in missing_packages(required(settings))}
+
+
 def test_only_the_packages_of_what_counts_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depth_module, "find_spec", lambda name: None)
-    assert missing_packages("plane") == {}
-    assert missing_packages("dpt_large", 0, "plane") == {}
-    assert missing_packages("dpt_large", 0.5, "plane") == {"dpt_large": "transformers"}
-    monkeypatch.setattr(depth_module, "find_spec", lambda name: name)
-    assert missing_packages("dpt_large", 0.5, "fastdepth") == {}
+    monkeypatch.setattr("disco.required.find_spec", lambda name: None)
+    assert missing("plane") == {}
+    assert missing("dpt_large", second_depth_model="plane", midas_weight=0) == {}
+    half: dict[str, Any] = {"midas_weight": 0.5}
+    assert missing("dpt_large", second_depth_model="plane", **half) == {"dpt_large": "transformers"}
+    monkeypatch.setattr("disco.required.find_spec", lambda name: name)
+    assert missing("dpt_large", second_depth_model="fastdepth", **half) == {}
 
 
 @pytest.mark.parametrize(
@@ -362,5 +373,5 @@ def test_the_plan_counts_the_depth_networks(written: dict[str, Any], names: list
 
 def test_no_such_depth() -> None:
     with pytest.raises(InputError) as caught:
-        load_depth("dpt_larg")
+        load("dpt_larg")
     assert str(caught.value) == "no such depth network: dpt_larg. Did you mean dpt_large?"

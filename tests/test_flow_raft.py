@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.animation.flow import Flow, load_flow
+from disco.animation.flow import load_flow
 from disco.animation.flow_raft import RaftFlow, build_raft, from_original, read_raft
+from disco.depth_and_flow import Flow
 from disco.errors import WeightsError
 from disco.registry import registry
 

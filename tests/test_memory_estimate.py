@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from disco.clip_model import builtin_config, directory_config
-from disco.economy import Economy, Levers
-from disco.errors import SettingsError
+from disco.architectures import read_architecture
+from disco.clip_model import ClipConfig, builtin_config, directory_config
+from disco.economy import Economy, Levers, Stage
 from disco.memory_count import count
 from disco.memory_estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
-from disco.models import read_architecture
+from disco.number_types import Dtype
 from disco.perceptual import build_perceptual
 from disco.registry import registry
+from disco.required import Need, required
 from disco.secondary_model import SecondaryModel
+from disco.settings_load import run_from_mapping
 from disco.unet import build_unet
 from disco.weights import locate
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 POCKET = registry().get("diffusion", "pocket")
-WORK = Work((64, 64), 1, 8, "auto", CPU)
+WORK = Work((64, 64), 1, 8, CPU)
 
 
-def pocket_clip() -> object:
+def pocket_clip() -> ClipConfig:
     path = locate(registry().get("clip", "pocket-conv").files[0])
     assert path is not None
     return directory_config(path.parent)
 
 
+def wanted(
+    secondary: int | None, perceptual: Mapping[str, Any] | None = None, dtype: Dtype = "fp32"
+) -> list[Need]:
+    """Those of a run with pocket's UNet and pocket-conv. secondary: channels."""
+    unet = read_architecture(POCKET)
+    found = [Need("diffusion", "pocket", POCKET, dtype, Stage.UNET, secondary is None, unet)]
+    if secondary is not None:
+        facts = {"channels": secondary}
+        found.append(Need("secondary", "s", None, "fp32", Stage.SECONDARY, True, facts))
+    found.append(Need("clip", "pocket-conv", None, dtype, Stage.CLIP, True))
+    if perceptual is not None:
+        found.append(Need("perceptual", "p", None, "fp32", Stage.PERCEPTUAL, True, perceptual))
+    return found
+
+
 @functools.cache
-def of(work: Work = WORK, *, secondary: int | None = 8, clips: bool = True) -> MemoryEstimate:
+def of(
+    work: Work = WORK, *, secondary: int | None = 8, clips: bool = True, dtype: Dtype = "fp32"
+) -> MemoryEstimate:
     configs = {"pocket-conv": pocket_clip()} if clips else {}
-    return estimate(read_architecture(POCKET), secondary, configs, work)  # type: ignore[arg-type]
+    return estimate(wanted(secondary, dtype=dtype), configs, work)
 
 
 def test_weights_are_exact() -> None:
@@ -74,32 +95,31 @@ def test_the_perceptual_network_counts_with_an_init_picture(name: str) -> None:
     net = build_perceptual(facts)
     net.network.to("meta")
     work = replace(WORK, size=(256, 256), cutouts=1)
-    without = estimate(read_architecture(POCKET), None, {}, work)
-    beside = estimate(read_architecture(POCKET), None, {}, work, facts)
+    without = estimate(wanted(None), {}, work)
+    beside = estimate(wanted(None, facts), {}, work)
     pixels = [256**2 // 4**k for k in range(5)]
     channels = [layer.shape[1] for layer in net.features(torch.zeros(1, 3, 64, 64, device="meta"))]
     parameters = sum(parameter.numel() for parameter in net.network.parameters())
     init = sum(pixel * channel for pixel, channel in zip(pixels, channels, strict=True))
     assert beside.weights - without.weights == 4 * (parameters + init)
     assert beside.work > without.work + 2 * 4 * init
-    twice = estimate(read_architecture(POCKET), None, {}, replace(work, batch_size=2), facts)
+    twice = estimate(wanted(None, facts), {}, replace(work, batch_size=2))
     assert twice.work > beside.work and twice.weights == beside.weights
 
 
 def test_half_precision_halves_the_unet() -> None:
-    half = of(replace(WORK, precision="bf16"), secondary=None, clips=False)
+    half = of(secondary=None, clips=False, dtype="bf16")
     assert half.weights * 2 == of(secondary=None, clips=False).weights
-    with pytest.raises(SettingsError, match="precision: fp16 needs a CUDA GPU, this run is on cpu"):
-        of(replace(WORK, precision="fp16"))
 
 
 def test_the_originals_default_run() -> None:
     """1280x768 with the 512 network on a GPU: known to fit into 16 GB, and not into 6."""
-    architecture = registry().get("diffusion", "512x512_diffusion_uncond_finetune_008100").architecture
-    names = ("ViT-B-32", "ViT-B-16", "RN50")
-    clips = {f"{name}-quickgelu/openai": builtin_config(f"{name}-quickgelu", "openai") for name in names}
-    work = Work((1280, 768), 1, 16, "auto", CUDA, compat="dd57")
-    found = estimate(architecture, 64, clips, work)
+    models = [f"{name}-quickgelu" for name in ("ViT-B-32", "ViT-B-16", "RN50")]
+    clips = {f"{model}/openai": builtin_config(model, "openai") for model in models}
+    network = "512x512_diffusion_uncond_finetune_008100"
+    values = {"diffusion_model": network, "clip_models": list(clips), "compat": "dd57"}
+    settings = run_from_mapping({"text_prompts": "a", **values}).settings
+    found = estimate(required(settings, device="cuda"), clips, Work((1280, 768), 1, 16, CUDA))
     assert (
         1.0e9 < found.weights < 1.8e9
     )  # 558 M and 14 M parameters, three image towers, most in half precision
@@ -112,9 +132,9 @@ def test_the_originals_default_run() -> None:
 @functools.cache
 def needs(secondary: int | None = 8, **work: object) -> Needs:
     levers = Levers(through_unet=secondary is None, park=True)
-    given = replace(WORK, batch_size=4, cutouts=64, device=CUDA, precision="fp32", **work)  # type: ignore[arg-type]
+    given = replace(WORK, batch_size=4, cutouts=64, device=CUDA, **work)  # type: ignore[arg-type]
     configs = {"pocket-conv": pocket_clip()}
-    counts = count(read_architecture(POCKET), secondary, configs, given.size, given.numbers)  # type: ignore[arg-type]
+    counts = count(wanted(secondary), configs, given.size)
     return Needs(counts, given, levers)
 
 

@@ -12,6 +12,7 @@ from disco.economy import Economy, Stage
 from disco.memory_count import Counts, Kept, most_alive, weights_of
 from disco.memory_estimate import Work, need
 from disco.memory_moving import moving_needs
+from disco.required import required
 from disco.run_memory import memory_lines
 from disco.settings_load import Run, run_from_mapping
 from tests.places import SETTINGS
@@ -24,6 +25,10 @@ RAFT, LARGE = VIDEO | {"flow_model": "raft_large"}, 5257536  # parameters
 
 def run_of(**values: Any) -> Run:
     return run_from_mapping({"text_prompts": ["a lake"], "width_height": [128, 128], **values})
+
+
+def of(run: Run, device: torch.device) -> tuple[int, int]:
+    return moving_needs(required(run.settings), run.settings.width_height, device)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def run_of(**values: Any) -> Run:
     ],
 )
 def test_weights(written: dict[str, Any], device: torch.device, weights: int) -> None:
-    found, work = moving_needs(run_of(**written).settings, device)
+    found, work = of(run_of(**written), device)
     assert found == weights
     assert (work > 0) == (weights > 10**7)
 
@@ -55,7 +60,7 @@ def test_weights(written: dict[str, Any], device: torch.device, weights: int) ->
 def test_raft_compares_all_pixels_with_all() -> None:
     """Its largest tensors: a number for every pair of 8x8 pixels, and these once more while they are made."""
     sizes = ([512, 512], [1024, 1024])
-    small, large = (moving_needs(run_of(**RAFT, width_height=size).settings, CPU)[1] for size in sizes)
+    small, large = (of(run_of(**RAFT, width_height=size), CPU)[1] for size in sizes)
     assert large >= 2 * 4 * (1024 // 8) ** 4
     assert large > 8 * small
 
@@ -70,7 +75,7 @@ def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_they_can_be_parked() -> None:
     counts = Counts(100, 10, Kept(0, 0), None, (), moving=50, moved=70)
-    work = Work((64, 64), 1, 8, "auto", CUDA)
+    work = Work((64, 64), 1, 8, CUDA)
     assert need(counts, work).weights == 150 and need(counts, work).work == 70
     parked = need(counts, work, Economy(park=True))
     assert (parked.weights, parked.work) == (50, 70) and parked.stage is Stage.MOVING

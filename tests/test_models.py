@@ -17,23 +17,23 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from disco.architectures import custom_architecture
 from disco.errors import InputError, SettingsError, WeightsError
 from disco.models import (
     Networks,
-    custom_architecture,
     load_clip,
     load_denoiser,
     load_networks,
     load_secondary,
-    original_order,
     with_open_clip_files,
 )
 from disco.perceptual import load_perceptual
 from disco.perceptual_model import PerceptualModel
 from disco.registry import Registry, registry
+from disco.required import in_loading_order, required
 from disco.secondary_model import SecondaryModel
 from disco.setting_fields import ClipChoice
-from disco.settings import ModelSettings
+from disco.settings import Settings
 from disco.unet import build_unet
 from disco.weights import sha256_of
 
@@ -155,7 +155,8 @@ def installed(folder: Path) -> Iterator[None]:
     """Our registry in place of the real one, its files in the models folder, its CLIPs known to open_clip."""
     fake = Registry(REGISTRY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("disco.models.registry", lambda: fake)
+        for module in ("models", "required", "architectures"):
+            patch.setattr(f"disco.{module}.registry", lambda: fake)
         patch.setenv("DISCO_MODELS", str(folder))
         for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
             patch.setitem(_MODEL_CONFIGS, name, {**CLIP_CFG, "quick_gelu": quick})
@@ -167,17 +168,17 @@ def installed(folder: Path) -> Iterator[None]:
         yield
 
 
-def settings_of(*clips: str, **values: Any) -> ModelSettings:
+def settings_of(*clips: str, **values: Any) -> Settings:
     given = {"diffusion_model": "tiny", "use_secondary_model": False, **values}
-    return ModelSettings.model_construct(
-        **{name: field.default for name, field in ModelSettings.model_fields.items()}
+    return Settings.model_construct(
+        **{name: field.default for name, field in Settings.model_fields.items()}
         | given
         | {"clip_models": tuple(ClipChoice(name) for name in clips)}
     )
 
 
 def load(*clips: str, **values: Any) -> Networks:
-    options = {key: values.pop(key) for key in ("need_lpips", "compat", "base_dirs") if key in values}
+    options = {key: values.pop(key) for key in ("base_dirs",) if key in values}
     return load_networks(settings_of(*clips, **values), device="cpu", **options)
 
 
@@ -186,7 +187,7 @@ def frozen(network: nn.Module) -> bool:
 
 
 def test_all_networks_of_a_run(folder: Path) -> None:
-    networks = load("boxed", "tiny-quickgelu/openai", use_secondary_model=True, need_lpips=True)
+    networks = load("boxed", "tiny-quickgelu/openai", use_secondary_model=True, init_image="a.png")
     assert networks.device == torch.device("cpu")
     x_t = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     eps = networks.denoiser(x_t, 500.0)
@@ -257,7 +258,8 @@ def test_dd57_keeps_the_plain_gelu_of_its_openclip_flags_and_its_load_order() ->
 
 
 def test_the_originals_order_of_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.models.registry", registry)
+    for module in ("models", "required", "architectures"):
+        monkeypatch.setattr(f"disco.{module}.registry", registry)
     given = [
         "RN50-quickgelu/openai",
         "ViT-H-14/laion2b_s32b_b79k",
@@ -266,7 +268,8 @@ def test_the_originals_order_of_loading(monkeypatch: pytest.MonkeyPatch) -> None
         "RN101",
         "ViT-B/32",
     ]
-    assert original_order(given) == [
+    needs = in_loading_order(required(settings_of(*given, diffusion_model="pocket", compat="dd57")), "dd57")
+    assert [need.name for need in needs if need.role == "clip"] == [
         "ViT-B/32",
         "ViTB16",
         "RN50-quickgelu/openai",
@@ -341,7 +344,8 @@ def test_custom_networks(folder: Path, tmp_path: Path) -> None:
 
 
 def test_customs_defaults_are_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.models.registry", registry)
+    for module in ("models", "required", "architectures"):
+        monkeypatch.setattr(f"disco.{module}.registry", registry)
     architecture = custom_architecture({"num_channels": 64})
     assert architecture["num_channels"] == 64
     expected = {"image_size": 256, "attention_resolutions": "16", "num_heads": 1, "learn_sigma": True}
@@ -350,7 +354,7 @@ def test_customs_defaults_are_the_originals(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_perceptual_network_is_the_chosen_one(folder: Path) -> None:
-    small = load(need_lpips=True, lpips_model="pocket")
+    small = load(init_image="a.png", lpips_model="pocket")
     assert small.lpips is not None and [len(layer[0]) for layer in small.lpips.features(PICTURE)] == [4, 6]
     assert small.hashes["small/small.safetensors"] == sha256_of(folder / "small.safetensors")
     assert load(lpips_model="pocket").lpips is None, "needed only for an init picture"
@@ -395,9 +399,10 @@ def test_clip_weights_that_do_not_fit(folder: Path) -> None:
 
 
 def test_the_bundled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.models.registry", registry)
+    for module in ("models", "required", "architectures"):
+        monkeypatch.setattr(f"disco.{module}.registry", registry)
     chosen = {"diffusion_model": "pocket", "use_secondary_model": True, "lpips_model": "pocket"}
-    networks = load("pocket-conv", "pocket-vit", need_lpips=True, **chosen)
+    networks = load("pocket-conv", "pocket-vit", init_image="a.png", **chosen)
     x_t = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         noise = networks.denoiser(x_t, 999.0)

@@ -12,8 +12,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from disco.plan import describe
-from disco.plan_weights import needed
 from disco.registry import registry
+from disco.required import needed
 from disco.settings import Settings
 from disco.settings_load import Run, load_runs
 from disco.settings_schema import json_schema

@@ -22,7 +22,7 @@ def visible(
 ) -> Tensor:
     """A mask of what frame a shows and b shows too: 1 = seen in both, 0 = hidden or outside in b.
 
-    flow_ab, flow_ba: [1, 2, H, W] in pixels, as disco.animation.flow.Flow gives them. A pixel that does not
+    flow_ab, flow_ba: [1, 2, H, W] in pixels, as depth_and_flow.Flow gives them. A pixel that does not
     come back to where it began is hidden: |there + back|^2 > relative * (|there|^2 + |back|^2) + absolute
     (pixels^2). boundaries: leave out the edges of moving things too, where flow is smeared.
     softness: pixels over which the mask rises from 0 at what is hidden; 0 for a hard one.

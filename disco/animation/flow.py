@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional
 from disco.animation.grid import check_sizes, padded
 
 if TYPE_CHECKING:
+    from disco.depth_and_flow import Flow
     from disco.weights import Notice, Progress
 
 Border = Literal["border", "reflection", "zeros"]
@@ -24,21 +25,6 @@ _PRESETS = {
 }
 _DIS_LEAST = 16  # pixels a side: twice the patch that DIS compares
 _DIS_SMALL = 256  # frames whose shorter side is below are enlarged for it: it looks at half the pixels
-
-
-class Flow(Protocol):
-    """An estimator. hashes: "network/file" -> SHA-256 of what was read for it."""
-
-    name: str
-    hashes: Mapping[str, str]
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Where each pixel of `a` lies in `b`: a(x) ~ b(x + flow(x)), so that warp(b, flow) looks like a.
-
-        a, b: [1, 3, H, W] float in [-1, 1], of one size. Returns [1, 2, H, W] float32 on the device of `a`:
-        (right, down) in pixels. Raises ValueError if the sizes differ.
-        """
-        ...
 
 
 class DisFlow:

@@ -40,7 +40,7 @@ _NAMES = (
 
 
 class RaftFlow:
-    """A RAFT network worn as disco.animation.flow.Flow."""
+    """A RAFT network worn as depth_and_flow.Flow."""
 
     def __init__(
         self, name: str, network: nn.Module, *, hashes: Mapping[str, str], updates: int = UPDATES

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from disco.animation.consistency import blend, shared
-from disco.animation.flow import Flow, load_flow, warp
+from disco.animation.flow import load_flow, warp
+
+if TYPE_CHECKING:
+    from disco.depth_and_flow import Flow
 
 BlendMode = Literal["none", "linear", "flow"]
 

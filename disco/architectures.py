@@ -1,0 +1,60 @@
+"""What a network is built from, by its registry entry or the user's own files. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from disco.errors import SettingsError
+from disco.registry import Entry, registry
+from disco.settings import ModelSettings
+from disco.settings_networks import CUSTOM
+from disco.weights import locate
+
+CONFIG_FILE = "open_clip_config.json"  # of a CLIP's folder in open_clip's format
+
+
+def diffusion_architecture(settings: ModelSettings) -> dict[str, Any]:
+    """Of the chosen diffusion network. Raises SettingsError as custom_architecture does."""
+    if settings.diffusion_model == CUSTOM:
+        return custom_architecture(settings.custom_config)
+    return read_architecture(registry().get("diffusion", settings.diffusion_model))
+
+
+def custom_architecture(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The registry's `custom` architecture with the user's keys laid over it.
+
+    Raises SettingsError for keys that no architecture has.
+    """
+    base = dict(registry().get("diffusion", CUSTOM).architecture)
+    known = base.keys() | {"channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout"}
+    unknown = [key for key in config or {} if key not in known]
+    if unknown:
+        allowed = ", ".join(sorted(known - {"family", "secondary", "dropout"}))
+        raise SettingsError([f"custom_config: {key}: no such key. Allowed: {allowed}" for key in unknown])
+    return {**base, **(config or {})}
+
+
+def read_architecture(entry: Entry) -> dict[str, Any]:
+    """The architecture of a diffusion entry. The .json that its training wrote, if on this machine, wins."""
+    architecture = dict(entry.architecture)
+    for file in entry.files:
+        path = locate(file) if file.name.endswith(".json") else None
+        if path is not None:
+            architecture.update(json.loads(path.read_text(encoding="utf-8")))
+    return architecture
+
+
+def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
+    """A user's own path: from the current directory, else from the first of `base_dirs` that has it."""
+    path = Path(name).expanduser()
+    candidates = (directory / path for directory in (Path(), *base_dirs))
+    return next((candidate for candidate in candidates if candidate.exists()), path)
+
+
+def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
+    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json."""
+    path = user_path(name, base_dirs)
+    return path if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file() else None
