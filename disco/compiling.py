@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from disco.computed_twice import blocks_of, tower_of
+from disco.economy import Stage
 from disco.memory_stages import ran_out
 from disco.models import Networks
 from disco.parking import modules_of
+from disco.required import ROLES
 from disco.weights_places import cache_dir
 
 ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against hundredths of a second a step
@@ -153,13 +155,13 @@ def _keep_kernels() -> None:
 
 def _parts(networks: Networks) -> Iterator[tuple[str, nn.Module]]:
     """What is computed at every step: name -> module. LPIPS, a small share of a step, is left as it is."""
-    for module in modules_of(networks.denoiser):
-        yield "the diffusion network", module
-    for module in modules_of(networks.secondary):
-        yield "the secondary network", module
-    for clip in networks.clips:
-        for module in modules_of(clip):
-            yield clip.name, tower_of(module)
+    for role, row in ROLES.items():
+        for thing in networks.of(role) if row.compiled else ():
+            for module in modules_of(thing):
+                if row.stage is Stage.CLIP:
+                    yield thing.name, tower_of(module)
+                else:
+                    yield row.stage.value, module
 
 
 def _stand_ins(networks: Networks) -> list[_Compiled]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -16,10 +16,19 @@ from disco.computed_twice import blocks_of, set_twice, tower_of
 from disco.economy import Economy, Levers, Stage, next_economy
 from disco.errors import RunError
 from disco.memory_stages import OutOfMemory, at_stage
-from disco.models import Networks
 from disco.parking import Parking, modules_of, tensors_of
 
 T = TypeVar("T")
+
+
+class Placed(Protocol):
+    """The networks of a run, as far as memory is concerned: models.Networks."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def at(self, *stages: Stage) -> list[Any]:
+        """Those at work in these stages of a step."""
+        ...
 
 
 def nothing() -> None:
@@ -35,7 +44,7 @@ class Governor:
 
     def __init__(
         self,
-        networks: Networks,
+        networks: Placed,
         *,
         economy: Economy | None = None,
         levers: Levers | None = None,
@@ -136,7 +145,7 @@ class Governor:
         networks, levers = self.networks, self.levers
         for module in _seen_by(networks):
             set_twice(module, economy.twice)
-        for module in modules_of(networks.denoiser):
+        for module in _modules(networks, Stage.UNET):
             set_twice(module, economy.guess_twice and levers.through_unet)
         if economy.park and self._parking is None:
             self._parking = Parking(_all(networks), networks.device)
@@ -162,10 +171,10 @@ class _Lent:
         return self._governor.attempt(call, stage=Stage.MOVING)
 
 
-def levers_of(networks: Networks) -> Levers:
+def levers_of(networks: Placed) -> Levers:
     """What can be given up with these networks."""
     return Levers(
-        through_unet=networks.secondary is None,
+        through_unet=not networks.at(Stage.SECONDARY),
         twice=any(blocks_of(module) for module in _seen_by(networks)),
         park=networks.device.type == "cuda" and any(_all(networks)),
     )
@@ -178,17 +187,19 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def _seen_by(networks: Networks) -> list[nn.Module]:
+def _modules(networks: Placed, *stages: Stage) -> list[nn.Module]:
+    return [module for thing in networks.at(*stages) for module in modules_of(thing)]
+
+
+def _seen_by(networks: Placed) -> list[nn.Module]:
     """Where cutouts and pictures are looked at: the image towers of the CLIPs, the network of init_scale."""
-    parts = (*networks.clips, networks.lpips)
-    return [tower_of(module) for part in parts for module in modules_of(part)]
+    return [tower_of(module) for module in _modules(networks, Stage.CLIP, Stage.PERCEPTUAL)]
 
 
-def _all(networks: Networks) -> list[nn.Module]:
-    parts = (networks.denoiser, networks.secondary, *networks.clips, networks.lpips, networks.depth)
-    return [module for part in (*parts, networks.flow) for module in modules_of(part)]
+def _all(networks: Placed) -> list[nn.Module]:
+    return _modules(networks, *Stage)
 
 
-def bytes_of(networks: Networks) -> int:
+def bytes_of(networks: Placed) -> int:
     """Of all their weights."""
     return sum(tensor.nbytes for module in _all(networks) for tensor in tensors_of(module))

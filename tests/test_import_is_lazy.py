@@ -47,7 +47,9 @@ def test_dir_and_version_import_nothing() -> None:
     assert not set(HEAVY) & set(found["new"])
 
 
-@pytest.mark.parametrize("code", ["import disco.cli", "from disco import Settings, load_runs"])
+@pytest.mark.parametrize(
+    "code", ["import disco.cli", "from disco import Settings, load_runs", "import disco.required"]
+)
 def test_settings_need_no_torch(code: str) -> None:
     found = loaded_by(code)
     assert not {"torch", "torchvision", "numpy", "PIL", "open_clip", "tqdm"} & set(found["new"])
