@@ -235,11 +235,11 @@ def row_of(cell: Cell, found: Mapping[str, Any]) -> dict[str, Any]:
         "cuts": cell.cuts,
         "CLIPs": ", ".join(cell.clips),
         "secondary": "yes" if cell.secondary else "no",
-        "given up": Economy.of(cell.given_up).words() or "-",
+        "memory saving": Economy.of(cell.given_up).words() or "-",
         "peak, GiB": round(gib["peak"], 3),
         "counted": round(gib["counted"], 3),
         "estimate": round(gib["estimate"], 3),
-        "hungriest": found["stage"],
+        "peak at": found["stage"],
         "estimate / peak": round(gib["estimate"] / gib["peak"], 2),
     }
 

@@ -131,19 +131,19 @@ class _Compiled:
                     self._compiled = torch.compile(self._plain, dynamic=False, backend=self.backend)
                 difference = _difference(_answers(self._plain, args), _answers(self._compiled, args))
         except Exception as error:  # of a compiler, its backends, the C++ below them: of any kind
-            self._give_up("memory ran out" if ran_out(error) else _first_line(error))
+            self._give_up("out of memory" if ran_out(error) else _first_line(error))
             return False
         if not difference <= AGREE:
-            self._give_up(f"it answered otherwise, by {difference:.1e} of the largest number")
+            self._give_up(f"its outputs differ by {difference:.1e} of the largest value")
             return False
         self.done.add(kind)
         seconds = time.monotonic() - began
-        self.shared.tell(f"{self.name}: compiled in {seconds:.0f} s, answers differ by {difference:.0e}")
+        self.shared.tell(f"{self.name}: compiled in {seconds:.0f} s, outputs differ by {difference:.0e}")
         return True
 
     def _give_up(self, why: str) -> None:
         self.shared.failed = True
-        self.shared.tell(f"{self.name}: could not be compiled, so the rest runs as it is ({why})")
+        self.shared.tell(f"{self.name}: could not be compiled, so the rest runs uncompiled ({why})")
 
 
 def _keep_kernels() -> None:

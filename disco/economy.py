@@ -24,11 +24,11 @@ class Stage(Enum):
     CLIP = "CLIP"
     LOSSES = "tv_scale and sat_scale"
     PERCEPTUAL = "the network of init_scale"
-    BACK = "the gradient's way back to the noisy picture"
+    BACK = "the backward pass to the noisy picture"
     SAMPLER = "the sampler"
-    PICTURE = "making a picture of it"
+    PICTURE = "encoding the picture"
     PROMPTS = "encoding the prompts"
-    MOVING = "moving on to the next frame"
+    MOVING = "preparing the next frame"
 
 
 GUIDING = frozenset({Stage.CUTOUTS, Stage.CLIP, Stage.LOSSES, Stage.PERCEPTUAL})
@@ -103,11 +103,11 @@ class Economy:
         if self.clip_batch is not None:
             yield f"{self.clip_batch} cutout{'s' if self.clip_batch > 1 else ''} seen by a CLIP at once"
         if self.twice:
-            yield "the parts of CLIPs computed twice, to keep less"
+            yield "gradient checkpointing in the CLIPs"
         if self.guess_twice:
-            yield "the guess that CLIP looks at computed twice, to keep less"
+            yield "gradient checkpointing in the network that predicts the clean picture"
         if self.park:
-            yield "networks moved to the computer's memory while they are not at work"
+            yield "idle networks offloaded to CPU RAM"
 
 
 def next_economy(now: Economy, failure: Failure, levers: Levers) -> Economy | None:

@@ -132,13 +132,13 @@ class Governor:
     def _tell(self, before: Economy) -> None:
         more = self.economy.since(before).words()
         if more:
-            self._news.append(f"memory ran out; from here on: {more}. The run remembers it")
+            self._news.append(f"out of memory: retried with {more}; the run remembers this memory saving")
 
     def _lost(self, text: str) -> str:
-        tried = self.economy.words() or "nothing can be given up here"
-        said = [text, f"tried: {tried}", self._would_fit()]
+        tried = self.economy.words() or "none is possible here"
+        said = [text, f"memory saving tried: {tried}", self._would_fit()]
         elsewhere = "" if self.networks.device.type == "cpu" else ", or with --device cpu"
-        ending = f"what was done is saved: --resume goes on from there when more memory is free{elsewhere}"
+        ending = f"finished steps are saved: --resume goes on when more memory is free{elsewhere}"
         return "\n".join(line for line in (*said, ending) if line)
 
     def _apply(self, economy: Economy) -> None:

@@ -73,9 +73,7 @@ class Needs:
     def would_fit(self, room: int) -> str:
         """What fits into `room`, if this does not: a sentence for the user."""
         least = self.fitting(0)[1].total
-        said = (
-            f"by the estimate a step needs {gib(least)} GiB when all is given up, {gib(room)} GiB are there"
-        )
+        said = f"a step needs about {gib(least)} GiB with every memory saving, {gib(room)} GiB are free"
         width, height = self.work.size
         for share in range(19, 1, -1):
             sides = tuple(max(side * share // 20 // 64 * 64, 64) for side in (width, height))

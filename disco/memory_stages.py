@@ -26,9 +26,7 @@ class OutOfMemory(RunError):
 
     def __init__(self, failure: Failure, text: str) -> None:
         self.failure = failure
-        advice = (
-            "\nFewer clip_models would need less, or --device cpu" if failure.stage is Stage.LOADING else ""
-        )
+        advice = "\nUse fewer clip_models, or --device cpu" if failure.stage is Stage.LOADING else ""
         super().__init__(f"out of memory ({failure.stage.value}): {text}{advice}")
 
 

@@ -39,7 +39,7 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
         yield f"unknown: {needs}"
         return
     found, room = need(needs.counts, needs.work), None
-    here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, work of a step "
+    here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, activations of a step "
     here += f"{gib(found.work)}, the rest for kernels"
     try:
         room = _room(pick_device(str(device)))
@@ -52,14 +52,14 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
     if room is not None and found.total > room:
         yield from _to_fit(needs, room)
     if found.total > 8 * 2**30:
-        yield "to need less: " + ", ".join(_savings(settings, device))
+        yield "to use less: " + ", ".join(_savings(settings, device))
 
 
 def _to_fit(needs: Needs, room: int) -> Iterator[str]:
     """What the run will begin with where memory is short."""
     economy, found = needs.fitting(room)
     if found.total <= room:
-        yield f"to fit: {economy.words()}; then about {gib(found.total)} GiB"
+        yield f"memory saving to fit: {economy.words()}; then about {gib(found.total)} GiB"
     else:
         yield "does not fit: " + needs.would_fit(room)
 
@@ -98,12 +98,12 @@ def govern(
         would_fit=would_fit,
     )
     if was is not None and was.get("device") == name:
-        governor.begin(Economy.of(was), "as before, for lack of memory")
+        governor.begin(Economy.of(was), "memory saving as before")
         return governor
     if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), room()):
         found, left = needs(), room()
         if not isinstance(found, str) and left is not None:
-            governor.begin(found.fitting(left)[0], f"to fit into {gib(left)} GiB")
+            governor.begin(found.fitting(left)[0], f"memory saving to fit into {gib(left)} GiB")
     if not governor.economy.plain():
         remember({"device": name})  # whoever resumes the run does not estimate anew: its bits would change
     return governor

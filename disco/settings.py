@@ -178,7 +178,10 @@ class ModelSettings(Section):
         False, "bool", "bit-equal pictures on CUDA as well, somewhat slower", pixels=False
     )
     use_checkpoint: bool = setting(
-        True, "bool", "without the secondary network: less memory, more time for the guidance", pixels=False
+        True,
+        "bool",
+        "gradient checkpointing in the UNet when there is no secondary network: less memory, slower",
+        pixels=False,
     )
     check_model_SHA: bool = setting(
         False, "bool", "nothing", pixels=False, no_effect="every download is checked, always"

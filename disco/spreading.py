@@ -193,9 +193,9 @@ class _Driver:
         self.losses[key] = self.losses.get(key, 0) + 1
         if self.losses[key] >= MOST_LOSSES:
             raise RunError(
-                f"{where}, the third in a row at {_named(batch)} after step {step}. Is memory short there? "
-                "Fewer workers at once need less: gpus_per_picture: 1, on CPUs a higher OMP_NUM_THREADS. "
-                "What was done is saved: --resume goes on"
+                f"{where}, the third in a row at {_named(batch)} after step {step}. If its memory is "
+                "short, use fewer workers: gpus_per_picture: 1, on CPUs a higher OMP_NUM_THREADS. "
+                "Finished steps are saved: --resume goes on"
             )
         if not self.halted and batch in run.waiting:
             run.say(f"{where}: {_named(batch)} goes on elsewhere after step {step}")

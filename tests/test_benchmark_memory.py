@@ -21,7 +21,7 @@ def test_a_cell_is_measured_beside_the_estimate() -> None:
     found = measure(Cell((128, 64), 4, ("resnet",), given_up={"clip_batch": 2}), CPU, False)
     assert 2**20 < found["peak"] < 2**32 and found["estimate"] > found["counted"] > 2**20
     row = row_of(Cell((128, 64), 4, ("resnet",), given_up={"clip_batch": 2}), found)
-    assert (row["size"], row["CLIPs"], row["given up"]) == (
+    assert (row["size"], row["CLIPs"], row["memory saving"]) == (
         "128x64",
         "resnet",
         "2 cutouts seen by a CLIP at once",

@@ -25,7 +25,7 @@ from disco.unet import Denoiser, build_unet
 from tests.small_run import events_of, finished_paths, small_networks
 from tests.test_unet import TINY, awake, noise
 
-COMPILED = r"the diffusion network: compiled in \d+ s, answers differ by 0e\+00"
+COMPILED = r"the diffusion network: compiled in \d+ s, outputs differ by 0e\+00"
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
@@ -161,7 +161,7 @@ def test_the_unet_answers_as_before() -> None:
     ("backend", "why"),
     [
         (broken, "BackendCompilerFailed: backend='broken' raised:"),
-        (Backend(factor=1.2), "it answered otherwise, by 2.0e-01 of the largest number"),
+        (Backend(factor=1.2), "its outputs differ by 2.0e-01 of the largest value"),
     ],
 )
 def test_what_cannot_be_compiled_stays_as_it_is_and_says_so_once(backend: Any, why: str) -> None:
@@ -174,7 +174,9 @@ def test_what_cannot_be_compiled_stays_as_it_is_and_says_so_once(backend: Any, w
         assert torch.equal(found.denoiser(x, 500), before[0])
         assert torch.equal(found.secondary(x, t).v, before[1].v)  # type: ignore[misc]
     (said,) = told
-    assert said.startswith("the diffusion network: could not be compiled, so the rest runs as it is (" + why)
+    assert said.startswith(
+        "the diffusion network: could not be compiled, so the rest runs uncompiled (" + why
+    )
     assert compiled(found) == []
     prepare(found, True, told.append, "eager")
     found.denoiser(x, 500)

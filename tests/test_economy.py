@@ -69,4 +69,8 @@ def test_it_goes_through_json_and_says_what_is_new() -> None:
     assert economy.since(economy).words() == ""
     first, second, third = economy.words().split(", ", 2)
     assert (first, second) == ("1 picture guided at once", "4 cutouts seen by a CLIP at once")
-    assert third == "the parts of CLIPs computed twice, to keep less"
+    assert third == "gradient checkpointing in the CLIPs"
+    assert Economy(guess_twice=True, park=True).words() == (
+        "gradient checkpointing in the network that predicts the clean picture, "
+        "idle networks offloaded to CPU RAM"
+    )

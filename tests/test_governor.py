@@ -39,7 +39,7 @@ ROOMS = {  # where it runs out, if not in a network: the function that is called
     "picture": "disco.pictures.png_bytes",
     "prompts of the studio": "disco.studio.encode_targets",
 }
-ENDING = "what was done is saved: --resume goes on from there when more memory is free"
+ENDING = "finished steps are saved: --resume goes on when more memory is free"
 NETWORKS = ["UNet", "CLIP forward", "CLIP backward", "LPIPS of the init", "LPIPS", "back", "prompts"]
 
 
@@ -140,7 +140,9 @@ def test_what_a_clip_can_take_is_found_said_once_and_remembered(
     finished, notices = run(tmp_path / "short", values, shortage)
     assert shortage.failures == 3, "32 at once, 16, 8, and then never again"
     assert finished.report["memory"] == {"clip_batch": 4}
-    assert notices == ["memory ran out; from here on: 4 cutouts seen by a CLIP at once. The run remembers it"]
+    assert notices == [
+        "out of memory: retried with 4 cutouts seen by a CLIP at once; the run remembers this memory saving"
+    ]
     info = json.loads((tmp_path / "short" / "small" / ".state" / "0" / "run.json").read_text())
     assert info["memory"] == {"device": "cpu", "clip_batch": 4}
     assert agree(whole(values), pictures(tmp_path / "short"))
@@ -169,7 +171,7 @@ def test_a_resumed_run_begins_with_what_it_gave_up(values: Any, whole: Whole, tm
     again = Shortage("CLIP forward", most=9)
     _, notices = run(tmp_path / "stopped", values, again, resume="latest")
     assert (first.failures, again.failures) == (2, 0)
-    assert notices == ["as before, for lack of memory: 8 cutouts seen by a CLIP at once"]
+    assert notices == ["memory saving as before: 8 cutouts seen by a CLIP at once"]
     assert same(pictures(tmp_path / "whole"), pictures(tmp_path / "stopped"))
 
 
@@ -218,9 +220,9 @@ def test_nothing_left_to_give_up(here: str, values: Any, whole: Whole, tmp_path:
                 shortage.most = 0
     assert caught.value.exit_code == 1
     lines = str(caught.value).splitlines()
-    assert lines[1].startswith("tried: ") and lines[-1] == ENDING
+    assert lines[1].startswith("memory saving tried: ") and lines[-1] == ENDING
     if here == "CLIP forward":
-        assert lines[1].startswith("tried: 1 cutout seen by a CLIP at once, ")
+        assert lines[1].startswith("memory saving tried: 1 cutout seen by a CLIP at once, ")
     resumed = events_of(tmp_path / "short", values, networks=short_networks(Shortage()), resume="latest")
     assert [event.step for event in resumed if isinstance(event, StepDone)] == [3, 4]
     assert agree(whole(values), pictures(tmp_path / "short"))
@@ -259,7 +261,7 @@ def test_an_attempt_without_a_lever_is_made_once_more() -> None:
     assert len(calls) == 2 and governor.news() == []
     first, tried, fits, ending = str(caught.value).splitlines()
     assert first == "out of memory (the sampler): MemoryError"
-    assert (tried, fits) == ("tried: nothing can be given up here", "64x64 would fit")
+    assert (tried, fits) == ("memory saving tried: none is possible here", "64x64 would fit")
     assert ending == ENDING
 
 

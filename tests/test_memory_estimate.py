@@ -179,7 +179,7 @@ def test_what_would_fit_is_said() -> None:
     counted = needs(size=(512, 256))
     least = counted.fitting(0)[1].total
     said = counted.would_fit(int(least * 0.9))
-    assert said.startswith(f"by the estimate a step needs {gib(least)} GiB when all is given up")
+    assert said.startswith(f"a step needs about {gib(least)} GiB with every memory saving")
     assert "width_height: [" in said and said.endswith("] would fit")
     width, height = (int(side) for side in said.partition("[")[2].partition("]")[0].split(", "))
     assert width < 512 and height <= 256 and width % 64 == height % 64 == 0

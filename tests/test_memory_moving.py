@@ -70,7 +70,9 @@ def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("disco.run_memory.count", lambda *networks: nothing)
     run = run_of(animation_mode="3D", midas_depth_model="dpt_large", device="cpu")
     (line, *_) = memory_lines(run, {})
-    assert line.startswith("about 1.7 GiB on cpu: weights 1.3, work of a step 0.1, the rest for kernels")
+    assert line.startswith(
+        "about 1.7 GiB on cpu: weights 1.3, activations of a step 0.1, the rest for kernels"
+    )
 
 
 def test_they_can_be_parked() -> None:

@@ -261,7 +261,7 @@ def test_what_would_need_less_memory() -> None:
         "width_height": [2048, 2048],
         "device": "cuda:7",
     }
-    said = "to need less: a smaller width_height"
+    said = "to use less: a smaller width_height"
     assert part(of(large), "memory")[-1] == f"{said}, fewer cutn_batches, clip_batch: 16 (a little slower)"
     assert part(of({**large, "clip_batch": 8}), "memory")[-1] == said
     assert part(of({**large, "device": "cpu"}), "memory")[-1] == said

@@ -61,13 +61,13 @@ def test_plan_says_what_will_be_given_up(
     free["bytes"] = 100 * MIB
     _, fits = lines(run)
     assert (
-        fits.startswith("to fit: ")
+        fits.startswith("memory saving to fit: ")
         and "seen by a CLIP at once" in fits
         and fits.endswith("then about 0.1 GiB")
     )
     free["bytes"] = 1 * MIB
     _, fails = lines(run)
-    assert fails.startswith("does not fit: by the estimate a step needs 0.") and "0.0 GiB are there" in fails
+    assert fails.startswith("does not fit: a step needs about 0.") and "0.0 GiB are free" in fails
 
 
 @pytest.mark.parametrize("share", [1, 4])
@@ -80,7 +80,7 @@ def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) ->
     assert governor.economy.clip_batch is not None and governor.economy.clip_batch <= 8
     assert told == [{"device": "cpu", **governor.economy.plain()}]
     (news,) = governor.news()
-    assert news == f"to fit into 0.1 GiB: {governor.economy.words()}"
+    assert news == f"memory saving to fit into 0.1 GiB: {governor.economy.words()}"
     governor.close()
 
 
@@ -101,7 +101,7 @@ def test_what_was_given_up_counts_on_the_same_device(device: str, expected: Econ
     governor = govern(run_of(), loaded(), was, lambda given_up: None, known=False)
     assert governor.economy == expected
     assert governor.news() == (
-        ["as before, for lack of memory: 2 pictures guided at once"] if expected.together else []
+        ["memory saving as before: 2 pictures guided at once"] if expected.together else []
     )
 
 
@@ -114,5 +114,5 @@ def test_the_error_at_the_end_says_what_would_fit(free: dict[str, int | None]) -
     def do() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
 
-    with pytest.raises(RunError, match=r"by the estimate a step needs .* would fit"):
+    with pytest.raises(RunError, match=r"a step needs about .* would fit"):
         governor.attempt(do)

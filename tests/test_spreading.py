@@ -273,7 +273,7 @@ def test_what_a_worker_gives_up_is_remembered(tmp_path: Path) -> None:
     assert info["memory"]["device"] == "cpu" and info["memory"]["clip_batch"] == 1
     assert of_kind(events, RunFinished)[-1].report["memory"]["clip_batch"] == 1
     assert len(notices(events)) == len(set(notices(events))) >= 1
-    assert notices(events)[-1].startswith("memory ran out; from here on: ")
+    assert notices(events)[-1].startswith("out of memory: retried with ")
 
 
 def run_of(**values: Any) -> disco.settings_load.Run:  # type: ignore[name-defined]
