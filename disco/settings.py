@@ -65,7 +65,7 @@ class GuidanceSettings(Section):
     )
     clamp_grad: bool = setting(True, "bool", "limit the guidance of each step to clamp_max")
     clamp_max: Schedule = setting(
-        0.05, "schedule:float", "most that a step may be guided", ge=0, unit="RMS of the gradient"
+        0.05, "schedule:float", "upper limit of the guidance of a step", ge=0, unit="RMS of the gradient"
     )
     cutn_batches: Schedule = setting(
         4, "schedule:int", "batches of cutouts per step, averaged: smoother and slower", ge=1, le=1000
@@ -93,7 +93,11 @@ class CutoutSettings(Section):
     )
     skip_augs: Schedule = setting(False, "schedule:bool", "no augmentation of the cutouts")
     hue_jitter_max: Schedule = setting(
-        0.5, "schedule:float", "how far augmentations may turn hues; uncapped 0.1, 2D, 3D 0.3", ge=0, le=0.5
+        0.5,
+        "schedule:float",
+        "upper limit of the hue shifts of augmentations; unlimited they reach 0.1, in 2D and 3D 0.3",
+        ge=0,
+        le=0.5,
     )
 
 
@@ -103,10 +107,10 @@ class SamplingSettings(Section):
     title: ClassVar[str] = "Sampling"
     steps: int = setting(250, "int", "denoising steps of the whole schedule", ge=2, le=4000)
     skip_steps: int = setting(
-        10, "int", "steps left out at the noisy start; with an init_image: how much of it stays", ge=0
+        10, "int", "first, noisiest steps left out; the more, the more of an init_image stays", ge=0
     )
     diffusion_sampling_mode: Literal["ddim", "plms"] = setting(
-        "ddim", "choice", "the sampler; plms knows no eta and no symmetry", choices=("ddim", "plms")
+        "ddim", "choice", "the sampler; plms has no eta and no symmetry", choices=("ddim", "plms")
     )
     eta: Schedule = setting(0.8, "schedule:float", "noise added at each ddim step", ge=0, le=1)
     clip_denoised: bool = setting(False, "bool", "clamp the network's guess to the colour range each step")
@@ -161,7 +165,7 @@ class ModelSettings(Section):
     lpips_model: Literal["vgg", "pocket"] = setting(
         "vgg",
         "choice",
-        "what init_scale compares with: LPIPS' VGG, or a small one",
+        "the network that init_scale compares with: LPIPS' VGG, or a small one",
         choices=("vgg", "pocket"),
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
@@ -172,10 +176,15 @@ class ModelSettings(Section):
         "auto", "auto_bool", "torch.compile the networks; auto: in long runs on CUDA", pixels=False
     )
     gpus_per_picture: float = setting(
-        1, "float", "with --ray: a worker's share of a GPU; 0.5: two on each", pixels=False, ge=0.01, le=1
+        1,
+        "float",
+        "with --ray: the share of a GPU for each worker; 0.5 puts two on each GPU",
+        pixels=False,
+        ge=0.01,
+        le=1,
     )
     deterministic: bool = setting(
-        False, "bool", "bit-equal pictures on CUDA as well, somewhat slower", pixels=False
+        False, "bool", "repeatable bit for bit on CUDA too, somewhat slower", pixels=False
     )
     use_checkpoint: bool = setting(
         True,
@@ -201,14 +210,14 @@ class OutputSettings(Section):
         (1280, 768), "size", "the picture's sides", unit="pixels", ge=16, le=16384
     )
     display_rate: int = setting(
-        20, "int", "progress picture every so many steps", pixels=False, ge=1, unit="steps"
+        20, "int", "steps between two progress pictures", pixels=False, ge=1, unit="steps"
     )
     intermediate_saves: int | tuple[int, ...] = setting(
         0, "saves", "partial pictures: how many, or a list of step numbers", pixels=False, ge=0
     )
     intermediates_in_subfolder: bool = setting(True, "bool", "partial pictures go to partials/", pixels=False)
     checkpoint_every: int = setting(
-        10, "int", "save the state for resuming every so many steps; 0: only on stop", pixels=False, ge=0
+        10, "int", "steps between two saved states for resuming; 0: only when stopped", pixels=False, ge=0
     )
 
 

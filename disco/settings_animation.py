@@ -17,14 +17,14 @@ MOST_FPS = {"h264": 240, "vp9": 240, "gif": 50, "webp": 240}  # a GIF counts in 
 
 
 class AnimationSettings(Section):
-    """Frames that grow out of one another."""
+    """Frames that each start from the one before."""
 
     title: ClassVar[str] = "Animation"
     animation_mode: Mode = setting(
         "None", "choice", "None for stills; 2D and 3D move the last frame, Video Input a video", choices=MODES
     )
     key_frames: bool = setting(
-        True, "bool", "nothing", pixels=False, no_effect="key frames always act; one number is the simplest"
+        True, "bool", "nothing", pixels=False, no_effect="key frames are always on; a single number will do"
     )
     max_frames: int = setting(
         10000,
@@ -35,18 +35,18 @@ class AnimationSettings(Section):
         le=1_000_000,
     )
     interp_spline: Literal["Linear", "Quadratic", "Cubic"] = setting(
-        "Linear", "choice", "the way from key frame to key frame", choices=("Linear", "Quadratic", "Cubic")
+        "Linear", "choice", "interpolation between key frames", choices=("Linear", "Quadratic", "Cubic")
     )
-    angle: KeyFrames = setting(0, "keyframes", "2D: turn per frame", unit="degrees")
-    zoom: KeyFrames = setting("0: (1), 10: (1.05)", "keyframes", "2D: growth per frame; above 1 zooms in")
+    angle: KeyFrames = setting(0, "keyframes", "2D: rotation per frame", unit="degrees")
+    zoom: KeyFrames = setting("0: (1), 10: (1.05)", "keyframes", "2D: zoom per frame; above 1 zooms in")
     translation_x: KeyFrames = setting(
         0,
         "keyframes",
-        "shift to the right per frame, in pixels; in 3D the camera's, where 200 are half the picture's width",
+        "shift to the right per frame, in pixels; in 3D of the camera, where 200 is half the picture's width",
     )
     translation_y: KeyFrames = setting(0, "keyframes", "shift downwards per frame, likewise")
     translation_z: KeyFrames = setting(
-        10, "keyframes", "3D: way forward per frame; 200 are half the picture's width"
+        10, "keyframes", "3D: camera forward per frame; 200 is half the picture's width"
     )
     rotation_3d_x: KeyFrames = setting(0, "keyframes", "3D: tilt per frame", unit="degrees")
     rotation_3d_y: KeyFrames = setting(0, "keyframes", "3D: pan per frame", unit="degrees")
@@ -60,20 +60,20 @@ class AnimationSettings(Section):
     border_mode: Literal["auto", "wrap", "reflect", "replicate"] = setting(
         "auto",
         "choice",
-        "2D: what comes in from outside; auto: reflect, and wrap with compat: dd57",
+        "2D: how the border is filled; auto: reflect, with compat: dd57 wrap",
         choices=("auto", "wrap", "reflect", "replicate"),
     )
     prompt_crossfade: bool = setting(
-        False, "bool", "between two keys of text_prompts go over in their weights, not at once"
+        False, "bool", "between two keys of text_prompts change over gradually, not at once"
     )
     color_coherence: Literal["none", "LAB", "RGB"] = setting(
         "none",
         "choice",
-        "against drift: give the last frame an earlier one's colours before it is the start of the next",
+        "against colour drift: match the start of each frame to the colours of an earlier one",
         choices=("none", "LAB", "RGB"),
     )
     color_coherence_to: Literal["first", "previous"] = setting(
-        "first", "choice", "whose colours: the first frame's, or those before it was moved",
+        "first", "choice", "the colours to match: the first frame's, or the last one's before it was moved",
         choices=("first", "previous"),
     )  # fmt: skip
 
@@ -85,13 +85,13 @@ class Motion3dSettings(Section):
     midas_depth_model: str = setting(
         "dpt_large",
         "choice",
-        "what guesses the depth; plane: a flat world, without a network",
+        "the network that estimates depth; plane: a flat world, without a network",
         choices=DEPTHS,
     )
     second_depth_model: str = setting(
         "none",
         "choice",
-        "a second guess, mixed in by midas_weight; the original's, AdaBins, cannot be had any more",
+        "a second one, mixed in by midas_weight; the original's, AdaBins, is no longer published",
         choices=("none", *DEPTHS),
     )
     midas_weight: float = setting(
@@ -100,7 +100,7 @@ class Motion3dSettings(Section):
     near_plane: float = setting(
         200,
         "float",
-        "3D: nothing counts as nearer than this; 1000 are half the picture's width",
+        "3D: nothing counts as nearer than this; 1000 is half the picture's width",
         ge=1,
         le=1_000_000,
     )
@@ -109,22 +109,25 @@ class Motion3dSettings(Section):
     )
     fov: float = setting(40, "float", "the camera's angle of view", ge=1, le=179, unit="degrees")
     padding_mode: Literal["border", "zeros", "reflection"] = setting(
-        "border", "choice", "3D: what comes in from outside", choices=("border", "zeros", "reflection")
+        "border", "choice", "3D: how the border is filled", choices=("border", "zeros", "reflection")
     )
     sampling_mode: Literal["bicubic", "bilinear", "nearest"] = setting(
-        "bicubic", "choice", "3D: how pixels are looked up", choices=("bicubic", "bilinear", "nearest")
+        "bicubic",
+        "choice",
+        "3D: interpolation of the moved pixels",
+        choices=("bicubic", "bilinear", "nearest"),
     )
     turbo_mode: bool = setting(False, "bool", "3D: render some frames only, the others are moved and blended")
     turbo_steps: int = setting(
-        3, "digits", "turbo renders every so many frames", ge=1, le=1000, unit="frames"
+        3, "digits", "turbo renders one frame in this many", ge=1, le=1000, unit="frames"
     )
     turbo_preroll: int = setting(
-        10, "int", "turbo leaves out no frame up to this one", ge=1, le=1_000_000, unit="frames"
+        10, "int", "turbo renders every frame up to this one", ge=1, le=1_000_000, unit="frames"
     )
-    vr_mode: bool = setting(False, "bool", "3D: also what the left and the right eye see of each frame")
-    vr_eye_angle: float = setting(0.5, "float", "how far each eye turns in", ge=0, le=45, unit="degrees")
+    vr_mode: bool = setting(False, "bool", "3D: also save a picture for the left and the right eye")
+    vr_eye_angle: float = setting(0.5, "float", "how far each eye turns inwards", ge=0, le=45, unit="degrees")
     vr_ipd: float = setting(
-        5, "float", "distance between the eyes; 200 are half the picture's width", ge=0, le=1000
+        5, "float", "distance between the eyes; 200 is half the picture's width", ge=0, le=1000
     )
 
 
@@ -135,7 +138,7 @@ class VideoInitSettings(Section):
     video_init_path: str | None = setting(
         None, "path", "the video: any that ffmpeg reads, or a folder of pictures in the order of their names"
     )
-    extract_nth_frame: int = setting(2, "int", "use every so many frames of it", ge=1, le=100_000)
+    extract_nth_frame: int = setting(2, "int", "use one frame of it in this many", ge=1, le=100_000)
     video_init_seed_continuity: bool = setting(False, "bool", "the same random numbers for every frame")
     video_init_flow_warp: bool = setting(
         True, "bool", "start from the last frame, moved as the video moves; false: from the video's own frame"
@@ -144,20 +147,20 @@ class VideoInitSettings(Section):
         0.999, "float", "share of the moved last frame in the start; the rest is the video's", ge=0, le=1
     )
     video_init_check_consistency: bool = setting(
-        False, "bool", "take the video where its motion forth and back disagrees, as where something appears"
+        False, "bool", "use the video's frame where forward and backward motion disagree: something appears"
     )
     video_init_steady: float = setting(
         0.5,
         "float",
-        "with the check: what the last frame showed is left out of this share of the steps and only lightly "
-        "painted anew; more flickers less, 0 paints all alike",
+        "with the consistency check: share of the steps that leave alone what the last frame already showed; "
+        "higher flickers less, 0 paints everything anew",
         ge=0,
         le=1,
     )
     flow_model: Literal["dis", "raft_small", "raft_large", "raft_things"] = setting(
         "dis",
         "choice",
-        "what measures motion: dis needs no network, RAFT is better; raft_things: the original's",
+        "how motion is measured: dis needs no network, RAFT is better; raft_things: the original's",
         choices=FLOWS,
     )
     video_init_steps: int = setting(100, "int", "steps in this mode", ge=2, le=4000)
@@ -191,7 +194,7 @@ class MaskSettings(Section):
         4, "float", "softness of the mask's edges: deviation of a Gaussian blur", ge=0, le=1000, unit="pixels"
     )
     steps_to_repaint: str | int = setting(
-        0, "steps", "the last steps, in which the whole picture may change: they hide the seam", ge=0
+        0, "steps", "last steps, in which the whole picture may change, to hide the seam", ge=0
     )
 
 
@@ -205,21 +208,21 @@ class VideoOutSettings(Section):
         "h264", "choice", "format of the video", pixels=False, choices=("h264", "vp9", "gif", "webp")
     )
     video_blend: Literal["none", "linear", "flow"] = setting(
-        "none", "choice", "smooth the video: blend each frame with the next", pixels=False,
+        "none", "choice", "smooth the video: blend each frame with the one before", pixels=False,
         choices=("none", "linear", "flow"),
     )  # fmt: skip
     video_init_blend_mode: Literal["None", "linear", "optical flow"] = setting(
         "optical flow",
         "choice",
-        "the same in Video Input, the original's way",
+        "video_blend of Video Input, with the original's words",
         pixels=False,
         choices=("None", "linear", "optical flow"),
     )
-    blend: float = setting(0.5, "float", "share of the frame before in a blend", pixels=False, ge=0, le=1)
+    blend: float = setting(0.5, "float", "share of the previous frame in a blend", pixels=False, ge=0, le=1)
     video_loop: bool = setting(
         False,
         "bool",
-        "GIF and WebP repeat for ever; MP4 and WebM, which cannot, run forth and back",
+        "GIF and WebP repeat forever; MP4 and WebM cannot, and play forward and backward",
         pixels=False,
     )
     init_frame: int = setting(0, "int", "first frame of the video", pixels=False, ge=0)

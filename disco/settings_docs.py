@@ -25,11 +25,11 @@ A settings file needs only the lines that differ; take the "# " away from a line
 [schedule]: instead of one value it may be "[12]*400+[4]*600" or {0: 12, 400: 4}: 1000 values by the noise
 that is left, index 0 the noisiest, each held until the next key. Over the frames of an animation:
 {frames: {0: 5000, 40: 8000}}, each again a value or a schedule.
-[network]: the default belongs to the diffusion network; here stands pocket's, below it that of others.
+[network]: the default depends on the diffusion network; pocket's stands here, those of others below it.
 [no-pixels]: another value gives the same picture.
 """
 _FILES = """
-Another file whose lines hold unless this one says otherwise:
+Another file to build on; lines of this file override its lines:
 extends: batch.yaml
 
 Every combination is rendered, and a labelled grid of them:
@@ -48,7 +48,7 @@ def default_yaml() -> str:
             lines += ["", *_entry(key)]
     lines += [
         "",
-        "# ---- Of files ".ljust(_WIDTH, "-"),
+        "# ---- Files ".ljust(_WIDTH, "-"),
         *(f"# {line}".rstrip() for line in _FILES.splitlines()),
     ]
     return "\n".join(lines) + "\n"

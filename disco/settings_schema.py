@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
     for key in KEYS:
         others = network_defaults(key)
         text = sentence(Settings.model_fields[key].description or "")
-        text += " The default belongs to the diffusion network." if others else ""
+        text += " The default depends on the diffusion network." if others else ""
         properties[key] = {
             "description": text,
             **_schema(facts_of(key)),
@@ -154,7 +154,7 @@ _CLIPS: dict[str, Any] = {
 }
 _FILE_KEYS: dict[str, Any] = {
     "extends": {
-        "description": "Another settings file whose lines hold unless this one says otherwise.",
+        "description": "Another settings file to build on; lines of this file override its lines.",
         **_NAMES,
     },
     "sweep": {
