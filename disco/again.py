@@ -53,6 +53,6 @@ def check_inputs(
         here = now.get(source, then)
         if here != then:
             raise InputError(
-                f"{source}: not what was used then: SHA-256 is {here[:12]}..., was {then[:12]}... "
+                f"{source}: changed since: SHA-256 is {here[:12]}..., it was {then[:12]}... "
                 f"Put the old one back, or {cure}."
             )

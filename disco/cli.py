@@ -26,7 +26,7 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py show PICTURE.png           print the settings a picture carries
        python run.py import OLD -o NEW.yaml     translate a file of Disco, DiscoArt or progrockdiffusion
        python run.py video images_out/NAME      make a video of a run's frames, or of a folder of pictures
-       python run.py timelapse PICTURE.png      make one of how a picture came about
+       python run.py timelapse PICTURE.png      make a time-lapse video of one picture
        python run.py models list | fetch NAME | verify [NAME]"""
 
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("images_out"), metavar="DIR", help="in place of images_out")
     add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where to compute")
     add("--images", metavar="0,2-4", type=_images, help="only these pictures of each run")
-    add("--plan", action="store_true", help="say what would be done, load and write nothing")
+    add("--plan", action="store_true", help="print what would be done; load and write nothing")
     add(
         "--resume",
         metavar="RUN",
@@ -122,8 +122,8 @@ def _help() -> int:
         for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("recipes/*.yaml"))]:
             if path.name != "default.yaml" and path.is_file():
                 print(f"  {path!s:40} {_first_sentence(path)}")
-        print(f"\n{folder / 'default.yaml'} says every setting.")
-    print("`python run.py --help` says every option.")
+        print(f"\n{folder / 'default.yaml'} lists every setting.")
+    print("`python run.py --help` lists every option.")
     return 0
 
 
@@ -194,7 +194,7 @@ def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[R
     if pngs:
         if len(options.settings) > 1 or options.images or options.resume is not None or options.prompt:
             raise InputError(
-                f"{pngs[0]}: one picture at a time, with --set, --out, --device, --plan or --quiet"
+                f"{pngs[0]}: render one PNG at a time; with it go --set, --out, --device, --plan, --quiet"
             )
         from disco.again import read_again
 

@@ -34,11 +34,15 @@ def video(words: Sequence[str]) -> int:
     add(
         "--loop",
         action=argparse.BooleanOptionalAction,
-        help="GIF and WebP repeat for ever; MP4 and WebM run forth and back",
+        help="GIF and WebP repeat forever; MP4 and WebM play forward and backward",
     )
     add("--first", type=int, metavar="K", help="first frame")
     add("--last", type=int, metavar="K", help="last frame")
-    add("--vr", choices=("left", "right", "side-by-side"), help="what the eyes see, of a run with vr_mode")
+    add(
+        "--vr",
+        choices=("left", "right", "side-by-side"),
+        help="pictures of one eye or both, of a run with vr_mode",
+    )
     options = parser.parse_args(words)
     footage, form = _footage(options)
     said = {"blend": options.blend, "loop": options.loop}
@@ -63,12 +67,12 @@ def timelapse(words: Sequence[str]) -> int:
 def _add_form(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--fps", type=_rate, metavar="24", help="frames per second")
-    add("--codec", choices=_OFFERED, help="default: as --out ends, else h264")
+    add("--codec", choices=_OFFERED, help="default: by the ending of --out, else h264")
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to; a file that is there stays, the next gets a number",
+        help="output file; an existing file is kept, the new one gets a number",
     )
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -96,7 +100,7 @@ def _footage(options: argparse.Namespace) -> tuple[Footage, VideoForm]:
         footage = run_footage(names, settings, eyes=options.vr or "", **part)
         return footage, form_of(settings, values.get("animation_mode", "None"))
     if options.vr:
-        raise InputError(f"--vr: {options.source} has no run with pictures for the eyes, name(0)_0000_l.png")
+        raise InputError(f"--vr: {options.source} has no run with pictures of each eye, name(0)_0000_l.png")
     return folder_footage(options.source, **part), form_of(VideoOutSettings(), "None")
 
 
@@ -107,7 +111,7 @@ def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
         return VideoOutSettings(**known)
     except ValueError as error:
         raise InputError(
-            f"{name}: its pictures carry settings of the video file that are not known here. "
+            f"{name}: its pictures carry video settings that this version does not know. "
             "Use the version of Disco that wrote them."
         ) from error
 

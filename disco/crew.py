@@ -143,19 +143,19 @@ class Crew(Protocol):
 def check_spread(runs: Sequence[Run], again: Again | None = None) -> None:
     """Raises SettingsError, InputError for what cannot be handed to workers."""
     if again is not None:
-        raise InputError("--ray: a picture rendered again is one picture: leave --ray out")
+        raise InputError("--ray: one PNG is rendered again by one process: leave --ray out")
     problems = []
     for run in runs:
         settings = run.settings
         if settings.compat == "dd57":
             problems.append(
-                f"{run.origins['compat']}: compat: dd57 draws the numbers of all pictures from one "
-                "stream, one picture after another; --ray needs compat: fixed"
+                f"{run.origins['compat']}: compat: dd57 draws the random numbers of all pictures from one "
+                "stream, so they cannot be rendered in parallel; --ray needs compat: fixed"
             )
         if is_animation(settings):
             problems.append(
                 f"{run.origins['animation_mode']}: animation_mode: {settings.animation_mode}: each frame "
-                "starts from the one before, so that frames cannot be spread; leave --ray out"
+                "starts from the one before, so they cannot be rendered in parallel; leave --ray out"
             )
         if settings.device not in ("auto", "cpu", "cuda"):
             problems.append(

@@ -60,7 +60,7 @@ def probe(path: Path) -> Probe:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=STALL, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{path}: ffmpeg cannot read its head within {STALL:.0f} s. {_ALLOWED}") from error
+        raise InputError(f"{path}: ffmpeg cannot read its header within {STALL:.0f} s. {_ALLOWED}") from error
     log = done.stderr.decode(errors="replace")
     stream = _VIDEO.search(log)
     if stream is None:

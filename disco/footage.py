@@ -89,7 +89,7 @@ def run_footage(
     if until < from_frame:
         raise InputError(
             f"no frames from {from_frame} to {until}: run {names.run} has frames {spans(there)}. "
-            "Say others by --first and --last."
+            "Choose others with --first and --last."
         )
     missing = [frame for frame in range(from_frame, until + 1) if frame not in shots]
     if missing:
@@ -193,7 +193,7 @@ def _shots(names: RunNames, eyes: Eyes) -> dict[int, Shot]:
         sides = [names.eyes_there(side) for side in _SIDES[eyes]]
         both = set(sides[0]).intersection(*sides)
         found = {frame: tuple(side[frame] for side in sides) for frame in sorted(both)}
-        lacking = f"run {names.run} has no pictures for the eyes. vr_mode: true makes them, in 3D animations"
+        lacking = f"run {names.run} has no pictures of each eye. vr_mode: true makes them, in 3D animations"
     if not found:
         raise InputError(f"{names.folder}: {lacking}.")
     return found

@@ -18,7 +18,7 @@ ALLOWED = "numbers, t (the frame), pi, + - * / ** ( ), sin, cos, abs, min, max, 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TOKEN = re.compile(rf"\s*({_NUMBER}|[^\W\d]\w*|\*\*|[-+*/(),:;])")
 _LONGEST, _DEEPEST = 2000, 40
-_HINTS = {"^": "write ** for a power", "%": "there is no remainder: write t - n*floor(t/n)"}
+_HINTS = {"^": "write ** for a power", "%": "% is not known: write t - n*floor(t/n)"}
 
 
 def _clip(x: float, low: float, high: float) -> float:

@@ -112,8 +112,10 @@ def _places(job: Job) -> tuple[RunNames, ...]:
 
 def _gone(job: Job, frame: int) -> InputError:
     path = job.folder.names.picture(frame)
-    again = f"render anew from an earlier one with --resume and resume_from_frame: {max(frame - 1, 0)}"
-    return InputError(f"{path}: frame {frame} is gone, from which later ones start. Put it back, or {again}")
+    again = f"render from an earlier frame on with --resume and resume_from_frame: {max(frame - 1, 0)}"
+    return InputError(
+        f"{path}: frame {frame} is missing, and later frames start from it. Put it back, or {again}"
+    )
 
 
 def _earlier(reel: Reel, frame: int) -> Generator[Event, None, FrameState]:
@@ -127,10 +129,10 @@ def _earlier(reel: Reel, frame: int) -> Generator[Event, None, FrameState]:
     if state.picture.shape[-2:] != (height, width):
         there = f"{state.picture.shape[-1]}x{state.picture.shape[-2]}"
         raise InputError(
-            f"frame {frame} is {there}, width_height is {width}x{height}: nothing can go on from it"
+            f"frame {frame} is {there}, width_height is {width}x{height}: no frame can start from it"
         )
     if not state.exact and reel.settings.compat == "fixed":
-        yield Notice(f"frame {frame} is read back from its PNG: its 8 bits change what follows a little")
+        yield Notice(f"frame {frame} is read from its 8-bit PNG: the frames after it change slightly")
     return state
 
 

@@ -57,7 +57,7 @@ def to_uint8(picture: Tensor) -> Pixels:
     """
     unit = picture.detach().float().add(1).div(2).clamp(0, 1)
     if bool(unit.isnan().any()):
-        raise RunError("the picture holds numbers that are no numbers (NaN). Try `precision: fp32`.")
+        raise RunError("the picture contains NaN (values that are not numbers). Try `precision: fp32`.")
     array: Pixels = unit.mul(255).byte().permute(1, 2, 0).cpu().numpy()
     return array
 
@@ -140,7 +140,7 @@ def _fetched(source: str, base_dirs: Sequence[Path], download: Callable[[str], b
     if not source.startswith(("http://", "https://")):
         return _read(source, base_dirs)
     if download is None:
-        raise InputError(f"{source}: a web address; here only local pictures will do. Download it first.")
+        raise InputError(f"{source}: a web address; only local pictures can be read. Download it first.")
     return download(source)
 
 

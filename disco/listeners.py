@@ -67,7 +67,7 @@ class Lines:
         elif isinstance(event, PictureFinished):
             self.result(str(event.path))
         elif isinstance(event, RunFinished) and event.interrupted:
-            self.say("stopped after a whole step; --resume goes on from there")
+            self.say("stopped after a finished step; --resume goes on from there")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr)

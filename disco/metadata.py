@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from disco.economy import Economy
 from disco.errors import InputError
 
 PACKAGES = (
@@ -91,15 +92,15 @@ def check_metadata(metadata: Mapping[str, Any], path: str) -> None:
     for key, kind in kinds.items():
         if not isinstance(metadata.get(key), kind):
             raise InputError(
-                f"{path}: the settings in this picture lack {key!r}. It is not as Disco wrote it."
+                f"{path}: the settings in this picture lack {key!r}. It was changed after Disco wrote it."
             )
 
 
 def other_weights(metadata: Mapping[str, Any], weights: Mapping[str, str]) -> list[str]:
     """Networks that are not those that the picture was made with: it will be another one. A sentence each."""
     return [
-        f"another picture than before: the weights {name} have SHA-256 {weights.get(name, 'none')[:12]}, "
-        f"then they had {was[:12]}"
+        f"the picture will differ: the weights {name} have SHA-256 {weights.get(name, 'none')[:12]}, "
+        f"it was made with {was[:12]}"
         for name, was in metadata.get("weights", {}).items()
         if weights.get(name) != was
     ]
@@ -115,5 +116,12 @@ def differences(metadata: Mapping[str, Any], machine: Mapping[str, Any]) -> list
             found.append(f"{name} was {was}, now {now or 'not installed'}")
     for name, was in metadata.get("machine", {}).items():
         if machine.get(name) != was:
-            found.append(f"{name} was {was}, now {machine.get(name)}")
+            found.append(_other_fact(name, was, machine.get(name)))
     return found
+
+
+def _other_fact(name: str, was: Any, now: Any) -> str:
+    """A sentence about a fact of `machine`; memory: the savings that were on, as run.json has them."""
+    if name == "memory":
+        name, was, now = "memory saving", Economy.of(was).words(), Economy.of(now or {}).words()
+    return f"{name} was {was}, now {now or 'none'}"

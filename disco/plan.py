@@ -70,7 +70,7 @@ def _goes_on(run: Run, out: Path, resume: int | str | None) -> str:
         for summary in resumable(out, run.settings.batch_name)
         if summary.run == wanted or (wanted == "latest" and summary.state != "finished")
     ]
-    return f"\ngoes on    {runs[-1]}" if runs else "\ngoes on    with no run: there is none to resume"
+    return f"\nresumes    {runs[-1]}" if runs else "\nresumes    no run: there is none to resume"
 
 
 def _run(
@@ -133,7 +133,7 @@ def _unused(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
         schedule = getattr(settings, key)
         if isinstance(schedule, Schedule) and not schedule.constant:
             never = _never_seen(schedule, steps)
-            lost = f"; its {' and '.join(never)} never acts" if never else ""
+            lost = f"; never used: {', '.join(never)}" if never else ""
             yield f"{key}: entries 0 to {first - 1} (skip_steps){lost}"
 
 
@@ -166,7 +166,7 @@ def _counted(prompt: Prompt, compat: str, configs: dict[str, ClipConfig]) -> str
     counts: dict[str, list[str]] = {}
     for name, config in configs.items():
         if config.tokenizer.startswith("hf-hub:") or config.model_cfg["text_cfg"].get("hf_tokenizer_name"):
-            counts.setdefault("its tokens are known once its tokenizer is fetched", []).append(name)
+            counts.setdefault("tokens are counted once its tokenizer is downloaded", []).append(name)
             continue
         report = token_report(tokenizer_of(config), prompt.raw if compat == "dd57" else prompt.text)
         cut = f', cut off: "{report.cut}"' if report.cut else ""

@@ -45,13 +45,13 @@ def frame_lines(settings: Settings, frames: Sequence[int], in_video: int | None)
     yield f"{settings.animation_mode}: {len(frames)} frames, {_span(frames)}"
     if in_video is not None:
         nth = settings.extract_nth_frame
-        used = f"every {nth}. frame" if nth > 1 else "every frame"
+        used = f"1 frame in {nth}" if nth > 1 else "every frame"
         found = f"{in_video} frames found ({used})"
         yield f"{settings.video_init_path}: {found}, max_frames is {settings.max_frames}"
     if turbo is not None:
         yield f"turbo renders {len(rendered)}; {len(frames) - len(rendered)} are moved and blended"
     if not is_chained(settings):
-        yield "each frame stands alone"
+        yield "no frame starts from another"
     yield "about " + readable_size(disk(settings, len(frames))) + " on disk"
 
 
@@ -61,7 +61,7 @@ def steps_line(settings: Settings, frames: Sequence[int]) -> str:
     first, later = executed(settings, 0), executed(settings, 1)
     rendered = [frame for frame in frames if turbo is None or turbo.is_rendered(frame)]
     work = sum(first if frame == 0 else later for frame in rendered)
-    return f"{first} for frame 0, {later} for a later one: {work} in all"
+    return f"{first} for frame 0, {later} for each later one: {work} in all"
 
 
 def disk(settings: Settings, n_frames: int) -> int:

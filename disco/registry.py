@@ -225,7 +225,7 @@ def _unlisted(model: str, weights: str) -> tuple[Entry, str]:
     entry = Entry(name=name, kind="clip", title=f"OpenCLIP {name}", architecture=architecture, unlisted=True)
     return (
         entry,
-        f"{name}: not in Disco's list; open_clip is asked for it, so its size is not known before",
+        f"{name}: not in Disco's list; fetched by open_clip, so its size is not known yet",
     )
 
 

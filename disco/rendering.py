@@ -95,7 +95,7 @@ def render(
         return
     sheet = sweep_sheet(plan)
     if sheet is not None:
-        yield Notice(f"the sweep side by side: {sheet}")
+        yield Notice(f"grid of the sweep: {sheet}")
 
 
 def _in_turn(
@@ -202,4 +202,4 @@ def _tell_differences(again: Again | None, studio: Studio) -> Iterator[Event]:
         return
     yield from (Notice(text) for text in other_weights(again.metadata, studio.networks.hashes))
     for text in differences(again.metadata, studio.machine):
-        yield Notice(f"may differ in its last bits: {text}")
+        yield Notice(f"the picture may differ in details: {text}")

@@ -276,8 +276,8 @@ def downloads(runs: Sequence[Run]) -> Iterator[str]:
         for file in to_fetch(entry):
             yield f"{entry.name}: {file.name}, {size_text(file, entry)}"
         if entry.unlisted:
-            yield f"{entry.name}: as open_clip names it, size unknown"
+            yield f"{entry.name}: a file that open_clip chooses, size unknown"
     sizes = [entry.size()[0] for entry in missing]
-    more = " and what has no known size" if None in sizes else ""
+    more = " and files of unknown size" if None in sizes else ""
     total = readable_size(sum(size or 0 for size in sizes))
     yield f"in all about {total}{more}, to {models_dir()}"

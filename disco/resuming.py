@@ -138,7 +138,7 @@ def saved_run(info: Mapping[str, Any], name: str) -> Run:
         ) from None
     except SettingsError as error:
         lines = "\n  ".join(error.problems)
-        raise ResumeError(f"{name}: the saved settings do not load any more:\n  {lines}") from error
+        raise ResumeError(f"{name}: the saved settings no longer load:\n  {lines}") from error
 
 
 def pixel_differences(now: Run, saved: Run) -> list[str]:

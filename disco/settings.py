@@ -193,7 +193,7 @@ class ModelSettings(Section):
         pixels=False,
     )
     check_model_SHA: bool = setting(
-        False, "bool", "nothing", pixels=False, no_effect="every download is checked, always"
+        False, "bool", "nothing", pixels=False, no_effect="every download is always checked"
     )
 
 

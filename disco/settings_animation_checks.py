@@ -203,13 +203,13 @@ _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
     (tuple(VideoInitSettings.model_fields), "without animation_mode: Video Input", _not("Video Input")),
     (
         ("video_init_blend_mode",),
-        "without animation_mode: Video Input; video_blend says it",
+        "without animation_mode: Video Input; use video_blend",
         _not("Video Input"),
     ),
-    (("video_blend",), "with Video Input, where video_init_blend_mode says it", _video_input),
-    *(((key,), f"with Video Input, where {name} says it", _video_input) for key, name in OF_VIDEO.items()),
-    (("skip_steps",), "with Video Input, where video_init_skip_steps says it", _video_input),
-    (("init_scale",), "with Video Input, where video_init_frames_scale says it", _video_input),
+    (("video_blend",), "with Video Input; use video_init_blend_mode", _video_input),
+    *(((key,), f"with Video Input; use {name}", _video_input) for key, name in OF_VIDEO.items()),
+    (("skip_steps",), "with Video Input; use video_init_skip_steps", _video_input),
+    (("init_scale",), "with Video Input; use video_init_frames_scale", _video_input),
     (("init_image",), "with Video Input: its frames are the start", _video_input),
     (
         (
@@ -241,6 +241,6 @@ _IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
     (("turbo_steps", "turbo_preroll"), "without turbo_mode: true", lambda s: not s.turbo_mode),
     (("vr_eye_angle", "vr_ipd"), "without vr_mode: true", lambda s: not s.vr_mode),
     (("color_coherence_to",), "without color_coherence", lambda s: s.color_coherence == "none"),
-    (("n_batches",), "in an animation: max_frames says how many frames", is_animation),
-    (("batch_size",), "in an animation: each frame waits for the one before", is_animation),
+    (("n_batches",), "in an animation; use max_frames", is_animation),
+    (("batch_size",), "in an animation: each frame starts from the one before", is_animation),
 )

@@ -123,7 +123,7 @@ def _symmetry(case: Case) -> Iterator[Finding]:
         return
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
         if getattr(settings, key):
-            yield Finding(key, "plms knows no symmetry: write diffusion_sampling_mode: ddim")
+            yield Finding(key, "plms has no symmetry: write diffusion_sampling_mode: ddim")
 
 
 @needs("mask_path", "init_image", "animation_mode")
@@ -205,7 +205,7 @@ def _weights(case: Case) -> Iterator[Finding]:
     for choice in settings.clip_models:
         mine = [prompt for prompt in prompts if not prompt.clip_models or choice.name in prompt.clip_models]
         if not mine:
-            text = f"no prompt is meant for {choice.name}: it would be loaded for nothing"
+            text = f"no prompt is meant for {choice.name}: it would be loaded without use"
             yield Finding("clip_models", text, beside=("text_prompts", "image_prompts"))
             continue
         text = _zero_sum([prompt.weight for prompt in mine], choice, settings)

@@ -19,12 +19,12 @@ OTHER_NAMES = ("seed", "transformation_steps", "timestep_respacing", "cutn", "us
 # Keys of the original's notebook that have nothing to do here, and why.
 IDLE = {
     "persistent_frame_output_in_batch_folder": "the frames of a video are kept in a cache, by its content",
-    "force_download": "every download is checked, always",
-    "force_flow_generation": "nothing that is out of date is ever used",
-    "folder": "run.py video FOLDER says it",
-    "run": "run.py video FOLDER says it",
-    "turbo_frame_blend": "turbo blends its frames, always",
-    "skip_video_for_run_all": "make_video says it",
+    "force_download": "every download is always checked",
+    "force_flow_generation": "the flow is always up to date",
+    "folder": "use run.py video FOLDER",
+    "run": "use run.py video FOLDER --run N",
+    "turbo_frame_blend": "turbo always blends its frames",
+    "skip_video_for_run_all": "use make_video",
 }
 # Disco's cut presets for some networks, by the keys that they stand for.
 PRESETS = {

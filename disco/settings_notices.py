@@ -80,7 +80,7 @@ def _without_effect(case: Case) -> Iterator[Finding]:
 @needs("compat", "transformation_percent")
 def _never_fires(case: Case) -> Iterator[Finding]:
     if _dd57(case.settings) and _symmetric(case.settings) and 0.0 in case.settings.transformation_percent:
-        yield Finding("transformation_percent", "0 never fires with compat: dd57, as in the original")
+        yield Finding("transformation_percent", "0 has no effect with compat: dd57, as in the original")
 
 
 @needs("diffusion_model", "custom_config")

@@ -96,7 +96,7 @@ class _Driver:
                 yield from self._told()
                 return
             if time.monotonic() - began > PATIENCE and not any(h.is_there for h in self.hands.values()):
-                self._say("no worker is there yet: the machines are busy, or still coming")
+                self._say("no worker has started yet: the machines are busy or still starting")
 
     def rescue(self) -> None:
         """Something failed: the others finish their step, and its state is written down."""
@@ -198,7 +198,7 @@ class _Driver:
                 "Finished steps are saved: --resume goes on"
             )
         if not self.halted and batch in run.waiting:
-            run.say(f"{where}: {_named(batch)} goes on elsewhere after step {step}")
+            run.say(f"{where}: {_named(batch)} goes on with another worker after step {step}")
 
     def _compare(self, hello: Hello) -> None:
         here = versions()
@@ -208,7 +208,7 @@ class _Driver:
             if name in SHAPING and there != here.get(name)
         ]
         if other:
-            self._say(f"pictures from {hello.host} may differ in their last bits: it has {', '.join(other)}")
+            self._say(f"pictures from {hello.host} may differ in details: it has {', '.join(other)}")
 
     # ---- what is told ----
 

@@ -144,7 +144,7 @@ def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: No
     target = models_dir() / file.name
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
         raise WeightsError(
-            f"{file.name}: not on this machine, and HF_HUB_OFFLINE forbids to fetch it ({size}). "
+            f"{file.name}: not on this machine, and HF_HUB_OFFLINE forbids downloads ({size}). "
             f"{_by_hand(target)}"
         )
     return _from_sources(file, target, size, progress, notice)
@@ -173,7 +173,9 @@ def _from_sources(
         if not _expected(file).sha256:
             notice(f"{file.name}: no hash is published to compare with; SHA-256 computed: {digest}")
         return path
-    raise WeightsError("\n".join([f"{file.name}: no source gave it ({size}):", *reasons, _by_hand(target)]))
+    raise WeightsError(
+        "\n".join([f"{file.name}: no source could deliver it ({size}):", *reasons, _by_hand(target)])
+    )
 
 
 def _from_mirror(

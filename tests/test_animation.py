@@ -187,7 +187,7 @@ def test_a_range_starts_from_the_saved_frame_before_it(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(made), whole[3])
     assert read_metadata(made)["seed"] == 77
     events = animated(out, animation("3D", vr_mode=False, set_seed=77), images=[1, 2])
-    text = "frame 0 is read back from its PNG: its 8 bits change what follows a little"
+    text = "frame 0 is read from its 8-bit PNG: the frames after it change slightly"
     assert notices(events) == [text]
     made = [event.path for event in events if isinstance(event, PictureFinished)]
     assert all(mean_difference(read_pixels(path), whole[k]) < 4 for k, path in zip((1, 2), made, strict=True))
@@ -211,7 +211,7 @@ def test_resume_from_frame_moves_later_frames_aside(tmp_path: Path) -> None:
     frames_of(out, animation("3D"))
     before = pictures(out)
     events = animated(out, animation("3D", resume_run=True, resume_from_frame=1))
-    assert "frame 1 is read back from its PNG" in notices(events)[-1]
+    assert "frame 1 is read from its 8-bit PNG" in notices(events)[-1]
     after = pictures(out)
     assert np.array_equal(after[1], before[1]) and mean_difference(after[3], before[3]) < 6
     retained = sorted(path.name for path in (out / "small" / "retained").iterdir())
@@ -290,7 +290,7 @@ def test_networks_handed_in_may_lack_depth(tmp_path: Path) -> None:
 def test_a_run_goes_on_with_the_video_that_it_began_with(tmp_path: Path) -> None:
     rendered(tmp_path / "out", animation("video"), stop=StopAfter(5))
     write_clip(tmp_path / "clip", size=40)
-    with pytest.raises(InputError, match=r"clip: not what was used then: SHA-256 is \w{12}\.\.\., was "):
+    with pytest.raises(InputError, match=r"clip: changed since: SHA-256 is \w{12}\.\.\., it was "):
         animated(tmp_path / "out", animation("video", resume_run=True))
     write_clip(tmp_path / "clip")
     assert frames_of(tmp_path / "out", animation("video", resume_run=True))

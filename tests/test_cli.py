@@ -91,7 +91,7 @@ def test_no_argument_is_help_and_the_recipes(capsys: Capture, here: Path) -> Non
     assert re.search(r"^  settings/sea.yaml +Waves in a storm\.$", out, re.MULTILINE)
     assert re.search(r"^  settings/recipes/head.yaml +A head$", out, re.MULTILINE)
     assert "settings/bare.yaml" in out and "never" not in out
-    assert "settings/default.yaml says every setting." in out and "folder.yaml" not in out
+    assert "settings/default.yaml lists every setting." in out and "folder.yaml" not in out
 
 
 def test_recipes_are_listed_from_another_folder_too(capsys: Capture) -> None:
@@ -219,7 +219,7 @@ def test_a_picture_renders_again_pixel_for_pixel(small: str, capsys: Capture) ->
 
 
 def test_a_picture_comes_alone(small: str, capsys: Capture) -> None:
-    said = "a.png: one picture at a time, with --set, --out, --device, --plan or --quiet"
+    said = "a.png: render one PNG at a time; with it go --set, --out, --device, --plan, --quiet"
     for words in (["b.png"], ["--images", "0"], ["--resume"], ["--prompt", "sea"], [small]):
         assert refused(capsys, "a.png", *words) == said
 
@@ -239,7 +239,7 @@ def test_pictures_without_settings(here: Path, capsys: Capture) -> None:
     assert refused(capsys, "new.png") == refused(capsys, "show", "new.png") == said
     metadata = {"format": 1, "settings": {}, "seed": 5, "batch": [0]}
     Path("lack.png").write_bytes(with_metadata(Path("plain.png").read_bytes(), metadata))
-    said = "lack.png: the settings in this picture lack 'picture'. It is not as Disco wrote it."
+    said = "lack.png: the settings in this picture lack 'picture'. It was changed after Disco wrote it."
     assert refused(capsys, "lack.png") == refused(capsys, "show", "lack.png") == said
 
 

@@ -214,7 +214,7 @@ def test_wrong_words(capsys: Capture) -> None:
             lake,
             "--vr",
             "left",
-        ): f"{lake}: run 0 has no pictures for the eyes. vr_mode: true makes them, in 3D animations.",
+        ): f"{lake}: run 0 has no pictures of each eye. vr_mode: true makes them, in 3D animations.",
     }
     for words, text in cases.items():
         assert refused(capsys, "video", *words, "--quiet") == text
@@ -228,14 +228,14 @@ def test_wrong_pictures(capsys: Capture) -> None:
     make_run(Path("a"), [0])
     Path("other").mkdir()
     Image.new("RGB", (8, 8)).save("other/x.png")
-    said = "--vr: other has no run with pictures for the eyes, name(0)_0000_l.png"
+    said = "--vr: other has no run with pictures of each eye, name(0)_0000_l.png"
     assert refused(capsys, "video", "other", "--vr", "left", "--quiet") == said
     assert "intermediate_saves makes them" in refused(capsys, "timelapse", "a/a(0)_0000.png", "--quiet")
     assert "no such picture" in refused(capsys, "timelapse", "a/a(0)_0007.png")
     assert "required: PICTURE.png" in refused(capsys, "timelapse")
     make_run(Path("b"), [0], fps="fast")
     assert refused(capsys, "video", "b", "--quiet") == (
-        "b(0): its pictures carry settings of the video file that are not known here. "
+        "b(0): its pictures carry video settings that this version does not know. "
         "Use the version of Disco that wrote them."
     )
 

@@ -193,7 +193,7 @@ def test_configs_that_are_none(dpt: Path, tmp_path: Path) -> None:
     for text, told in (
         (json.dumps({"model_type": "vit"}), f"{config}: its model_type is vit, expected dpt"),
         ("[1]", f"{config}: its model_type is None, expected dpt"),
-        ("{", f"{config}: cannot be read as a network's config.json ("),
+        ("{", f"{config}: cannot be read as the config.json of a network ("),
     ):
         config.write_text(text, encoding="utf-8")
         with pytest.raises(WeightsError) as caught:
@@ -232,7 +232,7 @@ def test_onnx_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         load_onnx(grey)
     assert str(caught.value) == (
-        f"{grey}: takes and gives [[1, 1, 8, 8], [1, 1, 8, 8]], expected [1, 3, H, W] and [1, 1, h, w]"
+        f"{grey}: input and output are [[1, 1, 8, 8], [1, 1, 8, 8]], expected [1, 3, H, W] and [1, 1, h, w]"
     )
 
 
@@ -295,7 +295,7 @@ def test_what_counts_nothing_is_not_needed(shop: Path) -> None:
         (0.25, "dpt"),
         (0.75, "onnx"),
     ]
-    with pytest.raises(WeightsError, match=r"^tiny\.onnx: no source gave it"):
+    with pytest.raises(WeightsError, match=r"^tiny\.onnx: no source could deliver it"):
         load("flat", 0.5, "onnx")
 
 

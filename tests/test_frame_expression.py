@@ -82,7 +82,7 @@ def test_the_text_is_kept_without_needless_parts() -> None:
         ("1)", 'at "\\)"'),
         ("10t", 'at "t"'),
         ("2^3", "write \\*\\* for a power"),
-        ("t % 3", "there is no remainder"),
+        ("t % 3", "% is not known"),
         ("7 // 2", 'at "/ 2"'),
         ("foo", 'no such name "foo"'),
         ("sin", "is missing"),

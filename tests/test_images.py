@@ -61,7 +61,9 @@ def test_infinity_is_clamped_and_nan_is_an_error() -> None:
     assert (to_uint8(torch.full((3, 1, 1), float("inf"))) == 255).all()
     with pytest.raises(RunError) as caught:
         to_uint8(torch.full((3, 1, 1), float("nan")))
-    assert str(caught.value) == "the picture holds numbers that are no numbers (NaN). Try `precision: fp32`."
+    assert (
+        str(caught.value) == "the picture contains NaN (values that are not numbers). Try `precision: fp32`."
+    )
 
 
 def test_every_byte_survives_the_way_there_and_back() -> None:
@@ -128,7 +130,7 @@ def test_a_url_goes_through_the_download_given() -> None:
     loaded = load_picture(url, download={url: data}.__getitem__)
     assert (loaded.tensor == 1).all()
     assert loaded.sha256 == hashlib.sha256(data).hexdigest()
-    assert error_of(url) == f"{url}: a web address; here only local pictures will do. Download it first."
+    assert error_of(url) == f"{url}: a web address; only local pictures can be read. Download it first."
     assert error_of(url, download=lambda _: b"<html>") == f"{url}: not a picture in a known format. {TRY}"
 
 

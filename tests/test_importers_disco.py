@@ -73,7 +73,7 @@ def test_disco_before_version_4() -> None:
     assert (imported.run["steps"], imported.run["skip_steps"], imported.run["cutn"]) == (50, 15, 16)
     assert imported.run["batch_name"] == "first_steps"
     assert "image_prompts: trees.png is not here; add it yourself" in imported.dropped
-    assert "SLIPB16: SLIP networks are not to be had here: the picture will differ" in imported.dropped
+    assert "SLIPB16: SLIP networks are not supported: the picture will differ" in imported.dropped
 
 
 @pytest.mark.parametrize("word", ["", "none", "NONE", "None"])

@@ -121,7 +121,7 @@ def test_stop_and_go_on(
     os.kill(pid, number)
     assert ended(worker) == [code]
     log = (folder / "log").read_text()
-    assert "stopped after a whole step; --resume goes on from there" in log and "Traceback" not in log
+    assert "stopped after a finished step; --resume goes on from there" in log and "Traceback" not in log
     state = folder / "images" / "kill" / ".state" / "0"
     assert len(list(state.iterdir())) > 2, "a checkpoint beside lock and run.json"
     assert not list((folder / "images").rglob("*_0001.png"))

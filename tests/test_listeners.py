@@ -106,7 +106,7 @@ def test_a_resumed_run_says_so_and_begins_at_its_step(capsys: pytest.CaptureFixt
 def test_an_interrupted_run(listener: type[Lines], capsys: pytest.CaptureFixture[str]) -> None:
     listen(run(interrupted=True), listener())
     out, err = capsys.readouterr()
-    assert "stopped after a whole step; --resume goes on from there" in err
+    assert "stopped after a finished step; --resume goes on from there" in err
     assert "grid" not in out
 
 

@@ -34,3 +34,10 @@ def test_other_versions_are_told() -> None:
         f"imageio-ffmpeg was 0.0.1, now {here}",
         "gone was 1.0, now not installed",
     ]
+
+
+def test_memory_savings_are_told_in_words() -> None:
+    metadata = carried("None") | {"machine": {"memory": {"clip_batch": 4, "twice": True}, "threads": 2}}
+    assert differences(metadata, {"threads": 2}) == [
+        "memory saving was 4 cutouts seen by a CLIP at once, gradient checkpointing in the CLIPs, now none"
+    ]

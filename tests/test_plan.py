@@ -127,7 +127,7 @@ def test_cuts_of_each_phase() -> None:
 def test_what_skip_steps_leaves_unused() -> None:
     schedules = {"eta": {0: 0.1, 400: 0.7}, "clamp_max": "[0.02]*100+[0.03]*100+[0.05]*800"}
     plan = of({"skip_steps": 5, **schedules})
-    assert "clamp_max: entries 0 to 298 (skip_steps); its 0.02 and 0.03 never acts" in part(plan, "unused")
+    assert "clamp_max: entries 0 to 298 (skip_steps); never used: 0.02, 0.03" in part(plan, "unused")
     assert "eta: entries 0 to 298 (skip_steps)" in part(plan, "unused")
     assert part(of({"skip_steps": 0, **schedules}), "unused") == []
 
@@ -206,7 +206,7 @@ def test_a_clip_whose_tokenizer_is_not_here() -> None:
     plan = of({"clip_models": ["pocket-conv", "ViT-B-16-SigLIP/webli"]})
     (line,) = part(plan, "prompts")
     assert "2 of 75 tokens (pocket-conv)" in line
-    assert "its tokens are known once its tokenizer is fetched (ViT-B-16-SigLIP/webli)" in line
+    assert "tokens are counted once its tokenizer is downloaded (ViT-B-16-SigLIP/webli)" in line
 
 
 def test_a_clip_that_only_open_clip_knows() -> None:

@@ -32,7 +32,7 @@ def test_turbo_and_steps() -> None:
     lines = plan(values | {"turbo_steps": 3})
     assert "animation  3D: 12 frames, 0 to 11" in lines
     assert "turbo renders 6; 6 are moved and blended" in lines
-    assert "steps      50 for frame 0, 20 for a later one: 150 in all" in lines
+    assert "steps      50 for frame 0, 20 for each later one: 150 in all" in lines
     assert any(line.startswith("files      out/a/a(0)_0000.png ... a(0)_0011.png") for line in lines)
     assert not Path("out").exists()
 
@@ -40,7 +40,7 @@ def test_turbo_and_steps() -> None:
 def test_a_range() -> None:
     lines = plan({"animation_mode": "2D", "max_frames": 12, "steps": 50}, images=[4, 5, 6])
     assert "animation  2D: 3 frames, 4 to 6" in lines
-    assert "steps      50 for frame 0, 20 for a later one: 60 in all" in lines
+    assert "steps      50 for frame 0, 20 for each later one: 60 in all" in lines
 
 
 def test_what_is_found_of_a_video() -> None:
@@ -48,8 +48,8 @@ def test_what_is_found_of_a_video() -> None:
     values = {"animation_mode": "Video Input", "video_init_path": "clip", "video_init_flow_warp": False}
     lines = plan(values | {"extract_nth_frame": 2})
     assert "animation  Video Input: 5 frames, 0 to 4" in lines
-    assert "clip: 5 frames found (every 2. frame), max_frames is 5" in lines
-    assert "each frame stands alone" in lines
+    assert "clip: 5 frames found (1 frame in 2), max_frames is 5" in lines
+    assert "no frame starts from another" in lines
     assert not Path("out").exists()
     with pytest.raises(InputError, match=r"this run has frames 0 to 4 \(max_frames: 5\)"):
         plan(values | {"extract_nth_frame": 2}, images=[5])

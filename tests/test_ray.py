@@ -134,7 +134,7 @@ def test_a_worker_is_killed(running: Command, tmp_path: Path, alone: Path) -> No
     os.kill(second, signal.SIGKILL)
     code, said = running.end()
     assert code == 0 and "Traceback" not in said, said
-    assert said.count(" was lost (ActorDiedError") == 1 and "goes on elsewhere after step " in said
+    assert said.count(" was lost (ActorDiedError") == 1 and "goes on with another worker after step " in said
     assert first != second
     same_folder(tmp_path, alone)
 
@@ -144,7 +144,7 @@ def test_ctrl_c_and_on_without_ray(running: Command, recipe: Path, tmp_path: Pat
     os.killpg(running.process.pid, signal.SIGINT)
     code, said = running.end()
     assert code == 130, said
-    assert said.splitlines()[-1] == "stopped after a whole step; --resume goes on from there"
+    assert said.splitlines()[-1] == "stopped after a finished step; --resume goes on from there"
     assert "Traceback" not in said
     assert len(states(tmp_path)) >= 2
     until(lambda: not any(map(_is_ray, started)), 120)

@@ -72,7 +72,7 @@ def test_dd57_is_refused(more: list[str], tmp_path: Path, capsys: pytest.Capture
     words = ["settings/draft.yaml", "--ray=10.0.0.1:6379", "--out", str(tmp_path / "o")]
     words += ["--set", "compat=dd57", "--set", "batch_size=1"]
     assert cli.main([*words, *more]) == 2
-    assert "compat: dd57 draws the numbers of all pictures from one stream" in capsys.readouterr().err
+    assert "compat: dd57 draws the random numbers of all pictures from one stream" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 

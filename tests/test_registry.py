@@ -289,8 +289,8 @@ def test_pairs_that_only_open_clip_knows_are_usable() -> None:
         "pretrained": "datacomp_xl_s13b_b90k",
     }
     assert notice == (
-        "ViT-B-16/datacomp_xl_s13b_b90k: not in Disco's list; open_clip is asked for it, "
-        "so its size is not known before"
+        "ViT-B-16/datacomp_xl_s13b_b90k: not in Disco's list; fetched by open_clip, "
+        "so its size is not known yet"
     )
     assert registry().find_clip("ViT-H-14/dfn5b")[0].name == "ViT-H-14-quickgelu/dfn5b"
 

@@ -137,7 +137,7 @@ def test_a_picture_tells_what_is_not_as_it_was(tmp_path):
     events = disco.render(again.run, out=tmp_path / "again", again=again, networks=other)
     texts = [event.text for event in events if isinstance(event, Notice)]
     assert texts == [
-        "another picture than before: the weights toy have SHA-256 111111111111, then they had 000000000000"
+        "the picture will differ: the weights toy have SHA-256 111111111111, it was made with 000000000000"
     ]
 
 
@@ -149,7 +149,7 @@ def test_an_init_picture_that_changed_is_refused(tmp_path, monkeypatch):
     again = read_again(tmp_path / "small" / "small(0)_0000.png")
     with pytest.raises(InputError) as error:
         list(disco.render(again.run, out=tmp_path / "again", again=again, networks=small_networks()))
-    assert str(error.value).startswith("init.png: not what was used then: SHA-256 is ")
+    assert str(error.value).startswith("init.png: changed since: SHA-256 is ")
     assert not (tmp_path / "again").exists(), "refused before a folder is made or a network loaded"
     assert str(error.value).endswith("Put the old one back, or name another with --set.")
 

@@ -265,7 +265,7 @@ def test_a_sweep_ends_with_one_labelled_grid_resumed_or_not(tmp_path):
     assert not list((tmp_path / "small").glob("*_sweep.png"))
     events = list(disco.render(file, **how, resume="latest"))
     sheet = tmp_path / "small" / "small(0)_sweep.png"
-    assert events[-1] == Notice(f"the sweep side by side: {sheet}") and sheet.exists()
+    assert events[-1] == Notice(f"grid of the sweep: {sheet}") and sheet.exists()
     assert all(len(pictures(tmp_path, run=run)) == 1 for run in range(4))
 
 
@@ -298,10 +298,10 @@ def test_a_signal_in_the_last_step_starts_no_further_run(tmp_path):
 def test_a_resume_says_which_run_goes_on(tmp_path):
     run = run_from_mapping({**SMALL, "n_batches": 3})
     none = describe([run], tmp_path, resume="latest").splitlines()[1]
-    assert none == "goes on    with no run: there is none to resume"
+    assert none == "resumes    no run: there is none to resume"
     rendered(tmp_path, stop=StopAfter(15))
     settings = tmp_path / "small" / "small(0)_settings.yaml"
-    line = f"goes on    run 0: unfinished, 1 of 3 pictures ({settings})"
+    line = f"resumes    run 0: unfinished, 1 of 3 pictures ({settings})"
     assert describe([run], tmp_path, resume="latest").splitlines()[1] == line
     assert describe([run.with_values({"resume_run": True})], tmp_path).splitlines()[1] == line
-    assert "goes on" not in describe([run], tmp_path)
+    assert "resumes" not in describe([run], tmp_path)

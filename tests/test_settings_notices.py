@@ -33,7 +33,7 @@ def test_animation_settings_are_known_and_idle() -> None:
             "randomize_class",
             "has no effect here: the networks have no classes, in the original too",
         ),
-        ("check_model_SHA: true", "check_model_SHA", "has no effect here: every download is checked, always"),
+        ("check_model_SHA: true", "check_model_SHA", "has no effect here: every download is always checked"),
         (
             "compat: dd57\nrange_scale: 200",
             "range_scale",
@@ -54,7 +54,7 @@ def test_animation_settings_are_known_and_idle() -> None:
         (
             "compat: dd57\nuse_vertical_symmetry: true\ntransformation_percent: [0, 0.5]",
             "transformation_percent",
-            "0 never fires with compat: dd57, as in the original",
+            "0 has no effect with compat: dd57, as in the original",
         ),
         ("use_checkpoint: false", "use_checkpoint", "has no effect with use_secondary_model: true"),
         (
@@ -87,12 +87,12 @@ def test_animation_settings_are_known_and_idle() -> None:
         (
             "animation_mode: 2D\nn_batches: 3",
             "n_batches",
-            "has no effect in an animation: max_frames says how many frames",
+            "has no effect in an animation; use max_frames",
         ),
         (
             "animation_mode: Video Input\nvideo_init_path: .\nsteps: 30",
             "steps",
-            "has no effect with Video Input, where video_init_steps says it",
+            "has no effect with Video Input; use video_init_steps",
         ),
         (
             "animation_mode: Video Input\nvideo_init_path: .\n"

@@ -123,7 +123,8 @@ def test_a_lost_worker_costs_the_steps_since_its_checkpoint(death: int, tmp_path
     assert step % 3 == 0
     (text,) = notices(events)
     assert text.endswith(
-        f"was lost (killed by the test): picture {lost.batch[0]} goes on elsewhere after step {step}"
+        f"was lost (killed by the test): picture {lost.batch[0]} goes on with another worker "
+        f"after step {step}"
     )
     begun = [e.step for e in of_kind(events, PictureStarted) if e.pictures == lost.batch]
     assert begun[-1] == step
@@ -195,7 +196,7 @@ def test_a_sweep_and_a_queue(tmp_path: Path) -> None:
     assert isinstance(networks, FakeCrew)
     assert [order.names.prefix for _, order in networks.orders[:3]] == ["swept(0)", "swept(1)", "swept(2)"]
     assert {worker for worker, _ in networks.orders[:3]} == {0, 1, 2}
-    assert notices(events) == [f"the sweep side by side: {tmp_path}/b/swept/swept(0)_sweep.png"]
+    assert notices(events) == [f"grid of the sweep: {tmp_path}/b/swept/swept(0)_sweep.png"]
 
 
 def test_a_queue_that_was_stopped_goes_on(tmp_path: Path) -> None:
@@ -290,7 +291,7 @@ def test_what_cannot_be_spread() -> None:
     with pytest.raises(SettingsError) as caught:
         check_spread(runs)
     compat, mode, device = caught.value.problems
-    assert "compat: dd57 draws the numbers of all pictures from one stream" in compat
+    assert "compat: dd57 draws the random numbers of all pictures from one stream" in compat
     assert "animation_mode: 2D: each frame starts from the one before" in mode
     assert device.endswith(
         "device: cuda:1: with --ray each worker has a GPU of its own; allowed are auto, cuda, cpu"
@@ -302,7 +303,7 @@ def test_it_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="needs compat: fixed"):
         by_crew(tmp_path / "out", {"compat": "dd57"})
     assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="one picture: leave --ray out"):
+    with pytest.raises(InputError, match="one process: leave --ray out"):
         check_spread([run_of()], again=object())  # type: ignore[arg-type]
 
 
@@ -347,4 +348,4 @@ def test_other_versions_are_told(tmp_path: Path) -> None:
             return [(w, replace(m, versions=OLD) if isinstance(m, Hello) else m) for w, m in news]
 
     texts = notices(by_crew(tmp_path, crew=OlderCrew()))
-    assert len(texts) == 1 and "may differ in their last bits: it has torch 1.0 (here " in texts[0]
+    assert len(texts) == 1 and "may differ in details: it has torch 1.0 (here " in texts[0]

@@ -174,7 +174,7 @@ def test_a_damaged_cache_is_made_anew(clip: Path, tmp_path: Path, harm: str) -> 
     else:
         path.write_bytes(data[: len(data) // 2])
     if harm in ("cut", "flip", "remove"):
-        with pytest.raises(RunError, match=r"damaged since the run began\. Start again; it is made anew"):
+        with pytest.raises(RunError, match=r"damaged since the run began\. Run again: it is extracted anew"):
             frames[3]
     again = opened(clip, tmp_path)
     assert again == frames
@@ -365,7 +365,7 @@ def test_an_ffmpeg_that_hangs_is_given_up(
     fake_ffmpeg(tmp_path, monkeypatch, "sleep 60")
     with pytest.raises(InputError, match=r"damaged or cut off at about frame 0 \(no picture within 0 s\)"):
         list(ffmpeg.read_frames(clip))
-    with pytest.raises(InputError, match="ffmpeg cannot read its head within 0 s"):
+    with pytest.raises(InputError, match="ffmpeg cannot read its header within 0 s"):
         ffmpeg.probe(clip)
 
 

@@ -146,7 +146,7 @@ def test_none_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_in_the_web(capsys: pytest.CaptureFixture[str]) -> None:
     url = "https://example.org/a.mp4"
-    text = f"{url}: a web address; here only local videos will do. Download it first."
+    text = f"{url}: a web address; only local videos can be read. Download it first."
     assert told(capsys, video_init_path=url) == text
 
 

@@ -343,7 +343,7 @@ def test_parts_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         numbers(first=44, last=42)
     assert said(error) == (
-        "no frames from 44 to 42: run 0 has frames 40-45. Say others by --first and --last."
+        "no frames from 44 to 42: run 0 has frames 40-45. Choose others with --first and --last."
     )
 
 
@@ -383,7 +383,7 @@ def test_the_eyes(tmp_path: Path) -> None:
     names = make_run(tmp_path / "a", range(3))
     with pytest.raises(InputError) as error:
         run_footage(names, USUAL, eyes="left")
-    advice = "run 0 has no pictures for the eyes. vr_mode: true makes them, in 3D animations."
+    advice = "run 0 has no pictures of each eye. vr_mode: true makes them, in 3D animations."
     assert said(error) == f"{tmp_path / 'a'}: {advice}"
     for frame in range(3):
         for side, colour in (("l", COLOURS[0]), ("r", COLOURS[1])):

@@ -73,7 +73,7 @@ def leftovers(folder: Path) -> set[str]:
 
 def failed(models: Path, server: Server, reason: str, size: str = "size unknown") -> str:
     return (
-        f"net.pth: no source gave it ({size}):\n  {server.url}/a: {reason}\n"
+        f"net.pth: no source could deliver it ({size}):\n  {server.url}/a: {reason}\n"
         f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
     )
 
@@ -220,7 +220,7 @@ def test_every_mirror_is_listed_with_its_reason(models: Path) -> None:
     with serve(b=Page(status=503), c=Page(b"<html>", content_type="text/html; charset=utf-8")) as server:
         mirrors = [f"{server.url}/{name}" for name in "abc"] + ["ftp://127.0.0.1/d"]
         assert refusal(entry(*mirrors)) == (
-            "net.pth: no source gave it (size unknown):\n"
+            "net.pth: no source could deliver it (size unknown):\n"
             f"  {server.url}/a: the server answers 404 Not Found\n"
             f"  {server.url}/b: the server answers 503 Service Unavailable\n"
             f"  {server.url}/c: the server answers with a web page instead of the file\n"
@@ -426,7 +426,7 @@ def test_offline_with_and_without_the_file(models: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     one = entry("http://127.0.0.1:1/a", size=len(DATA))
     assert refusal(one) == (
-        "net.pth: not on this machine, and HF_HUB_OFFLINE forbids to fetch it (1.0 MB). "
+        "net.pth: not on this machine, and HF_HUB_OFFLINE forbids downloads (1.0 MB). "
         f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."
     )
     (models / "net.pth").write_bytes(DATA)
@@ -527,7 +527,7 @@ def test_a_download_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_wrong_file_from_the_hub_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub_library(monkeypatch, tmp_path / "hub", WRONG, WRONG)
     assert refusal(entry(hub=HUB)) == (
-        "net.pth: no source gave it (size unknown):\n"
+        "net.pth: no source could deliver it (size unknown):\n"
         f"  huggingface.co/someone/net: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: "
         "refused and removed\n"
         f"Put it at {tmp_path / 'home/.cache/disco/models/net.pth'} by hand, "
@@ -558,7 +558,7 @@ def test_the_hub_fails_and_a_mirror_helps(
     )
     (models / "net.pth").unlink()
     assert refusal(entry(*one.files[0].mirrors[:1], hub=HUB)) == (
-        "net.pth: no source gave it (size unknown):\n"
+        "net.pth: no source could deliver it (size unknown):\n"
         "  huggingface.co/someone/net: someone/net holds no w/net.pth\n"
         "  huggingface.co/who/else: xet is upset\n"
         f"Put it at {models / 'net.pth'} by hand, or set DISCO_MODELS to the folder that holds it."

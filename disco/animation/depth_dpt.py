@@ -60,7 +60,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read as a network's config.json ({error})") from error
+        raise WeightsError(f"{path}: cannot be read as the config.json of a network ({error})") from error
     kind = facts.get("model_type") if isinstance(facts, dict) else None
     if kind != "dpt":
         raise WeightsError(f"{path}: its model_type is {kind}, expected dpt")

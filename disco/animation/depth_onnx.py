@@ -49,7 +49,7 @@ def load_onnx(path: Path) -> OnnxDepth:
         raise WeightsError(f"{path}: no network that onnxruntime can read ({first})") from error
     shapes = [list(port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
     if len(shapes) != 2 or not _is_map(shapes[0], 3) or not _is_map(shapes[1], 1):
-        raise WeightsError(f"{path}: takes and gives {shapes}, expected [1, 3, H, W] and [1, 1, h, w]")
+        raise WeightsError(f"{path}: input and output are {shapes}, expected [1, 3, H, W] and [1, 1, h, w]")
     height, width = shapes[0][2:]
     return OnnxDepth(session, session.get_inputs()[0].name, (height, width))
 

@@ -49,7 +49,9 @@ class VideoFrames:
         try:
             return from_uint8(read_pixels(path))
         except InputError as error:
-            raise RunError(f"{path}: damaged since the run began. Start again; it is made anew.") from error
+            raise RunError(
+                f"{path}: damaged since the run began. Run again: it is extracted anew."
+            ) from error
 
 
 def open_video(
@@ -73,7 +75,7 @@ def open_video(
     if nth < 1:
         raise ValueError(f"nth is {nth}; allowed are numbers from 1")
     if str(path).startswith(("http:", "https:")):
-        raise InputError(f"{path}: a web address; here only local videos will do. Download it first.")
+        raise InputError(f"{path}: a web address; only local videos can be read. Download it first.")
     source = _open(Path(path).expanduser(), paper)
     on_paper = "" if paper == "white" else f"-{paper}"
     folder = Path(cache_dir) / f"{source.digest[:16]}-{nth}-{size[0]}x{size[1]}{on_paper}"

@@ -28,7 +28,7 @@ def put_animation(draft: Draft) -> list[str]:
     usual = [key for key in KEYS if key in draft.old and _is_usual(key, draft.old[key])]
     moved = [key for key in KEYS if key in draft.old and key not in usual]
     draft.drop(usual, "of animations, at their defaults")
-    draft.drop_group(IDLE, "of the original's notebook alone")
+    draft.drop_group(IDLE, "used by the original's notebook only")
     for key in moved:
         draft.keep(key, draft.take(key))
     return [key for key in moved if key in draft.run]

@@ -129,7 +129,7 @@ def _drop_rest(draft: Draft) -> None:
     slip = [key for key in draft.old if key.startswith("SLIP")]
     on = [key for key in slip if draft.old[key]]
     draft.drop([key for key in slip if key not in on], "SLIP networks, switched off")
-    draft.drop(on, "SLIP networks are not to be had here: the picture will differ")
+    draft.drop(on, "SLIP networks are not supported: the picture will differ")
     moved = put_animation(draft)
     if moved:
         keys = ", ".join(moved)

@@ -239,7 +239,7 @@ def _put_switch(draft: Draft, key: str, value: Any) -> None:
     if all(item == values[0] for item in values):
         draft.keep(key, values[0])
     else:
-        draft.change(key, mostly, "no schedule here; what it is for most of the way", old=value)
+        draft.change(key, mostly, "no schedule here; its value at most steps", old=value)
 
 
 def _mend_symmetry(draft: Draft) -> None:

@@ -99,6 +99,6 @@ def _settled(draft: Draft, prompt: str) -> str:
     if formula:
         settled = settled[: formula.start()]
         draft.changed.append(
-            f"the weight {formula.group()[1:].strip()} of a prompt, reckoned from the step: 1"
+            f"the weight {formula.group()[1:].strip()} of a prompt, computed from the step: set to 1"
         )
     return settled
