@@ -12,6 +12,7 @@ from torch import Tensor
 
 from disco.checkpoints import Checkpoint
 from disco.diffusion import Step
+from disco.run_report import Tally
 from disco.studio import Studio
 
 Stop = Callable[[], bool]
@@ -47,19 +48,6 @@ class Shelf(Protocol):
     def write_progress(self, png: bytes) -> Any: ...
 
     def write_status(self, status: Mapping[str, Any]) -> Any: ...
-
-
-@dataclass
-class Tally:
-    """What the report counts."""
-
-    seconds: float = 0.0
-    steps: int = 0
-    previews: int = 0
-    checkpoints: int = 0
-    partials: int = 0
-    nan_steps: Tensor | None = None
-    stopped: bool = False
 
 
 @dataclass(frozen=True)

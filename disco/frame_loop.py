@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from disco.animation.turbo import Turbo, blend, turbo_of
-from disco.batch import Batch, Stop, Tally
+from disco.batch import Batch, Stop
 from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.frame_ranges import has_frame, load_frame, needed_frames
@@ -22,6 +22,7 @@ from disco.jobs import Job, saved_values
 from disco.mover import Mover
 from disco.pictures import executed_steps, metadata_of, render_batch
 from disco.run_names import RunNames
+from disco.run_report import Tally
 from disco.settings import Settings
 from disco.studio import Studio, load_moving, open_studio
 from disco.targets import Target

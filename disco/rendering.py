@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.again import Again, check_inputs
-from disco.batch import Batch, Ending, Stop, Tally, Working
+from disco.batch import Batch, Ending, Stop, Working
 from disco.crew import Crew, check_spread
 from disco.devices import exactly, pick_device
 from disco.events import Event, Notice, RunFinished
@@ -27,7 +27,7 @@ from disco.pictures import executed_steps, render_batch, where
 from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
-from disco.run_report import announced, finished, keep_inputs
+from disco.run_report import Tally, announced, finished, keep_inputs
 from disco.settings import Settings, is_animation, plain_values
 from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.sheets import film

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from disco.again import check_inputs
-from disco.batch import Tally
 from disco.events import Event, Notice, RunFinished, RunStarted
 from disco.frame_settings import executed
 from disco.jobs import Job
 from disco.settings import picture_count
 from disco.sheets import write_sheet
+
+
+@dataclass
+class Tally:
+    """What the report counts."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    previews: int = 0
+    checkpoints: int = 0
+    partials: int = 0
+    nan_steps: Tensor | None = None
+    stopped: bool = False
 
 
 def keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from disco.places import RECIPES
 from disco.setting_fields import allowed
 from disco.settings import SECTIONS, Settings, facts_of
 from disco.settings_schema import json_schema, network_defaults, plain_defaults, sentence
-from disco.yaml_line import one_line
+from disco.yaml_line import flow_yaml
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"
 _WIDTH = 110
@@ -64,11 +64,11 @@ def _entry(key: str) -> Iterator[str]:
         text = f"Accepted, does nothing: {facts['no_effect']}. Allowed: {allowed(facts)}."
     yield from (f"# {line}" for line in _wrapped(text, _WIDTH - 2))
     value = others.pop("pocket", None) if others else _shown(plain_defaults()[key])
-    line = f"{key}: {one_line(value)}"
+    line = f"{key}: {flow_yaml(value)}"
     # One line stays alive: an empty file would be refused, and naming the default network changes nothing.
     yield line if key == "diffusion_model" else f"# {line}"
     for name, other in others.items():
-        yield from (f"#   {part}" for part in _wrapped(f"{name}: {one_line(other)}", _WIDTH - 4))
+        yield from (f"#   {part}" for part in _wrapped(f"{name}: {flow_yaml(other)}", _WIDTH - 4))
 
 
 def _shown(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from disco.registry import registry
 from disco.settings import KEYS, Settings, facts_of, plain_values
 from disco.settings_names import known_names
-from disco.yaml_line import one_line
+from disco.yaml_line import flow_yaml
 
 _INDEX = "^[0-9]{1,3}$"
 _NUMBERS: dict[str, dict[str, Any]] = {
@@ -198,12 +198,12 @@ def network_defaults(key: str) -> dict[str, Any]:
     written: dict[str, tuple[Any, list[str]]] = {}
     for entry in entries:
         value = entry.defaults.get(key, plain_defaults()[key])
-        written.setdefault(one_line(value), (value, []))[1].append(entry.name)
+        written.setdefault(flow_yaml(value), (value, []))[1].append(entry.name)
     groups: dict[str, tuple[Any, list[str]]] = {}
     for value, names in written.values():
         plain = plain_values(Settings(**{key: value}))[key]  # 1 and "[1]*1000" are the same
-        groups.setdefault(one_line(plain), (plain, []))[1].extend(names)
-    if list(groups) == [one_line(plain_defaults()[key])]:
+        groups.setdefault(flow_yaml(plain), (plain, []))[1].extend(names)
+    if list(groups) == [flow_yaml(plain_defaults()[key])]:
         return {}
     ours = next(iter(groups.values()))[0]
     *few, most = sorted(groups.values(), key=lambda group: len(group[1]))

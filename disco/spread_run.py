@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from disco.batch import Tally
 from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.economy import Economy
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
 from disco.frame_settings import executed
 from disco.inputs import Pictures
 from disco.jobs import Job
-from disco.run_report import announced, finished, keep_inputs
+from disco.run_report import Tally, announced, finished, keep_inputs
 
 if TYPE_CHECKING:
     from disco.events import Pixels

@@ -24,7 +24,7 @@ from disco.png_file import check_png, png_size
 from disco.run_names import RunNames
 from disco.settings import Settings, is_animation
 from disco.settings_animation import MOST_FPS, VideoOutSettings
-from disco.yaml_line import one_line
+from disco.yaml_line import flow_yaml
 
 Progress: TypeAlias = Callable[[int, int], None]
 _SUMMARY = ("animation_mode", "text_prompts", "set_seed", "steps", "diffusion_model", "clip_models")
@@ -142,7 +142,7 @@ def summary(values: Mapping[str, Any]) -> str:
     from disco import __version__
 
     known = {key: values[key] for key in _SUMMARY if key in values}
-    return f"Disco {__version__}: {one_line(known)}"[:_MOST_COMMENT] if known else ""
+    return f"Disco {__version__}: {flow_yaml(known)}"[:_MOST_COMMENT] if known else ""
 
 
 def _as_shown(shots: Sequence[Shot], form: VideoForm) -> list[Shot]:

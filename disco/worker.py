@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from disco.batch import Batch, Stop, Tally
+from disco.batch import Batch, Stop
 from disco.checkpoints import Checkpoint
 from disco.crew import Done, Failed, GaveUp, Heard, Hello, Message, Order, Stepped, Wrote
 from disco.devices import exactly
@@ -28,6 +28,7 @@ from disco.pictures import executed_steps, render_batch, where
 from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_names import RunNames
+from disco.run_report import Tally
 from disco.settings_load import Run
 from disco.studio import Studio, load_for, open_studio
 

@@ -15,12 +15,12 @@ _NO_NUMBER = re.compile(r"[A-Za-z]|.*[g-nq-wyzG-NQ-WYZ]")  # begins with a lette
 _WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"))
 
 
-def one_line(value: Any) -> str:
+def flow_yaml(value: Any) -> str:
     """None, bools, numbers, texts, lists and maps of them; YAML 1.1 and 1.2 readers agree on the result."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{one_line(key)}: {one_line(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{flow_yaml(key)}: {flow_yaml(part)}" for key, part in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(one_line(part) for part in value) + "]"
+        return "[" + ", ".join(flow_yaml(part) for part in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):

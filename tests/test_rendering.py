@@ -26,8 +26,9 @@ from disco.events import (
     StepDone,
 )
 from disco.images import png_bytes, read_metadata
+from disco.required import required
 from disco.settings_load import load_runs, run_from_mapping
-from disco.studio import needs_lpips, perlin_start
+from disco.studio import perlin_start
 from tests.small_run import SMALL, events_of, finished_paths, pictures, rendered, same, small_networks
 
 
@@ -272,7 +273,7 @@ def test_the_init_loss_pulls_to_perlin_noise_in_dd57_only(tmp_path):
         pulled, free = pictures(tmp_path / compat / "1000"), pictures(tmp_path / compat / "0")
         assert same(pulled, free) == is_same
         settings = run_from_mapping({**SMALL, **perlin, "compat": compat, "init_scale": 1000}).settings
-        assert needs_lpips(settings) != is_same
+        assert ("perceptual" in [need.role for need in required(settings)]) != is_same
 
 
 def test_networks_are_loaded_once_for_a_queue_of_the_same(tmp_path):

@@ -1,4 +1,4 @@
-"""one_line: what a person would type, and what every YAML reader reads back."""
+"""flow_yaml: what a person would type, and what every YAML reader reads back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.yaml_file import parse_value
-from disco.yaml_line import one_line
+from disco.yaml_line import flow_yaml
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from disco.yaml_line import one_line
     ],
 )
 def test_forms(value: Any, text: str) -> None:
-    assert one_line(value) == text
+    assert flow_yaml(value) == text
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -49,7 +49,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     )
 )
 def test_every_reader_reads_it_back(value: Any) -> None:
-    line = one_line(value)
+    line = flow_yaml(value)
     assert "\n" not in line
     assert yaml.safe_load(line) == value
     assert parse_value(line, "here") == value

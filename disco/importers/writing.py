@@ -8,7 +8,7 @@ from typing import Any
 
 from disco.importers.draft import TITLES, Imported
 from disco.settings import KEYS, SECTIONS
-from disco.yaml_line import one_line
+from disco.yaml_line import flow_yaml
 
 WIDTH = 110
 
@@ -39,7 +39,7 @@ def _entry(key: str, value: Any, note: str | None) -> Iterator[str]:
         yield f"{key}:  {comment}" if comment else f"{key}:"
         yield from _block(value, "  ")
         return
-    line = f"{key}: {one_line(value)}"
+    line = f"{key}: {flow_yaml(value)}"
     if comment and len(line) + 2 + len(comment) > WIDTH:
         yield from textwrap.wrap(comment, WIDTH, subsequent_indent="# ")
         comment = ""
@@ -50,11 +50,11 @@ def _block(value: Any, indent: str) -> Iterator[str]:
     """Prompts by frame as lists under their keys; a list's entries on a line each."""
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield f"{indent}{one_line(key)}:"
+            yield f"{indent}{flow_yaml(key)}:"
             yield from _block(part, indent + "  ")
     else:
         for part in value if isinstance(value, list) else [value]:
-            yield f"{indent}- {one_line(part)}"
+            yield f"{indent}- {flow_yaml(part)}"
 
 
 def _flat(text: str) -> str:
