@@ -12,7 +12,7 @@ from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*(?: [\w./-]+)*", re.ASCII)
 _NO_NUMBER = re.compile(r"[A-Za-z]|.*[g-nq-wyzG-NQ-WYZ]")  # begins with a letter, or holds one no number has
-_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"))
+_YAML_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "null", "none"))
 
 
 def flow_yaml(value: Any) -> str:
@@ -27,7 +27,7 @@ def flow_yaml(value: Any) -> str:
         text = repr(value)  # 1e-05 would be a text in YAML 1.1, hence the dot
         return text.replace("e", ".0e") if "e" in text and "." not in text else text
     text = str(value)
-    plain = _PLAIN.fullmatch(text) and _NO_NUMBER.match(text) and text.lower() not in _WORDS
+    plain = _PLAIN.fullmatch(text) and _NO_NUMBER.match(text) and text.lower() not in _YAML_WORDS
     return text if plain else _quoted(text)
 
 
