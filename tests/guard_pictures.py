@@ -135,7 +135,7 @@ def write_inputs() -> None:
 
 def networks(settings: Settings) -> Networks:
     """The pocket networks of these settings; depth and flow are ours."""
-    loaded = load_networks(settings, device="cpu", need_lpips=True, compat=settings.compat)
+    loaded = load_networks(settings, device="cpu")
     loaded.depth, loaded.flow = depth, flow  # type: ignore[assignment]
     return loaded
 
