@@ -148,7 +148,7 @@ ELSEWHERE = {
     "custom_path": "tests/test_models.py",
     "custom_config": "tests/test_models.py",
     "lpips_model": "tests/test_models.py",
-    "precision": "tests/test_devices.py",
+    "precision": "tests/test_number_types.py",
     "device": "tests/test_devices.py",
     "gpus_per_picture": "tests/test_spreading.py",
     "use_checkpoint": "tests/test_models.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,10 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The executed notebook, and the folder that it ran in."""
     folder = tmp_path_factory.mktemp("notebook")
     command = [sys.executable, __file__, str(folder / "executed.ipynb")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=ENOUGH)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=ENOUGH
+    )
     assert done.returncode == 0, done.stderr
     return nbformat.read(folder / "executed.ipynb", as_version=4), folder
 
