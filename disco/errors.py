@@ -1,8 +1,11 @@
-"""The errors that Disco raises on purpose. Each knows the exit code that the command line gives for it."""
+"""The errors that Disco raises on purpose, errors inside a value, and how a message quotes a value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
 
 
 class DiscoError(Exception):
@@ -39,3 +42,54 @@ class WeightsError(DiscoError):
 
 class RunError(DiscoError):
     """The run failed for an outside reason: a full disk, an unwritable folder."""
+
+
+Fault = tuple[tuple[Any, ...], str]
+
+
+class BadValue(ValueError):
+    """One or more faults of a value: each the keys that lead to the faulty part, and a sentence."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        super().__init__("; ".join(text for _, text in faults))
+
+
+def faults_of(error: ValueError, *under: Any) -> list[Fault]:
+    """The faults of any ValueError, seen from a value that holds the faulty one at the keys `under`."""
+    faults: tuple[Fault, ...] = error.faults if isinstance(error, BadValue) else (((), str(error)),)
+    return [((*under, *path), text) for path, text in faults]
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks written out, so that a message stays one line."""
+    return "\\n".join(text.splitlines())
+
+
+def show(value: Any) -> str:
+    """A value as an error quotes it: texts in quotes, long ones shortened."""
+    text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= 60 else text[:50] + "..." + text[-7:]
+
+
+def key_number(key: Any) -> int | None:
+    """A mapping key as a whole number from 0 ("40" from JSON counts), or None."""
+    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
+        return int(key)
+    return key if isinstance(key, int) and not isinstance(key, bool) and key >= 0 else None
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, whatever its case."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
+    return by_lower[near[0]] if near else None
+
+
+def closest_file(name: str, known: Iterable[str]) -> str | None:
+    """As closest, for file names: a common ending alone makes no likeness."""
+    by_stem = {PurePath(candidate).stem: candidate for candidate in sorted(known)}
+    near = closest(PurePath(name).stem, by_stem)
+    return by_stem[near] if near else None

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from disco.animation.video import ENDINGS, pictures_in
-from disco.errors import InputError
+from disco.errors import InputError, closest
 from disco.png_file import check_png, read_metadata
 from disco.run_names import RunNames, names_in, run_of
 from disco.settings_animation import VideoOutSettings
-from disco.values import closest
 
 Shot: TypeAlias = tuple[Path, ...]  # one frame: a picture, or several side by side
 Eyes = Literal["", "left", "right", "side-by-side"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from disco.values import show
+from disco.errors import show
 
 Tree = tuple[Any, ...]
 ALLOWED = "numbers, t (the frame), pi, + - * / ** ( ), sin, cos, abs, min, max, clip(x, low, high), floor"

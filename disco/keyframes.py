@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from disco.errors import BadValue, Fault, key_number, show
 from disco.frame_expression import Expression, Reader
 from disco.schedules import short
 from disco.splines import spline_through
-from disco.values import BadValue, Fault, key_number, show
 
 SPLINES = ("Linear", "Quadratic", "Cubic")
 FORMS = 'a number, "0: (1), 10: (1.05)", {0: 1, 10: 1.05} or an expression of the frame such as "sin(t/10)"'

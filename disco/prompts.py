@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from disco.errors import BadValue, Fault, faults_of, key_number, show
 from disco.schedules import Schedule
-from disco.values import BadValue, Fault, faults_of, key_number, show
 
 _WEIGHT = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
 _ONE = Schedule.parse(1)

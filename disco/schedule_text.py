@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from disco.values import show
+from disco.errors import show
 
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 FORMS = 'a number, "[12]*400+[4]*600" or {0: 12, 400: 4}'

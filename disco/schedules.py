@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from disco.errors import BadValue, Fault, faults_of, key_number, show
 from disco.schedule_text import FORMS, NUMBER, TooLong, literal, parse_expression
-from disco.values import BadValue, Fault, faults_of, key_number, show
 
 LENGTH = 1000
 _WORDS: dict[type, str] = {int: "whole number", float: "number", bool: "true or false"}

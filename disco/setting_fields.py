@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import Field
 
+from disco.errors import BadValue, Fault, faults_of, show
 from disco.keyframes import KeyFrames
 from disco.prompts import parse_image_prompts, parse_prompts
 from disco.schedules import Schedule, short
 from disco.setting_words import allowed, outside
-from disco.values import BadValue, Fault, faults_of, show
 
 __all__ = ["ClipChoice", "allowed", "read_value", "setting"]
 

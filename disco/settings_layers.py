@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from disco.errors import SettingsError
+from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
 from disco.settings import KEYS, facts_of
-from disco.values import closest, closest_file, faults_of, one_line
 from disco.yaml_file import Document, KeyPath, parse_value, read_documents
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from disco.errors import SettingsError
+from disco.errors import SettingsError, show
 from disco.frame_settings import at_frame
 from disco.prompts import prompt_path
 from disco.registry import Entry
@@ -41,7 +41,6 @@ from disco.settings_networks import (
 )
 from disco.settings_notices import notices
 from disco.settings_sweep import SweepPoint, sweep_points
-from disco.values import show
 from disco.yaml_file import Document, dump, read_documents
 
 

@@ -9,14 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from disco.errors import DiscoError
+from disco.errors import DiscoError, show
 from disco.prompts import prompt_path
 from disco.registry import Entry, registry
 from disco.setting_fields import ClipChoice
 from disco.settings import Settings
 from disco.settings_layers import Given, Layer, Report, Where, did_you_mean
 from disco.settings_names import SIZE_256, SIZE_512, read_flag
-from disco.values import show
 from disco.yaml_file import KeyPath
 
 CUSTOM = "custom"

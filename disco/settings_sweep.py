@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from disco.errors import show
 from disco.settings_layers import Given, Layer, Report
 from disco.settings_names import translate
-from disco.values import show
 
 _MOST = 1000
 

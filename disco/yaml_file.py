@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from disco.errors import SettingsError
-from disco.values import closest_file, one_line, show
+from disco.errors import SettingsError, closest_file, one_line, show
 
 _MOST_NODES = 100_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disco.errors import BadValue
 from disco.keyframes import KeyFrames, crossfade
 from disco.splines import spline_through
-from disco.values import BadValue
 from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from disco.errors import BadValue
 from disco.prompts import (
     ImagePrompt,
     Prompt,
@@ -24,7 +25,6 @@ from disco.prompts import (
     weight_warning,
 )
 from disco.schedules import Schedule
-from disco.values import BadValue
 from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from disco.errors import BadValue
 from disco.schedules import LENGTH, Schedule
-from disco.values import BadValue
 from tests.places import GOLDEN
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
