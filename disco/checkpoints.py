@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from disco.atomic_file import disk_errors, move_aside, write_new
 from disco.errors import ResumeError
+from disco.files.atomic import disk_errors, move_aside, write_new
 from disco.sealed import seal, unseal
 
 _NAME = re.compile(r"checkpoint-(\d{6,})-(\d{4,})\.disco")  # number, and the first picture

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from disco import cli_verbs, cli_video
 from disco.errors import DiscoError, InputError
+from disco.files.places import RECIPES
 from disco.interrupts import Interrupted, StopFlag
-from disco.places import RECIPES
 from disco.settings_load import Run, load_runs
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ def show(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py show", description=show.__doc__)
     parser.add_argument("picture", type=Path, metavar="PICTURE.png")
     options = parser.parse_args(words)
+    from disco.files.yaml_io import dump
     from disco.metadata import check_metadata
     from disco.png_file import read_metadata
     from disco.settings import SECTIONS
-    from disco.yaml_file import dump
 
     metadata = read_metadata(options.picture)
     check_metadata(metadata, str(options.picture))
@@ -41,7 +41,7 @@ def import_file(words: Sequence[str]) -> int:
     parser.add_argument("old", type=Path, metavar="OLD")
     parser.add_argument("-o", "--output", type=Path, metavar="NEW.yaml", help="default: print it")
     options = parser.parse_args(words)
-    from disco.atomic_file import write_new
+    from disco.files.atomic import write_new
     from disco.importers import import_settings, to_yaml
 
     imported = import_settings(options.old)

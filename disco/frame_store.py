@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from disco.atomic_file import disk_errors, move_aside, replace
+from disco.files.atomic import disk_errors, move_aside, replace
 from disco.sealed import seal, unseal
 
 _NAME = re.compile(r"frame-(\d{6,})\.disco")

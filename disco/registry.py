@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from disco.errors import InputError
-from disco.places import REGISTRY
-from disco.yaml_file import read_documents
+from disco.files.places import REGISTRY
+from disco.files.yaml_io import read_documents
 
 Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow"]
 Compat = Literal["fixed", "dd57"]

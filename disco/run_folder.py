@@ -20,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from disco import atomic_file
 from disco.checkpoints import Checkpoint, Checkpoints
 from disco.errors import InputError, ResumeError, RunError
-from disco.file_lock import FileLock
+from disco.files import atomic
+from disco.files.lock import FileLock
 from disco.png_file import check_png
 from disco.run_names import RunNames, check_batch_name, next_number, partial_steps, state_numbers
 
@@ -90,10 +90,10 @@ class RunFolder:
         """
         folder = out / check_batch_name(batch_name)
         states = folder / ".state"
-        with atomic_file.disk_errors(folder):
+        with atomic.disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            atomic_file.check_writable(folder)
-        with atomic_file.disk_errors(states):
+            atomic.check_writable(folder)
+        with atomic.disk_errors(states):
             states.mkdir(exist_ok=True)
             number = next_number(folder, batch_name)
             while True:
@@ -135,7 +135,7 @@ class RunFolder:
                 f" {info.get('host')}. Wait for it, or stop it first."
             )
         for folder in (self.folder, self.names.partials, self.names.state):
-            atomic_file.clean_temporaries(folder)
+            atomic.clean_temporaries(folder)
         self.update_info(pid=os.getpid(), host=platform.node())
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class RunFolder:
     def update_info(self, **values: Any) -> None:
         """Add to run.json, or change, values that JSON knows. `n_batches` is what listings show."""
         info = self.info | values | {"run": self.run, "updated": _now()}
-        atomic_file.replace(self.names.state / "run.json", json.dumps(info, indent=1).encode())
+        atomic.replace(self.names.state / "run.json", json.dumps(info, indent=1).encode())
 
     def mark(self, status: Status) -> None:
         self.update_info(status=status)
@@ -215,7 +215,7 @@ class RunFolder:
     def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
         """Write a partial; one saved before an interruption is the same picture and stays."""
         path = self.names.partial(picture, label, in_subfolder=in_subfolder)
-        with atomic_file.disk_errors(path.parent):
+        with atomic.disk_errors(path.parent):
             path.parent.mkdir(exist_ok=True)
         return path if path.exists() else self._write_new(path, png)
 
@@ -229,18 +229,18 @@ class RunFolder:
 
     def write_progress(self, png: bytes) -> Path:
         """Refresh the progress picture."""
-        atomic_file.replace(self.names.progress, png, durable=False)
+        atomic.replace(self.names.progress, png, durable=False)
         return self.names.progress
 
     def write_status(self, status: Mapping[str, Any]) -> Path:
         """Refresh status.json: picture, of, step, steps, seconds_left, losses; run and time are added."""
         text = json.dumps(_finite({**status, "run": self.run, "updated": _now()}), indent=1)
-        atomic_file.replace(self.names.status, text.encode(), durable=False)
+        atomic.replace(self.names.status, text.encode(), durable=False)
         return self.names.status
 
     def _write_new(self, path: Path, data: bytes) -> Path:
         try:
-            atomic_file.write_new(path, data)
+            atomic.write_new(path, data)
         except FileExistsError:
             advice = "nothing is overwritten. Move it away and run again with --resume"
             raise RunError(f"{path}: exists already, and {advice}.") from None
@@ -252,7 +252,7 @@ class RunFolder:
         return self._write_new(path, data)
 
     def _retire(self, path: Path) -> Path:
-        return atomic_file.move_aside(path, self.names.retained)
+        return atomic.move_aside(path, self.names.retained)
 
 
 def _finite(value: Any) -> Any:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from disco.atomic_file import disk_errors
 from disco.errors import InputError
+from disco.files.atomic import disk_errors
 
 
 class RunNames:

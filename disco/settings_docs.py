@@ -10,11 +10,11 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from disco.places import RECIPES
+from disco.files.places import RECIPES
+from disco.files.yaml_io import flow_yaml
 from disco.setting_fields import allowed
 from disco.settings import SECTIONS, Settings, facts_of
 from disco.settings_schema import json_schema, network_defaults, plain_defaults, sentence
-from disco.yaml_line import flow_yaml
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"
 _WIDTH = 110

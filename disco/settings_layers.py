@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
+from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
 from disco.settings import KEYS, facts_of
-from disco.yaml_file import Document, KeyPath, parse_value, read_documents
 
 
 @dataclass(frozen=True)

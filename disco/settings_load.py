@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError, show
+from disco.files.yaml_io import Document, dump, read_documents
 from disco.frame_settings import at_frame
 from disco.prompts import prompt_path
 from disco.registry import Entry
@@ -41,7 +42,6 @@ from disco.settings_networks import (
 )
 from disco.settings_notices import notices
 from disco.settings_sweep import SweepPoint, sweep_points
-from disco.yaml_file import Document, dump, read_documents
 
 
 @dataclass(frozen=True)

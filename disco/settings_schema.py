@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from disco.files.yaml_io import flow_yaml
 from disco.registry import registry
 from disco.settings import KEYS, Settings, facts_of, plain_values
 from disco.settings_names import known_names
-from disco.yaml_line import flow_yaml
 
 _INDEX = "^[0-9]{1,3}$"
 _NUMBERS: dict[str, dict[str, Any]] = {

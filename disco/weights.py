@@ -15,8 +15,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from disco.errors import InputError, WeightsError
-from disco.file_lock import FileLock
-from disco.places import POCKET
+from disco.files.lock import FileLock
+from disco.files.places import POCKET
 from disco.registry import Entry, HubFile, Kind, WeightFile, registry
 from disco.weights_http import MirrorFailed, read_url, readable_size
 from disco.weights_hub import hub_download

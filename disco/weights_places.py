@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from disco.places import POCKET
+from disco.files.places import POCKET
 from disco.registry import HubFile, WeightFile
 from disco.weights_hub import cached, hub_file_of
 

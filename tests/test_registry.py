@@ -10,7 +10,7 @@ import time
 import pytest
 
 from disco.errors import InputError
-from disco.places import REGISTRY
+from disco.files.places import REGISTRY
 from disco.registry import KINDS, Registry, _read, registry
 
 SHA_256_UNCOND = "a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1"

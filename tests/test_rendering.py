@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import disco
-from disco import atomic_file
 from disco.again import read_again
 from disco.errors import InputError, RunError, SettingsError, WeightsError
 from disco.events import (
@@ -25,6 +24,7 @@ from disco.events import (
     RunStarted,
     StepDone,
 )
+from disco.files import atomic as atomic_file
 from disco.images import png_bytes, read_metadata
 from disco.required import required
 from disco.settings_load import load_runs, run_from_mapping

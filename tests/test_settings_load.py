@@ -12,11 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from disco.errors import SettingsError
+from disco.files.yaml_io import parse_documents
 from disco.schedules import Schedule
 from disco.settings import KEYS, facts_of
 from disco.settings_load import dump_yaml, load_runs, run_from_mapping
 from disco.settings_names import known_names
-from disco.yaml_file import parse_documents
 from tests.loading import SMALL, load, problems, write
 
 

@@ -248,7 +248,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_what_a_killed_command_left_is_cleaned(tmp_path: Path) -> None:
     footage = footage_of(tmp_path, frames=1)
     code = (
-        "import os, sys; from pathlib import Path; from disco.atomic_file import part_file\n"
+        "import os, sys; from pathlib import Path; from disco.files.atomic import part_file\n"
         "with part_file(Path(sys.argv[1])) as path: path.write_bytes(b'x'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)])

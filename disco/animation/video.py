@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from disco.atomic_file import clean_temporaries, disk_errors, replace
 from disco.errors import InputError, RunError
 from disco.ffmpeg import NO_FRAMES, Pixels, Probe, probe, read_frames
+from disco.files.atomic import clean_temporaries, disk_errors, replace
 from disco.images import check_png, from_uint8, load_picture, png_bytes, read_pixels, resize_lanczos
 from disco.weights_record import hash_file
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError, SettingsError
+from disco.files.yaml_io import parse_documents
 from disco.importers import discoart, progrock
 from disco.importers.disco import import_disco
 from disco.importers.discoart import import_discoart
 from disco.importers.draft import TITLES, Imported, Source, short
 from disco.importers.progrock import import_progrock
 from disco.settings_load import run_from_mapping
-from disco.yaml_file import parse_documents
 
 _IMPORTERS: dict[Source, Callable[[Mapping[str, Any], Path], Imported]] = {
     "disco": import_disco,

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from disco.files.yaml_io import flow_yaml
 from disco.importers.draft import TITLES, Imported
 from disco.settings import KEYS, SECTIONS
-from disco.yaml_line import flow_yaml
 
 WIDTH = 110
 

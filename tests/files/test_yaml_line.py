@@ -9,8 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.yaml_file import parse_value
-from disco.yaml_line import flow_yaml
+from disco.files.yaml_io import flow_yaml, parse_value
 
 
 @pytest.mark.parametrize(

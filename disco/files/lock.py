@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from disco.atomic_file import disk_errors
+from disco.files.atomic import disk_errors
 
 
 class FileLock:

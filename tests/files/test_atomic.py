@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from disco import atomic_file
 from disco.errors import RunError
+from disco.files import atomic as atomic_file
 
 ENDING = " Files written before are kept."
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disco.errors import SettingsError
-from disco.yaml_file import dump, parse_documents, parse_value, read_documents, read_scalar
+from disco.files.yaml_io import dump, parse_documents, parse_value, read_documents, read_scalar
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from disco.file_lock import FileLock
+from disco.files.lock import FileLock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from disco.file_lock import FileLock
+from disco.files.lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 time.sleep(60)

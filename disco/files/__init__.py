@@ -1,0 +1,7 @@
+"""Disk and text: no pictures, no settings.
+
+atomic    files that are whole or absent; disk errors in words
+lock      a lock that ends with its process
+places    where the package's own files and the recipes lie
+yaml_io   safe YAML that remembers file and line; plain data on one line of YAML
+"""
