@@ -19,7 +19,7 @@ from disco import run_from_mapping
 from disco.clip_model import ClipModel
 from disco.devices import pick_device
 from disco.events import PictureFinished
-from disco.images import from_uint8, read_pixels
+from disco.media.images import from_uint8, read_pixels
 from disco.models import load_networks
 from disco.rendering import render
 

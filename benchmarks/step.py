@@ -31,8 +31,8 @@ from disco.devices import pick_device, torch_dtype
 from disco.diffusion import Step, make_steps
 from disco.economy import Economy, Stage
 from disco.guidance import Guidance
-from disco.images import png_bytes
 from disco.lpips_model import PerceptualNet, build_lpips
+from disco.media.images import png_bytes
 from disco.memory_stages import Stages, at_stage
 from disco.number_types import unet_dtype
 from disco.perceptual import SmallPerceptualNet

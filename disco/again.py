@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError
+from disco.media.png import read_metadata
 from disco.metadata import check_metadata
-from disco.png_file import read_metadata
 from disco.settings import is_animation
 from disco.settings_load import Run, run_from_mapping
 

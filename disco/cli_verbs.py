@@ -17,8 +17,8 @@ def show(words: Sequence[str]) -> int:
     parser.add_argument("picture", type=Path, metavar="PICTURE.png")
     options = parser.parse_args(words)
     from disco.files.yaml_io import dump
+    from disco.media.png import read_metadata
     from disco.metadata import check_metadata
-    from disco.png_file import read_metadata
     from disco.settings import SECTIONS
 
     metadata = read_metadata(options.picture)

@@ -119,7 +119,7 @@ def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
 def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from disco.ffmpeg_out import CODECS
+    from disco.media.ffmpeg_write import CODECS
     from disco.video_out import write_video
 
     by_ending = {codec.ending: name for name, codec in CODECS.items()}

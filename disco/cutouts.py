@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disco.resizing import banded_cuts, crop_matrices, dense_cuts, resize_weights
+from disco.media.resize import banded_cuts, crop_matrices, dense_cuts, resize_weights
 
 Box = tuple[int, int, int]
 """(size, x, y) of a square cut: its side and its left upper corner, in pixels."""

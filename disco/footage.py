@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError, closest
-from disco.png_file import check_png, read_metadata
+from disco.media.png import check_png, read_metadata
 from disco.run_names import RunNames, names_in, run_of
 from disco.settings_animation import VideoOutSettings
 

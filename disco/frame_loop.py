@@ -16,9 +16,9 @@ from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.frame_ranges import has_frame, load_frame, needed_frames
 from disco.frame_settings import at_frame, executed, is_chained, random_place, stream_seed
 from disco.frame_store import FrameState, FrameStore
-from disco.images import png_bytes
 from disco.inputs import Pictures
 from disco.jobs import Job, saved_values
+from disco.media.images import png_bytes
 from disco.mover import Mover
 from disco.pictures import executed_steps, metadata_of, render_batch
 from disco.run_names import RunNames

@@ -9,7 +9,7 @@ from disco.again import Again
 from disco.errors import InputError
 from disco.frame_settings import is_chained
 from disco.frame_store import FrameState, FrameStore
-from disco.images import from_uint8, read_pixels
+from disco.media.images import from_uint8, read_pixels
 from disco.resuming import pixel_differences, resumable, saved_run
 from disco.run_folder import RunFolder
 from disco.run_names import RunNames, run_of

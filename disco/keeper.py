@@ -14,7 +14,7 @@ from torch import Tensor
 from disco.background import Background
 from disco.batch import Batch, Shelf
 from disco.checkpoints import Checkpoint
-from disco.images import contact_sheet, png_bytes, to_uint8
+from disco.media.images import contact_sheet, png_bytes, to_uint8
 from disco.randomness import Randomness, StreamRandom
 from disco.sampling import Sample
 from disco.settings import picture_count

@@ -13,7 +13,7 @@ from disco.animation.coherence import match_colours
 from disco.animation.motion2d import warp2d
 from disco.animation.vr import eyes
 from disco.frame_settings import border, motion
-from disco.images import from_uint8, to_uint8
+from disco.media.images import from_uint8, to_uint8
 from disco.settings import Settings
 
 if TYPE_CHECKING:

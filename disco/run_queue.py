@@ -11,8 +11,8 @@ from typing import Any
 from disco.again import Again
 from disco.errors import ResumeError
 from disco.frame_ranges import range_source, seed_of
-from disco.images import contact_sheet, png_bytes, read_pixels
 from disco.jobs import Job, check_images, new_job
+from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.required import check_packages
 from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.run_folder import RunFolder, list_runs

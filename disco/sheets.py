@@ -7,7 +7,7 @@ from pathlib import Path
 
 from disco.errors import InputError
 from disco.events import Notice, VideoProgress
-from disco.images import contact_sheet, png_bytes, read_pixels
+from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.run_folder import RunFolder
 from disco.settings import Settings, is_animation
 

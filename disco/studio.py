@@ -14,8 +14,8 @@ from disco.devices import device_name, pick_device
 from disco.economy import Stage
 from disco.governor import Governor
 from disco.inputs import Pictures
+from disco.media.perlin import perlin_init
 from disco.models import Networks, load_networks, published
-from disco.perlin import perlin_init
 from disco.prompts import prompts_at
 from disco.randomness import FixedRandom, Randomness, StreamRandom
 from disco.required import required

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import disco
 from disco.events import PictureFinished
-from disco.png_file import read_metadata
+from disco.media.png import read_metadata
 
 RECIPES = Path("settings/gallery")
 PICTURES = Path("docs/pictures/gallery")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from disco.images import from_uint8, read_pixels
+from disco.media.images import from_uint8, read_pixels
 from tests.places import GOLDEN
 
 

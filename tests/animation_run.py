@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from disco.events import Event, PictureFinished
-from disco.images import png_bytes
+from disco.media.images import png_bytes
 from tests.small_run import SMALL, events_of, small_networks
 
 BASE: dict[str, Any] = {key: value for key, value in SMALL.items() if key != "n_batches"} | {

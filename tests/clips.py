@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from disco.ffmpeg import Pixels, executable
+from disco.media.ffmpeg_read import Pixels, executable
 
 FPS = 12
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
-from disco.ffmpeg import Pixels, read_frames
-from disco.images import png_bytes
+from disco.media.ffmpeg_read import Pixels, read_frames
+from disco.media.images import png_bytes
 from disco.run_names import RunNames
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200))

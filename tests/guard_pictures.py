@@ -22,7 +22,7 @@ from torch import Tensor
 
 import disco
 from disco.events import PictureFinished
-from disco.images import png_bytes, read_pixels
+from disco.media.images import png_bytes, read_pixels
 from disco.models import Networks, load_networks
 from disco.settings import Settings
 from tests.animation_run import blob

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from disco.checkpoints import Checkpoint
-from disco.images import png_bytes
+from disco.media.images import png_bytes
 from disco.run_folder import RunFolder, list_runs
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import disco
 from disco.events import Event, PictureFinished, RunFinished, StepDone
-from disco.images import read_pixels
+from disco.media.images import read_pixels
 from disco.models import Networks
 from tests.conftest import EightNumberClip, GaussianDenoiser
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, look_up, rotation_matrix, shift, warp3d
-from disco.images import to_uint8
+from disco.media.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
 from tests.conftest import relative
 from tests.places import GOLDEN

@@ -17,8 +17,8 @@ import yaml
 
 from disco import cli
 from disco.cli import main
-from disco.images import read_pixels
-from disco.png_file import read_metadata, with_metadata
+from disco.media.images import read_pixels
+from disco.media.png import read_metadata, with_metadata
 from tests.import_samples import DISCO
 from tests.places import ROOT
 from tests.small_run import SMALL, small_networks

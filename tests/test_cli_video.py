@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from disco.cli import main
-from disco.ffmpeg import probe
-from disco.images import png_bytes
+from disco.media.ffmpeg_read import probe
+from disco.media.images import png_bytes
 from tests.footage import COLOURS, make_run, means, metadata, plain, shown
 from tests.places import ROOT
 

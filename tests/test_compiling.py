@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from disco.compiling import ENOUGH_STEPS, SHAPES, compiled, is_worth_it, prepare
 from disco.computed_twice import set_twice
 from disco.events import Notice
+from disco.media.png import read_metadata
 from disco.models import Networks
-from disco.png_file import read_metadata
 from disco.secondary_model import SecondaryModel
 from disco.settings_load import run_from_mapping
 from disco.unet import Denoiser, build_unet

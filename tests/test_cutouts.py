@@ -20,7 +20,7 @@ from disco.cutouts import (
     make_plan,
     overview_cut,
 )
-from disco.resizing import resize_weights
+from disco.media.resize import resize_weights
 from tests.conftest import relative
 from tests.places import GOLDEN
 from tests.test_secondary_model import load_recipe

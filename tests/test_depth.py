@@ -19,7 +19,7 @@ from disco.animation.depth_dpt import DptDepth, load_dpt, midas_depth
 from disco.animation.depth_onnx import load_onnx
 from disco.cli import main
 from disco.errors import InputError, WeightsError
-from disco.images import to_uint8
+from disco.media.images import to_uint8
 from disco.registry import Registry
 from disco.required import depth_shares, missing_packages, needed, required
 from disco.settings import Settings

@@ -14,7 +14,7 @@ import torch
 import disco
 from disco.again import read_again
 from disco.events import PictureFinished
-from disco.images import read_pixels
+from disco.media.images import read_pixels
 from disco.settings import Settings
 from disco.settings_load import Run, load_runs
 from docs import make_gallery

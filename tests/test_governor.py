@@ -17,7 +17,7 @@ from disco.again import read_again
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.governor import Governor, release
-from disco.images import png_bytes
+from disco.media.images import png_bytes
 from disco.mover import Mover
 from disco.rendering import render
 from tests.animation_run import animation

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disco.images import png_bytes, read_pixels
+from disco.media.images import png_bytes, read_pixels
 from tests.guard_pictures import CASES, FACTS, STORED
 from tests.places import ROOT
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from disco.diffusion import make_steps
 from disco.guidance import Guidance, Target, make_guidance
-from disco.images import load_picture
+from disco.media.images import load_picture
 from disco.randomness import FixedRandom, StreamRandom
 from disco.schedules import Schedule
 from tests.conftest import EightNumberClip, relative

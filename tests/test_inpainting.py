@@ -12,8 +12,8 @@ from PIL import Image
 
 from disco.diffusion import make_steps, q_sample
 from disco.errors import InputError
-from disco.images import from_uint8, load_mask, to_uint8
 from disco.inpainting import grey, keep_original, make_mask_blend, make_steady, soften
+from disco.media.images import from_uint8, load_mask, to_uint8
 from disco.sampling import ddim, in_turn, make_symmetry, plms
 from tests.conftest import GaussianDenoiser
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from disco.png_file import check_png
+from disco.media.png import check_png
 from tests.places import ROOT
 
 SETTINGS: dict[str, Any] = {

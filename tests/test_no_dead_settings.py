@@ -12,7 +12,7 @@ import torch
 
 import disco
 from disco.events import RunFinished
-from disco.images import png_bytes, read_pixels
+from disco.media.images import png_bytes, read_pixels
 from disco.settings import KEYS, changes_pixels
 from disco.settings_animation import VideoOutSettings
 from disco.settings_load import run_from_mapping

@@ -14,7 +14,7 @@ import pytest
 
 import disco
 from disco.events import PictureFinished, RunFinished
-from disco.images import read_metadata, read_pixels
+from disco.media.images import read_metadata, read_pixels
 from tests.guard_pictures import facts, networks, sha256
 from tests.places import ROOT, TESTS
 from tests.test_guard_pictures import ONE_THREAD, is_close

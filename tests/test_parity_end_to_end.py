@@ -9,7 +9,7 @@ import torch
 import disco
 from disco.diffusion import make_steps
 from disco.guidance import make_guidance
-from disco.images import read_pixels
+from disco.media.images import read_pixels
 from disco.models import Networks
 from disco.randomness import StreamRandom
 from disco.sampling import ddim, start

@@ -25,7 +25,7 @@ from disco.events import (
     StepDone,
 )
 from disco.files import atomic as atomic_file
-from disco.images import png_bytes, read_metadata
+from disco.media.images import png_bytes, read_metadata
 from disco.required import required
 from disco.settings_load import load_runs, run_from_mapping
 from disco.studio import perlin_start

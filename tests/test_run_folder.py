@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from disco.errors import InputError, ResumeError, RunError
-from disco.images import png_bytes
-from disco.png_file import check_png, read_metadata
+from disco.media.images import png_bytes
+from disco.media.png import check_png, read_metadata
 from disco.run_folder import Checkpoint, RunFolder, list_runs, partial_steps
 from tests.run_folder_worker import picture
 

@@ -25,7 +25,7 @@ from disco.events import (
     RunStarted,
     StepDone,
 )
-from disco.images import png_bytes
+from disco.media.images import png_bytes
 from disco.memory_stages import OutOfMemory
 from disco.models import Networks
 from disco.run_folder import RunFolder

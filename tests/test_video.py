@@ -1,4 +1,4 @@
-"""disco.animation.video and disco.ffmpeg: tiny clips of known pixels, and every error of a video user."""
+"""disco.animation.video and disco.media.ffmpeg_read: tiny clips of known pixels, and every error of a video user."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import disco.animation.video as video
-import disco.ffmpeg as ffmpeg
+import disco.media.ffmpeg_read as ffmpeg
 from disco.animation.video import VideoFrames, open_video
 from disco.errors import InputError, RunError
-from disco.images import to_uint8
 from disco.inpainting import grey
+from disco.media.images import to_uint8
 from tests.clips import FPS, frame, make_clip, run_ffmpeg
 
 LOSSLESS = ("-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")

@@ -18,7 +18,6 @@ from PIL import Image
 from disco.animation.frame_blend import blended
 from disco.errors import InputError, RunError
 from disco.events import Notice, VideoProgress
-from disco.ffmpeg import executable, probe
 from disco.footage import (
     Footage,
     find_run,
@@ -28,7 +27,8 @@ from disco.footage import (
     saved_values,
     spans,
 )
-from disco.images import png_bytes
+from disco.media.ffmpeg_read import executable, probe
+from disco.media.images import png_bytes
 from disco.run_names import RunNames
 from disco.settings import Settings
 from disco.settings_animation import MOST_FPS, VideoOutSettings

@@ -13,7 +13,7 @@ import torch
 from disco.animation import vr
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, rotation_matrix, shift
 from disco.animation.vr import eyes, fisheye, fisheye_places, side_by_side
-from disco.images import to_uint8
+from disco.media.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
 from tests.places import GOLDEN
 

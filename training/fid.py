@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.models import inception
 
 from disco.diffusion import Step, make_steps
-from disco.images import contact_sheet
+from disco.media.images import contact_sheet
 from disco.models import load_networks
 from disco.sampling import ddim
 from disco.settings_load import run_from_mapping

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from disco.events import PictureFinished
-from disco.images import contact_sheet, from_uint8, read_pixels
+from disco.media.images import contact_sheet, from_uint8, read_pixels
 from disco.rendering import render
 from disco.settings_load import load_runs
 from training import light

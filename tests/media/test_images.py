@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from disco.errors import InputError, RunError
-from disco.images import (
+from disco.media.images import (
     contact_sheet,
     from_uint8,
     load_picture,

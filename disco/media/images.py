@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from disco.errors import InputError, RunError
-from disco.png_file import check_png, read_metadata, with_metadata
+from disco.media.png import check_png, read_metadata, with_metadata
 
 __all__ = [
     "LoadedPicture",

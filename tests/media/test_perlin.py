@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from disco.perlin import FINE_WEIGHTS, MODES, gradient_noise, octave_noise, perlin_init, perlin_picture
+from disco.media.perlin import FINE_WEIGHTS, MODES, gradient_noise, octave_noise, perlin_init, perlin_picture
 from tests.conftest import relative
 
 

@@ -1,4 +1,4 @@
-"""disco.resizing: the two forms of the same cuts, and their gradients."""
+"""disco.media.resize: the two forms of the same cuts, and their gradients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.resizing import banded_cuts, crop_matrices, dense_cuts
+from disco.media.resize import banded_cuts, crop_matrices, dense_cuts
 
 BOXES = torch.tensor([[(100, 0, 0), (17, 3, 80), (40, 70, 20)], [(97, 12, 3), (40, 30, 59), (33, 0, 1)]])
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from disco.errors import InputError
-from disco.png_file import check_png, png_size, read_metadata, with_metadata
+from disco.media.png import check_png, png_size, read_metadata, with_metadata
 
 AGAIN = " Render the picture again."
 UPLOADS = "Sites and chat programs that re-encode pictures drop it: use the file that the run wrote."
@@ -189,5 +189,5 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_reading_settings_needs_neither_torch_nor_pil() -> None:
-    code = "import sys, disco.png_file; assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
+    code = "import sys, disco.media.png; assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal
 
 from disco.errors import InputError, RunError
-from disco.ffmpeg import STALL, Pixels, executable
+from disco.media.ffmpeg_read import STALL, Pixels, executable
 
 CodecName = Literal["h264", "vp9", "gif", "webp"]
 # Rec. 709 for any size, and said in the file: players guess from the size where nothing is said.
