@@ -33,13 +33,13 @@ from disco.memory_estimate import MemoryEstimate, Work, need
 from disco.models import Networks
 from disco.number_types import unet_dtype
 from disco.randomness import FixedRandom
-from disco.registry import registry
 from disco.required import Need
 from disco.sampling import ddim
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
 from disco.settings_load import run_from_mapping
 from disco.unet import Denoiser, build_unet, convert
+from disco.weights.registry import registry
 
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
 _SMALL: dict[str, dict[str, Any]] = {

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.devices import torch_dtype
 from disco.number_types import unet_dtype
-from disco.registry import registry
 from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
 from disco.targets import Target
 from disco.unet import Denoiser, build_unet, convert
+from disco.weights.registry import registry
 
 REAL_CLIPS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu")
 TINY_CLIPS = {"tiny-32": (32, 8), "tiny-48": (48, 12), "tiny-32-coarse": (32, 16)}

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from disco.clip_model import ClipConfig, build_clip, builtin_config
 from disco.models import Networks, load_clip, load_denoiser, load_secondary
-from disco.registry import registry
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
+from disco.weights.registry import registry
 
 CLIPS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu")
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}

@@ -25,9 +25,9 @@ from benchmarks.peer_networks import awake
 from disco.compiling import prepare
 from disco.devices import pick_device
 from disco.models import Networks
-from disco.registry import registry
 from disco.secondary_model import SecondaryModel
 from disco.unet import Denoiser, SdpaAttention, build_unet, convert
+from disco.weights.registry import registry
 
 # A guided-diffusion network of moderate size; --architectures real: the published one of 512x512.
 _MODERATE: dict[str, Any] = {

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError
-from disco.registry import Entry, registry
 from disco.settings import ModelSettings
 from disco.settings_networks import CUSTOM
-from disco.weights import locate
+from disco.weights.fetch import locate
+from disco.weights.registry import Entry, registry
 
 CONFIG_FILE = "open_clip_config.json"  # of a CLIP's folder in open_clip's format
 

@@ -75,7 +75,7 @@ def models(words: Sequence[str]) -> int:
 
 
 def _list(names: Sequence[str]) -> int:
-    from disco.weights import describe_models, models_dir, readable_size
+    from disco.weights.fetch import describe_models, models_dir, readable_size
 
     print(f"downloads go to {models_dir()}")
     kind = ""
@@ -95,8 +95,8 @@ def _list(names: Sequence[str]) -> int:
 def _fetch(names: Sequence[str]) -> int:
     from tqdm import tqdm
 
-    from disco.registry import registry
-    from disco.weights import fetch
+    from disco.weights.fetch import fetch
+    from disco.weights.registry import registry
 
     for entry in [registry().find(name) for name in names]:  # all names are looked up before the first byte
         bars: dict[str, tqdm[NoReturn]] = {}
@@ -114,8 +114,8 @@ def _fetch(names: Sequence[str]) -> int:
 
 
 def _verify(names: Sequence[str]) -> int:
-    from disco.registry import registry
-    from disco.weights import locate, verify
+    from disco.weights.fetch import locate, verify
+    from disco.weights.registry import registry
 
     chosen = [registry().find(name) for name in names]
     if not names:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from disco.clip_model import ClipConfig, builtin_config, directory_config
 from disco.errors import DiscoError
-from disco.registry import Entry
 from disco.required import Need, required
 from disco.settings_load import Run
-from disco.weights import locate
+from disco.weights.fetch import locate
+from disco.weights.registry import Entry
 
 
 def clip_configs(run: Run) -> Iterator[tuple[str, ClipConfig | None]]:

@@ -24,7 +24,7 @@ from disco.memory_stages import ran_out
 from disco.models import Networks
 from disco.parking import modules_of
 from disco.required import ROLES
-from disco.weights_places import cache_dir
+from disco.weights.local import cache_dir
 
 ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against hundredths of a second a step
 SHAPES = 4  # of a network's inputs that are compiled for; with others it runs as it is

@@ -14,7 +14,7 @@ from disco.media.images import LoadedPicture, load_mask, load_picture
 from disco.prompts import prompts_at
 from disco.settings import Settings, is_animation
 from disco.targets import PicturePrompt
-from disco.weights import fetch_url
+from disco.weights.fetch import fetch_url
 
 if TYPE_CHECKING:
     from disco.animation.video import VideoFrames

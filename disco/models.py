@@ -28,17 +28,17 @@ from disco.lpips_model import PerceptualNet
 from disco.number_types import check_precision
 from disco.perceptual import load_perceptual
 from disco.recognise import looks_like
-from disco.registry import Entry, HubFile, WeightFile, registry
 from disco.required import ROLES, Need, in_loading_order, required
 from disco.secondary_model import SecondaryModel
 from disco.state_dicts import load_strict, read_state_dict
 from disco.unet import Denoiser, build_unet, convert, facts_of
-from disco.weights import fetch, sha256_of
+from disco.weights.fetch import fetch, sha256_of
+from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Depth, Flow
     from disco.settings import ModelSettings, Settings
-    from disco.weights import Progress
+    from disco.weights.fetch import Progress
 
 
 _WIDE = 64  # channels of a secondary network, from which on a CPU needs 1.2 times less with channels last

@@ -11,7 +11,7 @@ from disco.frame_settings import executed, is_chained
 from disco.inputs import find_input
 from disco.settings import Settings
 from disco.settings_load import Run
-from disco.weights import readable_size
+from disco.weights.fetch import readable_size
 
 _PNG_SHARE = 0.65  # of the bytes of raw pixels that a PNG of such pictures takes
 

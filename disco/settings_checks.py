@@ -9,12 +9,12 @@ from disco.errors import show
 from disco.files.yaml_io import KeyPath
 from disco.frame_settings import step_count
 from disco.prompts import ImagePrompt, Prompt, prompts_at
-from disco.registry import Entry
 from disco.schedules import LENGTH, Schedule
 from disco.setting_fields import ClipChoice, read_value
 from disco.settings import Settings, facts_of
 from disco.settings_layers import Layer
 from disco.settings_networks import CUSTOM, size_multiple
+from disco.weights.registry import Entry
 
 SMALLEST_SUM = 1e-3  # prompt weights are divided by the absolute value of their sum
 

@@ -12,7 +12,6 @@ from disco.errors import SettingsError, show
 from disco.files.yaml_io import Document, dump, read_documents
 from disco.frame_settings import at_frame
 from disco.prompts import prompt_path
-from disco.registry import Entry
 from disco.setting_fields import read_value
 from disco.settings import KEYS, SECTIONS, Settings, facts_of, plain_values
 from disco.settings_animation_checks import animation_notices, animation_problems
@@ -42,6 +41,7 @@ from disco.settings_networks import (
 )
 from disco.settings_notices import notices
 from disco.settings_sweep import SweepPoint, sweep_points
+from disco.weights.registry import Entry
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from disco.errors import show
-from disco.registry import registry
 from disco.setting_fields import read_value
 from disco.settings import KEYS, facts_of
 from disco.settings_layers import Given, Layer, Report, did_you_mean
+from disco.weights.registry import registry
 
 SIZE_512, SIZE_256 = "width_height_for_512x512_models", "width_height_for_256x256_models"
 # These wait until the network and the steps are known: settings_networks.py reads them.

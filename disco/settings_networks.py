@@ -12,11 +12,11 @@ from typing import Any
 from disco.errors import DiscoError, show
 from disco.files.yaml_io import KeyPath
 from disco.prompts import prompt_path
-from disco.registry import Entry, registry
 from disco.setting_fields import ClipChoice
 from disco.settings import Settings
 from disco.settings_layers import Given, Layer, Report, Where, did_you_mean
 from disco.settings_names import SIZE_256, SIZE_512, read_flag
+from disco.weights.registry import Entry, registry
 
 CUSTOM = "custom"
 POCKET = "pocket"

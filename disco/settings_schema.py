@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 from disco.files.yaml_io import flow_yaml
-from disco.registry import registry
 from disco.settings import KEYS, Settings, facts_of, plain_values
 from disco.settings_names import known_names
+from disco.weights.registry import registry
 
 _INDEX = "^[0-9]{1,3}$"
 _NUMBERS: dict[str, dict[str, Any]] = {

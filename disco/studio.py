@@ -21,7 +21,7 @@ from disco.randomness import FixedRandom, Randomness, StreamRandom
 from disco.required import required
 from disco.settings import Settings, is_animation
 from disco.targets import Target, encode_targets
-from disco.weights import Progress
+from disco.weights.fetch import Progress
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Depth, Flow

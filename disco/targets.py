@@ -15,8 +15,8 @@ from disco.augment_chains import augment_image_prompt
 from disco.cutouts import classic_cutouts
 from disco.errors import InputError, SettingsError
 from disco.prompts import Prompt
-from disco.registry import registry
 from disco.schedules import LENGTH, Schedule
+from disco.weights.registry import registry
 
 if TYPE_CHECKING:
     from disco.randomness import Randomness

@@ -22,8 +22,8 @@ import disco.rendering
 import disco.resuming
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.models import Networks
-from disco.registry import registry
 from disco.rendering import render
+from disco.weights.registry import registry
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
 ROOMS = (

@@ -35,7 +35,7 @@ from disco.clip_model import (
     tokenizer_of,
 )
 from disco.errors import RunError, WeightsError
-from disco.registry import Entry, registry
+from disco.weights.registry import Entry, registry
 from tests.places import GOLDEN
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}

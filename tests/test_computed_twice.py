@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from disco.clip_model import ClipConfig, build_clip
 from disco.computed_twice import blocks_of, set_twice, tower_of, twice
 from disco.perceptual import build_perceptual
-from disco.registry import registry
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet
+from disco.weights.registry import registry
 
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}
 VISION: dict[str, dict[str, Any]] = {

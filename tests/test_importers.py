@@ -11,8 +11,8 @@ from disco.errors import InputError
 from disco.importers import import_settings, to_yaml
 from disco.importers.old_values import fold, ramp, tidy_schedule
 from disco.importers.reading import read_old
-from disco.registry import registry
 from disco.settings_load import load_runs, run_from_mapping
+from disco.weights.registry import registry
 from tests.import_samples import ALL, DISCO, SAMPLES, edited
 
 

@@ -17,12 +17,12 @@ from disco.memory_count import count
 from disco.memory_estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
 from disco.number_types import Dtype
 from disco.perceptual import build_perceptual
-from disco.registry import registry
 from disco.required import Need, required
 from disco.secondary_model import SecondaryModel
 from disco.settings_load import run_from_mapping
 from disco.unet import build_unet
-from disco.weights import locate
+from disco.weights.fetch import locate
+from disco.weights.registry import registry
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 POCKET = registry().get("diffusion", "pocket")

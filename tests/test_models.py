@@ -29,13 +29,13 @@ from disco.models import (
 )
 from disco.perceptual import load_perceptual
 from disco.perceptual_model import PerceptualModel
-from disco.registry import Registry, registry
 from disco.required import in_loading_order, required
 from disco.secondary_model import SecondaryModel
 from disco.setting_fields import ClipChoice
 from disco.settings import Settings
 from disco.unet import build_unet
-from disco.weights import sha256_of
+from disco.weights.fetch import sha256_of
+from disco.weights.registry import Registry, registry
 
 SIZES = {"image_size": 16, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}
 TINY = {**SIZES, "family": "guided_diffusion", "attention_resolutions": "8", "learn_sigma": True}

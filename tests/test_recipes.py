@@ -12,11 +12,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from disco.plan import describe
-from disco.registry import registry
 from disco.required import needed
 from disco.settings import Settings
 from disco.settings_load import Run, load_runs
 from disco.settings_schema import json_schema
+from disco.weights.registry import registry
 from tests.places import ROOT, SETTINGS
 from tests.test_plan import nothing_happens as nothing_happens
 from tests.test_plan import part

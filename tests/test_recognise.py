@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from disco.recognise import guess_unet, looks_like
-from disco.registry import registry
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet, facts_of
+from disco.weights.registry import registry
 
 TINY = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}
 

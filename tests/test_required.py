@@ -15,10 +15,10 @@ from disco.errors import InputError, SettingsError
 from disco.governor import Governor, bytes_of
 from disco.models import LOADERS, load_networks
 from disco.plan import describe
-from disco.registry import Entry, registry
 from disco.required import ROLES, Asked, Need, Role, downloads, networks_key, required
 from disco.run_memory import memory_lines
 from disco.settings_load import Run, run_from_mapping
+from disco.weights.registry import Entry, registry
 from tests.test_compiling import Pair
 
 CLIP = Path(__file__).parent.parent / "settings" / "clips" / "sunrise.gif"

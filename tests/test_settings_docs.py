@@ -11,12 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from disco import settings_docs
-from disco.registry import registry
 from disco.setting_fields import read_value
 from disco.settings import KEYS, Settings, facts_of
 from disco.settings_load import load_runs
 from disco.settings_names import known_names
 from disco.settings_schema import json_schema, network_defaults, sentence
+from disco.weights.registry import registry
 from tests.places import SETTINGS
 
 STALE = "stale: run `python -m disco.settings_docs`"

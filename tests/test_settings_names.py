@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from disco.registry import registry
 from disco.schedules import Schedule
+from disco.weights.registry import registry
 from tests.loading import BIG, SMALL, clips, load, problems, said, write
 from tests.places import GOLDEN
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from disco.perceptual_model import PerceptualModel
-from disco.registry import registry
 from disco.secondary_model import SecondaryModel
+from disco.weights.registry import registry
 from tests.test_lpips_model import CHANNELS, random_vgg
 from training import pairs, perceptual, teacher
 from training.teacher import Lesson, Lessons, Teacher

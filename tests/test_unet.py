@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from disco.diffusion import make_steps, predict_x0
 from disco.errors import WeightsError
-from disco.registry import registry
 from disco.unet import (
     Denoiser,
     SdpaAttention,
@@ -25,6 +24,7 @@ from disco.unet import (
     numbers,
     swap_attention,
 )
+from disco.weights.registry import registry
 from tests.places import GOLDEN
 
 with warnings.catch_warnings():

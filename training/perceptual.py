@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from disco.models import load_secondary
 from disco.perceptual_model import PerceptualModel
-from disco.registry import registry
+from disco.weights.registry import registry
 from training import light
 from training.common import Run, Trainer
 from training.pairs import Originals, kinds, pairs

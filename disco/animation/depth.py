@@ -14,12 +14,12 @@ from torch import Tensor
 
 from disco.animation.depth_dpt import load_dpt
 from disco.animation.depth_onnx import load_onnx
-from disco.registry import Entry
-from disco.weights import fetch, sha256_of
+from disco.weights.fetch import fetch, sha256_of
+from disco.weights.registry import Entry
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Depth
-    from disco.weights import Progress
+    from disco.weights.fetch import Progress
 
 _SOFTNESS = 0.05  # of the plane's horizon, as a share of the height
 

@@ -15,7 +15,7 @@ from disco.animation.grid import check_sizes, padded
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Flow
-    from disco.weights import Notice, Progress
+    from disco.weights.fetch import Notice, Progress
 
 Border = Literal["border", "reflection", "zeros"]
 _PRESETS = {

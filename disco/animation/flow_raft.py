@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from disco.animation.grid import check_sizes, padded
-from disco.registry import registry
 from disco.state_dicts import load_strict, read_state_dict
-from disco.weights import fetch, sha256_of
+from disco.weights.fetch import fetch, sha256_of
+from disco.weights.registry import registry
 
 if TYPE_CHECKING:
-    from disco.weights import Notice, Progress
+    from disco.weights.fetch import Notice, Progress
 
 UPDATES = 20  # refinements of the flow, as the original
 _LEAST, _MULTIPLE = 128, 8  # what torchvision's RAFT takes, pixels

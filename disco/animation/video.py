@@ -19,7 +19,7 @@ from disco.errors import InputError, RunError
 from disco.files.atomic import clean_temporaries, disk_errors, replace
 from disco.media.ffmpeg_read import NO_FRAMES, Pixels, Probe, probe, read_frames
 from disco.media.images import check_png, from_uint8, load_picture, png_bytes, read_pixels, resize_lanczos
-from disco.weights_record import hash_file
+from disco.weights.local import hash_file
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _INDEX = "frames.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from disco.errors import InputError
 from disco.importers.draft import Draft
-from disco.registry import Compat, registry
+from disco.weights.registry import Compat, registry
 
 
 def clip_name(old: str, compat: Compat = "fixed") -> str | None:

@@ -17,7 +17,7 @@ from disco.importers.old_values import (
     put_schedule,
     put_size,
 )
-from disco.registry import registry
+from disco.weights.registry import registry
 
 # The same name and meaning; of these only some are schedules here, and no Disco file schedules the others.
 SCHEDULES = (

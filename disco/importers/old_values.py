@@ -12,9 +12,9 @@ from typing import Any
 from disco.errors import InputError
 from disco.importers.draft import Draft
 from disco.prompts import dump_prompts, parse_image_prompts
-from disco.registry import registry
 from disco.schedule_text import parse_expression
 from disco.schedules import LENGTH
+from disco.weights.registry import registry
 
 ORIGINAL_NETWORK = "512x512_diffusion_uncond_finetune_008100"
 SIDE_STEP = 64

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from disco.errors import WeightsError
-from disco.weights_http import (
+from disco.weights.http import (
     PATIENCE,
     Cut,
     MirrorFailed,

@@ -1,4 +1,4 @@
-"""disco/registry.py and the facts of registry.yaml."""
+"""disco/weights/registry.py and the facts of registry.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from disco.errors import InputError
 from disco.files.places import REGISTRY
-from disco.registry import KINDS, Registry, _read, registry
+from disco.weights.registry import KINDS, Registry, _read, registry
 
 SHA_256_UNCOND = "a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1"
 SHA_SECONDARY = "983e3de6f95c88c81b2ca7ebb2c217933be1973b1ff058776b970f901584613a"
@@ -396,5 +396,5 @@ def _timed() -> float:
 
 
 def test_it_brings_no_torch() -> None:
-    code = "import sys, disco.registry as r; r.registry(); sys.exit('torch' in sys.modules)"
+    code = "import sys, disco.weights.registry as r; r.registry(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

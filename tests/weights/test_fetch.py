@@ -16,9 +16,14 @@ from typing import Any
 
 import pytest
 
-from disco import weights, weights_http, weights_hub, weights_part, weights_places, weights_record
 from disco.errors import InputError, WeightsError
-from disco.registry import Entry, HubFile, WeightFile, registry
+from disco.weights import download as weights_part
+from disco.weights import fetch as weights
+from disco.weights import http as weights_http
+from disco.weights import hub as weights_hub
+from disco.weights import local as weights_places
+from disco.weights import local as weights_record
+from disco.weights.registry import Entry, HubFile, WeightFile, registry
 from tests.http_server import Page, Server, serve
 from tests.places import ROOT
 
@@ -332,7 +337,7 @@ def test_a_file_in_the_way_of_the_folder(tmp_path: Path, monkeypatch: pytest.Mon
 def test_two_processes_fetch_once(models: Path) -> None:
     gate = threading.Event()
     code = (
-        "import sys; from disco import weights; from disco.registry import Entry, WeightFile\n"
+        "import sys; from disco import weights; from disco.weights.registry import Entry, WeightFile\n"
         "file = WeightFile(name='net.pth', sha256=sys.argv[1], mirrors=(sys.argv[2],))\n"
         "one = Entry(name='net', kind='secondary', title='', files=(file,), architecture={})\n"
         "print(weights.fetch(one, None, lambda text: print(text, flush=True))['net.pth'])\n"
@@ -739,5 +744,5 @@ def test_a_picture_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_brings_neither_torch_nor_the_hub() -> None:
-    code = "import sys, disco.weights; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
+    code = "import sys, disco.weights.fetch; sys.exit(bool({'torch', 'huggingface_hub'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from disco.errors import WeightsError
-from disco.registry import HubFile
-from disco.weights_http import Cut, MirrorFailed, Unreachable, request
-from disco.weights_part import Expected, Report, check_free
+from disco.weights.download import Expected, Report, check_free
+from disco.weights.http import Cut, MirrorFailed, Unreachable, request
+from disco.weights.registry import HubFile
 
 Digest = Callable[[Path], str]
 _TYPES = {"spaces": "space", "datasets": "dataset"}

@@ -17,12 +17,21 @@ from urllib.parse import urlsplit
 from disco.errors import InputError, WeightsError
 from disco.files.lock import FileLock
 from disco.files.places import POCKET
-from disco.registry import Entry, HubFile, Kind, WeightFile, registry
-from disco.weights_http import MirrorFailed, read_url, readable_size
-from disco.weights_hub import hub_download
-from disco.weights_part import Expected, Report, disk_errors, download
-from disco.weights_places import candidates, locate, models_dir, show, sources
-from disco.weights_record import hash_file, read_errors, remember, sha256_of
+from disco.weights.download import Expected, Report, disk_errors, download
+from disco.weights.http import MirrorFailed, read_url, readable_size
+from disco.weights.hub import hub_download
+from disco.weights.local import (
+    candidates,
+    hash_file,
+    locate,
+    models_dir,
+    read_errors,
+    remember,
+    sha256_of,
+    show,
+    sources,
+)
+from disco.weights.registry import Entry, HubFile, Kind, WeightFile, registry
 
 __all__ = [
     "ModelRow",
