@@ -29,7 +29,7 @@ from disco.animation.frame_blend import blended
 from disco.events import PictureFinished
 from disco.media.images import from_uint8, png_bytes, read_pixels
 from disco.models import Networks
-from disco.settings_load import Run, run_from_mapping
+from disco.settings.load import Run, run_from_mapping
 from disco.studio import load_for
 
 WIDTH, HEIGHT = 96, 64

@@ -29,7 +29,7 @@ from disco.devices import pick_device
 from disco.diffusion import Step, make_steps, q_sample
 from disco.guidance import Guidance
 from disco.randomness import FixedRandom, StreamRandom
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 
 SCHEDULES = {
     "text_prompts": "a",

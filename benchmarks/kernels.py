@@ -21,7 +21,7 @@ from benchmarks.guidance import STEPS, settings_of
 from disco.diffusion import make_steps
 from disco.guidance import Guidance
 from disco.randomness import FixedRandom
-from disco.schedules import Schedule
+from disco.settings.schedules import Schedule
 from disco.targets import Target
 
 _FREE = {

@@ -35,9 +35,9 @@ from disco.number_types import unet_dtype
 from disco.randomness import FixedRandom
 from disco.required import Need
 from disco.sampling import ddim
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
+from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet, convert
 from disco.weights.registry import registry
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.devices import torch_dtype
 from disco.number_types import unet_dtype
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
+from disco.settings.schedules import Schedule
 from disco.targets import Target
 from disco.unet import Denoiser, build_unet, convert
 from disco.weights.registry import registry

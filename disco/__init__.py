@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from disco.rendering import render
-    from disco.settings import Settings
-    from disco.settings_load import load_runs, run_from_mapping
+    from disco.settings.load import load_runs, run_from_mapping
+    from disco.settings.model import Settings
 
 __version__ = "0.1.0"
 __all__ = ["Settings", "__version__", "load_runs", "render", "run_from_mapping"]
 
 _LAZY = {
     "render": "disco.rendering",
-    "Settings": "disco.settings",
-    "load_runs": "disco.settings_load",
-    "run_from_mapping": "disco.settings_load",
+    "Settings": "disco.settings.model",
+    "load_runs": "disco.settings.load",
+    "run_from_mapping": "disco.settings.load",
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from disco.errors import InputError
 from disco.media.png import read_metadata
 from disco.metadata import check_metadata
-from disco.settings import is_animation
-from disco.settings_load import Run, run_from_mapping
+from disco.settings.load import Run, run_from_mapping
+from disco.settings.model import is_animation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError
-from disco.settings import ModelSettings
-from disco.settings_networks import CUSTOM
+from disco.settings.model import ModelSettings
+from disco.settings.network_defaults import CUSTOM
 from disco.weights.fetch import locate
 from disco.weights.registry import Entry, registry
 

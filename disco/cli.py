@@ -15,7 +15,7 @@ from disco import cli_verbs, cli_video
 from disco.errors import DiscoError, InputError
 from disco.files.places import RECIPES
 from disco.interrupts import Interrupted, StopFlag
-from disco.settings_load import Run, load_runs
+from disco.settings.load import Run, load_runs
 
 if TYPE_CHECKING:
     from disco.again import Again

@@ -19,7 +19,7 @@ def show(words: Sequence[str]) -> int:
     from disco.files.yaml_io import dump
     from disco.media.png import read_metadata
     from disco.metadata import check_metadata
-    from disco.settings import SECTIONS
+    from disco.settings.model import SECTIONS
 
     metadata = read_metadata(options.picture)
     check_metadata(metadata, str(options.picture))
@@ -42,7 +42,7 @@ def import_file(words: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="NEW.yaml", help="default: print it")
     options = parser.parse_args(words)
     from disco.files.atomic import write_new
-    from disco.importers import import_settings, to_yaml
+    from disco.settings.importers import import_settings, to_yaml
 
     imported = import_settings(options.old)
     print(imported.report(), file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from disco.errors import InputError
-from disco.settings_animation import VideoOutSettings
+from disco.settings.animation import VideoOutSettings
 
 if TYPE_CHECKING:
     from disco.footage import Footage

@@ -26,7 +26,7 @@ from disco.targets import Target
 
 if TYPE_CHECKING:
     from disco.randomness import Randomness
-    from disco.schedules import Schedule
+    from disco.settings.schedules import Schedule
 
 
 class CutoutOptions(Protocol):

@@ -13,8 +13,8 @@ from disco.events import Event
 from disco.inputs import Pictures
 from disco.jobs import together
 from disco.run_names import RunNames
-from disco.settings import is_animation, picture_count
-from disco.settings_load import Run
+from disco.settings.load import Run
+from disco.settings.model import is_animation, picture_count
 
 if TYPE_CHECKING:
     from disco.again import Again

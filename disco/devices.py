@@ -11,7 +11,7 @@ import torch
 
 from disco.errors import SettingsError
 from disco.number_types import Dtype
-from disco.settings import Settings
+from disco.settings.model import Settings
 
 CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
 _DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -14,7 +14,6 @@ from disco.batch import Batch, Stop
 from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.frame_ranges import has_frame, load_frame, needed_frames
-from disco.frame_settings import at_frame, executed, is_chained, random_place, stream_seed
 from disco.frame_store import FrameState, FrameStore
 from disco.inputs import Pictures
 from disco.jobs import Job, saved_values
@@ -23,7 +22,8 @@ from disco.mover import Mover
 from disco.pictures import executed_steps, metadata_of, render_batch
 from disco.run_names import RunNames
 from disco.run_report import Tally
-from disco.settings import Settings
+from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
+from disco.settings.model import Settings
 from disco.studio import Studio, load_moving, open_studio
 from disco.targets import Target
 

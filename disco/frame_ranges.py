@@ -7,14 +7,14 @@ from pathlib import Path
 
 from disco.again import Again
 from disco.errors import InputError
-from disco.frame_settings import is_chained
 from disco.frame_store import FrameState, FrameStore
 from disco.media.images import from_uint8, read_pixels
 from disco.resuming import pixel_differences, resumable, saved_run
 from disco.run_folder import RunFolder
 from disco.run_names import RunNames, run_of
-from disco.settings import Settings
-from disco.settings_load import Run
+from disco.settings.frame import is_chained
+from disco.settings.load import Run
+from disco.settings.model import Settings
 
 
 def needed_frames(settings: Settings, frames: Sequence[int]) -> list[int]:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from disco.randomness import Randomness
     from disco.sampling import Guided
-    from disco.schedules import Schedule
     from disco.secondary_model import SecondaryModel
+    from disco.settings.schedules import Schedule
 
 __all__ = ["ClipNetwork", "Guidance", "Target", "make_guidance"]
 

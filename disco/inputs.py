@@ -11,14 +11,14 @@ from torch import Tensor
 
 from disco.inpainting import grey, soften
 from disco.media.images import LoadedPicture, load_mask, load_picture
-from disco.prompts import prompts_at
-from disco.settings import Settings, is_animation
+from disco.settings.model import Settings, is_animation
+from disco.settings.prompts import prompts_at
 from disco.targets import PicturePrompt
 from disco.weights.fetch import fetch_url
 
 if TYPE_CHECKING:
     from disco.animation.video import VideoFrames
-    from disco.settings_load import Run
+    from disco.settings.load import Run
 
 
 @dataclass(frozen=True)

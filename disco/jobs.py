@@ -12,8 +12,8 @@ from disco.again import Again
 from disco.errors import InputError
 from disco.run_folder import RunFolder
 from disco.run_names import RunNames
-from disco.settings import Settings, is_animation, picture_count, plain_values
-from disco.settings_load import Run, dump_yaml
+from disco.settings.load import Run, dump_yaml
+from disco.settings.model import Settings, is_animation, picture_count, plain_values
 
 NOT_RESUMING = {"resume_run": False, "run_to_resume": "latest", "resume_from_frame": "latest"}
 

@@ -17,7 +17,7 @@ from disco.checkpoints import Checkpoint
 from disco.media.images import contact_sheet, png_bytes, to_uint8
 from disco.randomness import Randomness, StreamRandom
 from disco.sampling import Sample
-from disco.settings import picture_count
+from disco.settings.model import picture_count
 
 
 class Keeper:

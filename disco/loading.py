@@ -12,7 +12,7 @@ from disco.events import Download, Event, NetworksLoaded, Notice
 from disco.memory_stages import at_stage
 from disco.models import Networks
 from disco.required import networks_key
-from disco.settings_load import Run
+from disco.settings.load import Run
 from disco.studio import share_texts
 
 Load = Callable[..., Networks]  # as studio.load_for

@@ -37,7 +37,7 @@ from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Depth, Flow
-    from disco.settings import ModelSettings, Settings
+    from disco.settings.model import ModelSettings, Settings
     from disco.weights.fetch import Progress
 
 

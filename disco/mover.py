@@ -12,9 +12,9 @@ from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, warp3d
 from disco.animation.coherence import match_colours
 from disco.animation.motion2d import warp2d
 from disco.animation.vr import eyes
-from disco.frame_settings import border, motion
 from disco.media.images import from_uint8, to_uint8
-from disco.settings import Settings
+from disco.settings.frame import border, motion
+from disco.settings.model import Settings
 
 if TYPE_CHECKING:
     from disco.animation.video import VideoFrames

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from disco.animation.turbo import turbo_of
-from disco.frame_settings import executed, is_chained
 from disco.inputs import find_input
-from disco.settings import Settings
-from disco.settings_load import Run
+from disco.settings.frame import executed, is_chained
+from disco.settings.load import Run
+from disco.settings.model import Settings
 from disco.weights.fetch import readable_size
 
 _PNG_SHARE = 0.65  # of the bytes of raw pixels that a PNG of such pictures takes

@@ -21,7 +21,7 @@ import torch
 from disco.crew import Lost, Message, Needs, Order
 from disco.errors import InputError
 from disco.loading import Load
-from disco.settings_load import Run
+from disco.settings.load import Run
 from disco.studio import load_for
 from disco.worker import Worker
 

@@ -15,7 +15,6 @@ from disco.crew import Crew, check_spread
 from disco.devices import exactly, pick_device
 from disco.events import Event, Notice, RunFinished
 from disco.frame_loop import check_frames, render_frames
-from disco.frame_settings import at_frame
 from disco.governor import Governor
 from disco.inputs import Pictures, load_pictures, with_frames
 from disco.jobs import Job, saved_values
@@ -28,8 +27,9 @@ from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.run_report import Tally, announced, finished, keep_inputs
-from disco.settings import Settings, is_animation, plain_values
-from disco.settings_load import Run, load_runs, run_from_mapping, runs_from_mapping
+from disco.settings.frame import at_frame
+from disco.settings.load import Run, load_runs, run_from_mapping, runs_from_mapping
+from disco.settings.model import Settings, is_animation, plain_values
 from disco.sheets import film
 from disco.spreading import spread
 from disco.studio import Studio, load_for, open_studio

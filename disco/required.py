@@ -17,14 +17,14 @@ from disco.architectures import clip_directory, diffusion_architecture, user_pat
 from disco.economy import Stage
 from disco.errors import SettingsError
 from disco.number_types import Dtype, clip_dtype, unet_dtype
-from disco.schedules import Schedule
-from disco.settings import Settings, is_animation
-from disco.settings_networks import CUSTOM
+from disco.settings.model import Settings, is_animation
+from disco.settings.network_defaults import CUSTOM
+from disco.settings.schedules import Schedule
 from disco.weights.fetch import models_dir, readable_size, size_text, to_fetch
 from disco.weights.registry import Entry, registry
 
 if TYPE_CHECKING:
-    from disco.settings_load import Run
+    from disco.settings.load import Run
 
 # Optical flow by OpenCV, without weights.
 _WITHOUT_WEIGHTS = frozenset({"dis"})

@@ -12,8 +12,8 @@ from disco.frame_store import FrameStore
 from disco.jobs import Job, chunks, together
 from disco.run_folder import RunFolder, RunSummary, list_runs
 from disco.run_names import RunNames
-from disco.settings import KEYS, changes_pixels, is_animation, picture_count, plain_values
-from disco.settings_load import Run, run_from_mapping
+from disco.settings.load import Run, run_from_mapping
+from disco.settings.model import KEYS, changes_pixels, is_animation, picture_count, plain_values
 from disco.sheets import write_sheet, write_videos
 
 Which = int | Literal["latest"]

@@ -13,7 +13,6 @@ from disco.clip_model import ClipConfig
 from disco.devices import device_name, pick_device
 from disco.economy import Economy, Levers
 from disco.errors import DiscoError, SettingsError
-from disco.frame_settings import at_frame
 from disco.free_memory import free_memory
 from disco.governor import Governor, bytes_of, levers_of
 from disco.jobs import together
@@ -23,8 +22,9 @@ from disco.memory_moving import moving_needs
 from disco.models import Networks
 from disco.number_types import check_precision
 from disco.required import required
-from disco.settings import Settings
-from disco.settings_load import Run
+from disco.settings.frame import at_frame
+from disco.settings.load import Run
+from disco.settings.model import Settings
 
 RESERVE = 2**28  # bytes that no plan uses: libraries and kernels take some that nobody counts
 _MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once: no network here needs that

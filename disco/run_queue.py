@@ -16,8 +16,8 @@ from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.required import check_packages
 from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.run_folder import RunFolder, list_runs
-from disco.settings import is_animation
-from disco.settings_load import Run
+from disco.settings.load import Run
+from disco.settings.model import is_animation
 from disco.video_out import check_video
 
 

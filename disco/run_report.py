@@ -10,9 +10,9 @@ from torch import Tensor
 
 from disco.again import check_inputs
 from disco.events import Event, Notice, RunFinished, RunStarted
-from disco.frame_settings import executed
 from disco.jobs import Job
-from disco.settings import picture_count
+from disco.settings.frame import executed
+from disco.settings.model import picture_count
 from disco.sheets import write_sheet
 
 

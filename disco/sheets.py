@@ -9,7 +9,7 @@ from disco.errors import InputError
 from disco.events import Notice, VideoProgress
 from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.run_folder import RunFolder
-from disco.settings import Settings, is_animation
+from disco.settings.model import Settings, is_animation
 
 MOST_ON_A_SHEET = 100
 

@@ -13,10 +13,10 @@ import torch
 from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.economy import Economy
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
-from disco.frame_settings import executed
 from disco.inputs import Pictures
 from disco.jobs import Job
 from disco.run_report import Tally, announced, finished, keep_inputs
+from disco.settings.frame import executed
 
 if TYPE_CHECKING:
     from disco.events import Pixels

@@ -16,16 +16,16 @@ from disco.governor import Governor
 from disco.inputs import Pictures
 from disco.media.perlin import perlin_init
 from disco.models import Networks, load_networks, published
-from disco.prompts import prompts_at
 from disco.randomness import FixedRandom, Randomness, StreamRandom
 from disco.required import required
-from disco.settings import Settings, is_animation
+from disco.settings.model import Settings, is_animation
+from disco.settings.prompts import prompts_at
 from disco.targets import Target, encode_targets
 from disco.weights.fetch import Progress
 
 if TYPE_CHECKING:
     from disco.depth_and_flow import Depth, Flow
-    from disco.settings_load import Run
+    from disco.settings.load import Run
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from disco.augment import move
 from disco.augment_chains import augment_image_prompt
 from disco.cutouts import classic_cutouts
 from disco.errors import InputError, SettingsError
-from disco.prompts import Prompt
-from disco.schedules import LENGTH, Schedule
+from disco.settings.prompts import Prompt
+from disco.settings.schedules import LENGTH, Schedule
 from disco.weights.registry import registry
 
 if TYPE_CHECKING:
     from disco.randomness import Randomness
-    from disco.setting_fields import ClipChoice
+    from disco.settings.fields import ClipChoice
 
 FUZZY_COPIES = 25
 IMAGE_CUTS = 16

@@ -23,8 +23,8 @@ from disco.media.ffmpeg_write import CODECS, CodecName, Encoder, check_encoder
 from disco.media.images import load_picture
 from disco.media.png import check_png, png_size
 from disco.run_names import RunNames
-from disco.settings import Settings, is_animation
-from disco.settings_animation import MOST_FPS, VideoOutSettings
+from disco.settings.animation import MOST_FPS, VideoOutSettings
+from disco.settings.model import Settings, is_animation
 
 Progress: TypeAlias = Callable[[int, int], None]
 _SUMMARY = ("animation_mode", "text_prompts", "set_seed", "steps", "diffusion_model", "clip_models")

@@ -29,7 +29,7 @@ from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_names import RunNames
 from disco.run_report import Tally
-from disco.settings_load import Run
+from disco.settings.load import Run
 from disco.studio import Studio, load_for, open_studio
 
 LOSSES_EVERY = 0.5  # seconds; reading them waits for the device

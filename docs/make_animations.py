@@ -19,7 +19,7 @@ from pathlib import Path
 import disco
 from disco.cli_video import video
 from disco.events import Notice, PictureFinished
-from disco.settings_load import load_runs
+from disco.settings.load import load_runs
 from docs import make_gallery
 
 RECIPES = make_gallery.ANIMATIONS

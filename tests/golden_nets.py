@@ -15,8 +15,8 @@ from torch import Tensor
 from disco.diffusion import Step, make_steps
 from disco.guidance import Target
 from disco.lpips_model import PerceptualNet, build_lpips
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
+from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet
 from tests.test_secondary_model import load_recipe
 

@@ -24,7 +24,7 @@ import disco
 from disco.events import PictureFinished
 from disco.media.images import png_bytes, read_pixels
 from disco.models import Networks, load_networks
-from disco.settings import Settings
+from disco.settings.model import Settings
 from tests.animation_run import blob
 from tests.places import TESTS
 

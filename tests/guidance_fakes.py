@@ -14,8 +14,8 @@ from disco.diffusion import Step, make_steps
 from disco.economy import Economy
 from disco.guidance import Guidance, Target
 from disco.randomness import FixedRandom
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryOutput
+from disco.settings.schedules import Schedule
 
 
 def options(**values: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from disco.errors import SettingsError
-from disco.settings_load import Run, load_runs
+from disco.settings.load import Run, load_runs
 
 BIG = "512x512_diffusion_uncond_finetune_008100"
 SMALL = "256x256_diffusion_uncond"

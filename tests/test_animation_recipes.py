@@ -11,7 +11,7 @@ from PIL import Image
 import disco
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.media.images import read_pixels
-from disco.settings_load import load_runs
+from disco.settings.load import load_runs
 from tests.animation_run import mean_difference
 from tests.places import SETTINGS
 

@@ -21,7 +21,7 @@ from disco.guidance import Guidance, Target
 from disco.losses import range_loss, spherical_dist, tv_loss
 from disco.memory_stages import OutOfMemory
 from disco.randomness import FixedRandom, StreamRandom
-from disco.schedules import Schedule
+from disco.settings.schedules import Schedule
 from tests.conftest import relative
 from tests.guidance_fakes import (
     BUSY,

@@ -20,7 +20,7 @@ from disco.events import Notice
 from disco.media.png import read_metadata
 from disco.models import Networks
 from disco.secondary_model import SecondaryModel
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from disco.unet import Denoiser, build_unet
 from tests.small_run import events_of, finished_paths, small_networks
 from tests.test_unet import TINY, awake, noise

@@ -21,8 +21,8 @@ from disco.cli import main
 from disco.errors import InputError, WeightsError
 from disco.media.images import to_uint8
 from disco.required import depth_shares, missing_packages, needed, required
-from disco.settings import Settings
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
+from disco.settings.model import Settings
 from disco.weights.registry import Registry
 from tests.animation_pictures import golden_frame, noise
 from tests.conftest import relative

@@ -15,8 +15,8 @@ import disco
 from disco.again import read_again
 from disco.events import PictureFinished
 from disco.media.images import read_pixels
-from disco.settings import Settings
-from disco.settings_load import Run, load_runs
+from disco.settings.load import Run, load_runs
+from disco.settings.model import Settings
 from docs import make_gallery
 from tests.places import ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from disco.again import read_again
-from disco.settings import Settings
-from disco.settings_load import load_runs
+from disco.settings.load import load_runs
+from disco.settings.model import Settings
 from docs import make_animations, make_gallery
 from tests.footage import make_run, shown
 from tests.places import ROOT

@@ -12,8 +12,8 @@ from disco.governor import Governor, levers_of
 from disco.guidance import Guidance, Target
 from disco.models import Networks
 from disco.randomness import FixedRandom
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
+from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet
 from tests.guidance_fakes import STEP, options
 from tests.short_memory import Shortage, short_networks

@@ -14,7 +14,7 @@ from disco.diffusion import make_steps
 from disco.guidance import Guidance, Target, make_guidance
 from disco.media.images import load_picture
 from disco.randomness import FixedRandom, StreamRandom
-from disco.schedules import Schedule
+from disco.settings.schedules import Schedule
 from tests.conftest import EightNumberClip, relative
 from tests.golden_nets import golden_lpips, golden_nets, golden_targets, step_at
 from tests.guidance_fakes import (

@@ -19,7 +19,7 @@ from disco.diffusion import make_steps
 from disco.guidance import Guidance
 from disco.media.resize import crop_matrices, dense_cuts
 from disco.randomness import FixedRandom, StreamRandom
-from disco.schedules import Schedule
+from disco.settings.schedules import Schedule
 from tests.conftest import relative
 from tests.guidance_fakes import TinyClip, TinyDenoiser, TinySecondary, options, pictures
 

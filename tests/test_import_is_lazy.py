@@ -58,9 +58,9 @@ def test_settings_need_no_torch(code: str) -> None:
 
 def test_names_resolve_when_they_are_asked_for() -> None:
     assert disco.render.__module__ == "disco.rendering"
-    assert disco.load_runs.__module__ == "disco.settings_load"
-    assert disco.run_from_mapping.__module__ == "disco.settings_load"
-    assert disco.Settings.__module__ == "disco.settings"
+    assert disco.load_runs.__module__ == "disco.settings.load"
+    assert disco.run_from_mapping.__module__ == "disco.settings.load"
+    assert disco.Settings.__module__ == "disco.settings.model"
     assert dir(disco) == ["Settings", "__version__", "load_runs", "render", "run_from_mapping"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from disco.interrupts import Interrupted, StopFlag
-from disco.settings_load import dump_yaml, run_from_mapping
+from disco.settings.load import dump_yaml, run_from_mapping
 from tests.places import ROOT
 from tests.test_kill import SETTINGS, VARIANTS, Worker, pictures, same_files, worker
 

@@ -11,7 +11,7 @@ import pytest
 from disco.errors import InputError, SettingsError
 from disco.files.yaml_io import parse_documents
 from disco.media.images import png_bytes, read_metadata, read_pixels
-from disco.settings_load import load_runs
+from disco.settings.load import load_runs
 from tests.places import ROOT
 from tests.small_run import closed_after, events_of, finished_paths, pictures, rendered, same
 

@@ -19,7 +19,7 @@ from disco.number_types import Dtype
 from disco.perceptual import build_perceptual
 from disco.required import Need, required
 from disco.secondary_model import SecondaryModel
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from disco.unet import build_unet
 from disco.weights.fetch import locate
 from disco.weights.registry import registry

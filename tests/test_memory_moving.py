@@ -14,7 +14,7 @@ from disco.memory_estimate import Work, need
 from disco.memory_moving import moving_needs
 from disco.required import required
 from disco.run_memory import memory_lines
-from disco.settings_load import Run, run_from_mapping
+from disco.settings.load import Run, run_from_mapping
 from tests.places import SETTINGS
 
 CLIP = SETTINGS / "clips" / "sunrise.gif"

@@ -31,8 +31,8 @@ from disco.perceptual import load_perceptual
 from disco.perceptual_model import PerceptualModel
 from disco.required import in_loading_order, required
 from disco.secondary_model import SecondaryModel
-from disco.setting_fields import ClipChoice
-from disco.settings import Settings
+from disco.settings.fields import ClipChoice
+from disco.settings.model import Settings
 from disco.unet import build_unet
 from disco.weights.fetch import sha256_of
 from disco.weights.registry import Registry, registry

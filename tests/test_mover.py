@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from disco.mover import Mover
-from disco.settings import Settings
+from disco.settings.model import Settings
 
 STILL = {"angle": 0, "zoom": 1} | {f"translation_{axis}": 0 for axis in "xyz"}
 STILL |= {f"rotation_3d_{axis}": 0 for axis in "xyz"}

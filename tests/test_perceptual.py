@@ -18,7 +18,7 @@ from disco.lpips_model import PerceptualNet
 from disco.perceptual import SmallPerceptualNet, build_perceptual, load_perceptual
 from disco.perceptual_model import PerceptualModel
 from disco.randomness import FixedRandom
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from disco.weights.registry import registry
 from tests.guidance_fakes import TinyDenoiser, TinySecondary, options
 

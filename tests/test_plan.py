@@ -15,8 +15,8 @@ from PIL import Image
 from disco.again import Again
 from disco.errors import InputError
 from disco.plan import describe
-from disco.settings import KEYS
-from disco.settings_load import Run, load_runs, run_from_mapping
+from disco.settings.load import Run, load_runs, run_from_mapping
+from disco.settings.model import KEYS
 from tests.places import SETTINGS
 
 SMALL = {"text_prompts": ["a lake"], "width_height": [64, 64], "steps": 20, "batch_name": "harbour"}

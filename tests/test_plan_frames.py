@@ -10,8 +10,8 @@ import pytest
 from disco.errors import InputError
 from disco.plan import describe
 from disco.plan_frames import disk
-from disco.settings import Settings
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
+from disco.settings.model import Settings
 from tests.animation_run import write_clip
 
 

@@ -21,7 +21,7 @@ from disco.errors import InputError
 from disco.inputs import load_pictures
 from disco.ray_crew import Actor, RayCrew, Room, connect
 from disco.run_names import RunNames
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
 from tests.small_run import SMALL, small_networks
 

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 
 from disco.plan import describe
 from disco.required import needed
-from disco.settings import Settings
-from disco.settings_load import Run, load_runs
-from disco.settings_schema import json_schema
+from disco.settings.docs import json_schema
+from disco.settings.load import Run, load_runs
+from disco.settings.model import Settings
 from disco.weights.registry import registry
 from tests.places import ROOT, SETTINGS
 from tests.test_plan import nothing_happens as nothing_happens

@@ -17,7 +17,7 @@ from disco.models import LOADERS, load_networks
 from disco.plan import describe
 from disco.required import ROLES, Asked, Need, Role, downloads, networks_key, required
 from disco.run_memory import memory_lines
-from disco.settings_load import Run, run_from_mapping
+from disco.settings.load import Run, run_from_mapping
 from disco.weights.registry import Entry, registry
 from tests.test_compiling import Pair
 

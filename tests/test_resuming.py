@@ -13,7 +13,7 @@ from disco.events import Notice, RunFinished, RunStarted, StepDone
 from disco.plan import describe
 from disco.resuming import unfinished_run
 from disco.run_folder import RunFolder, list_runs
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from tests.small_run import (
     SMALL,
     StopAfter,

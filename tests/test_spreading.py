@@ -29,7 +29,7 @@ from disco.media.images import png_bytes
 from disco.memory_stages import OutOfMemory
 from disco.models import Networks
 from disco.run_folder import RunFolder
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
 from tests.small_run import SMALL, SmallClip, StopAfter, closed_after, events_of, rendered, small_networks
 from tests.test_kill import pictures as files
@@ -277,7 +277,7 @@ def test_what_a_worker_gives_up_is_remembered(tmp_path: Path) -> None:
     assert notices(events)[-1].startswith("out of memory: retried with ")
 
 
-def run_of(**values: Any) -> disco.settings_load.Run:  # type: ignore[name-defined]
+def run_of(**values: Any) -> disco.settings.load.Run:  # type: ignore[name-defined]
     return run_from_mapping({**SMALL, **values}, name="a.yaml")
 
 

@@ -13,7 +13,7 @@ import torch
 from disco.animation import consistency
 from disco.errors import SettingsError
 from disco.media.images import png_bytes
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from tests.animation_run import animation, blob, frames_of, mean_difference, write_clip
 from tests.small_run import StopAfter, pictures, rendered, same
 

@@ -13,9 +13,9 @@ from disco.economy import Economy
 from disco.guidance import Guidance, Target
 from disco.randomness import FixedRandom
 from disco.sampling import ddim
-from disco.schedules import Schedule
 from disco.secondary_model import SecondaryModel
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
+from disco.settings.schedules import Schedule
 from disco.streams import Beside, InTurn, Result, side_of
 from disco.unet import Denoiser, build_unet
 from tests.conftest import EightNumberClip

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from disco.errors import InputError, SettingsError
-from disco.prompts import Prompt, text_prompt
 from disco.randomness import FixedRandom, StreamRandom
-from disco.schedules import Schedule
-from disco.setting_fields import ClipChoice
+from disco.settings.fields import ClipChoice
+from disco.settings.prompts import Prompt, text_prompt
+from disco.settings.schedules import Schedule
 from disco.targets import PicturePrompt, encode_targets
 from tests.conftest import EightNumberClip, relative
 from tests.golden_nets import golden_nets

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from disco.animation.turbo import Turbo, blend, turbo_of
-from disco.settings import Settings
+from disco.settings.model import Settings
 
 OLD, MOVED, RENDERED = torch.zeros(1), torch.ones(1), torch.full((1,), 2.0)
 

@@ -30,9 +30,9 @@ from disco.footage import (
 from disco.media.ffmpeg_read import executable, probe
 from disco.media.images import png_bytes
 from disco.run_names import RunNames
-from disco.settings import Settings
-from disco.settings_animation import MOST_FPS, VideoOutSettings
-from disco.settings_load import run_from_mapping
+from disco.settings.animation import MOST_FPS, VideoOutSettings
+from disco.settings.load import run_from_mapping
+from disco.settings.model import Settings
 from disco.video_out import (
     CODECS,
     VideoForm,

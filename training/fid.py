@@ -27,7 +27,7 @@ from disco.diffusion import Step, make_steps
 from disco.media.images import contact_sheet
 from disco.models import load_networks
 from disco.sampling import ddim
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from disco.unet import Denoiser
 from training import data, light
 from training.diffusion import SOURCES, TONED

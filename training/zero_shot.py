@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from disco.clip_model import ClipModel
 from disco.models import load_networks
-from disco.settings_load import run_from_mapping
+from disco.settings.load import run_from_mapping
 from training import data, light
 from training.judge import in_top, pictures_of
 

@@ -1,0 +1,62 @@
+"""The animation settings of Disco Diffusion and its descendants, which have kept their names here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from disco.settings.aliases import IDLE
+from disco.settings.animation import (
+    AnimationSettings,
+    Motion3dSettings,
+    VideoInitSettings,
+    VideoOutSettings,
+)
+from disco.settings.fields import read_value
+from disco.settings.frame import OF_VIDEO
+from disco.settings.importers.draft import Draft
+from disco.settings.importers.old_values import nothing, picture
+from disco.settings.model import Settings, facts_of
+
+SECTIONS = (AnimationSettings, Motion3dSettings, VideoInitSettings, VideoOutSettings)
+KEYS = tuple(key for section in SECTIONS for key in section.model_fields if key != "animation_mode")
+DEFAULT_VIDEO = "init.mp4"  # what stands in the original's notebook until somebody names a video
+
+
+def put_animation(draft: Draft) -> list[str]:
+    """Hand over what is not at its default; the rest is named in one line. Returns the keys handed over."""
+    usual = [key for key in KEYS if key in draft.old and _is_usual(key, draft.old[key])]
+    moved = [key for key in KEYS if key in draft.old and key not in usual]
+    draft.drop(usual, "of animations, at their defaults")
+    draft.drop_group(IDLE, "used by the original's notebook only")
+    for key in moved:
+        draft.keep(key, draft.take(key))
+    return [key for key in moved if key in draft.run]
+
+
+def put_mode(draft: Draft, folder: Path) -> None:
+    """animation_mode; a video that is not here makes a still of it, since our settings must load."""
+    mode = draft.take("animation_mode", "None")
+    if nothing(mode):
+        return
+    path = draft.run.get("video_init_path")
+    found = None if path is None else picture(str(path), folder)
+    if mode == "Video Input" and found is None:
+        why = "its video is not here; name it in video_init_path and write Video Input"
+        draft.change("animation_mode", "None", why, old=mode)
+        return
+    draft.keep("animation_mode", mode)
+    if mode == "Video Input":
+        draft.run["video_init_path"] = found
+        for key, name in {**OF_VIDEO, "skip_steps": "video_init_skip_steps"}.items():
+            if key in draft.run and name not in draft.run:
+                draft.change(name, draft.run.pop(key), f"Video Input has it in place of {key}")
+
+
+def _is_usual(key: str, value: Any) -> bool:
+    if value is None or "no_effect" in facts_of(key) or (key, value) == ("video_init_path", DEFAULT_VIDEO):
+        return True
+    try:
+        return bool(read_value(value, facts_of(key)) == Settings.model_fields[key].default)
+    except ValueError:
+        return False

@@ -1,0 +1,181 @@
+"""Values that the old tools wrote in other forms: schedules, sides, batch names, networks."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from disco.errors import InputError
+from disco.settings.importers.draft import Draft
+from disco.settings.prompts import dump_prompts, parse_image_prompts
+from disco.settings.schedule_text import parse_expression
+from disco.settings.schedules import LENGTH
+from disco.weights.registry import registry
+
+ORIGINAL_NETWORK = "512x512_diffusion_uncond_finetune_008100"
+SIDE_STEP = 64
+
+_FILE_NAME = re.compile(r"(?P<name>.+?)(?:\(\d+\)|-\d+)_settings")
+
+
+def spell_out(value: Any) -> list[Any]:
+    """A schedule in any of the old forms as its values: 1000 for a single one, else as many as it holds.
+
+    5000, true, "0.5", "[12]*400+[4]*600", a list of numbers, or that list written as a string.
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, (bool, int, float)):
+        return [value] * LENGTH
+    if isinstance(value, list) and all(isinstance(item, (bool, int, float)) for item in value):
+        return value
+    text = str(value).strip()
+    if text in ("True", "False"):
+        return [text == "True"] * LENGTH
+    try:
+        return [float(text)] * LENGTH
+    except ValueError:
+        return parse_expression(text)
+
+
+def fold(values: Sequence[Any]) -> Any:
+    """The values as one number when they are all the same, else as "[12]*400+[4]*600"."""
+    runs = [(plain(value), len(list(run))) for value, run in itertools.groupby(values)]
+    if len(runs) == 1:
+        return runs[0][0]
+    return "+".join(f"[{value}]*{count}" for value, count in runs)
+
+
+def tidy_schedule(value: Any) -> tuple[Any, str | None]:
+    """A schedule as short as it can be written, 1000 long, and what had to be done for that (or None).
+
+    Raises ValueError if it cannot be read.
+    """
+    values = spell_out(value)
+    if not values:
+        raise ValueError("an empty schedule")
+    if len(values) < LENGTH:
+        remark = f"it held {len(values)} of 1000 values; the last one is held to the end"
+        return fold([*values, *values[-1:] * (LENGTH - len(values))]), remark
+    if len(values) > LENGTH:
+        return fold(values[:LENGTH]), f"it held {len(values)} values; only the first 1000 were ever used"
+    return fold(values), None
+
+
+def ramp(first: float, last: float, *, whole: bool, parts: int = 20) -> Any:
+    """A straight line over the 1000 values in `parts` steps; truncated to whole numbers if asked."""
+    width = LENGTH // parts
+    line = [first + (last - first) * (i + 0.5) / parts for i in range(parts)]
+    return fold([int(v) if whole else round(v, 3) for v in line for _ in range(width)])
+
+
+def plain(value: Any) -> Any:
+    """12.0 as 12: the form a person would type."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def put_schedule(draft: Draft, key: str, value: Any) -> None:
+    """Hand a schedulable key over; one that nobody can read is dropped, so that the default holds."""
+    try:
+        tidy, remark = tidy_schedule(value)
+    except ValueError as error:
+        draft.drop(key, f"{error}; the default holds")
+        return
+    if remark:
+        draft.change(key, tidy, remark, old=value)
+    else:
+        draft.keep(key, tidy)
+
+
+def put_size(draft: Draft, sides: Sequence[Any], remark: str) -> None:
+    """Sides go over in multiples of 64, rounded down as all three tools did."""
+    typed = [int(side) for side in sides]
+    size = [max(SIDE_STEP, side // SIDE_STEP * SIDE_STEP) for side in typed]
+    if size == typed:
+        draft.keep("width_height", size)
+    else:
+        draft.change("width_height", size, remark, old=typed)
+
+
+def put_network(draft: Draft, value: Any) -> None:
+    """The diffusion network by its name in our registry; the original's default for one that is not there."""
+    name = str(value)
+    known = network_name(name)
+    if known == name:
+        draft.keep("diffusion_model", name)
+    elif known:
+        draft.change("diffusion_model", known, "its name here", old=name)
+    else:
+        why = "not in the registry; for your own file: diffusion_model: custom, custom_path, custom_config"
+        draft.change("diffusion_model", ORIGINAL_NETWORK, why, old=name)
+
+
+def put_batch_name(draft: Draft, typed: Any, path: Path) -> None:
+    """batch_name as the old file has it, or from a file name such as dream(3)_settings.txt, or its stem."""
+    match = _FILE_NAME.match(path.stem)
+    name = _file_name(typed or (match["name"] if match else path.stem))
+    if not typed:
+        draft.change("batch_name", name, "not in the file; taken from its name")
+    elif name == typed:
+        draft.keep("batch_name", name)
+    else:
+        draft.change("batch_name", name, "some characters cannot stand in a file name", old=typed)
+
+
+def network_name(old: str) -> str | None:
+    """Our name of a diffusion network by its name or alias; None if the registry has no weights of it."""
+    try:
+        entry = registry().get("diffusion", old)
+    except InputError:
+        return None
+    return entry.name if entry.files else None  # custom has none
+
+
+def nothing(value: Any) -> bool:
+    """The old ways to say that there is none."""
+    return value is None or str(value).strip().lower() in ("", "none", "null")
+
+
+def put_init_image(draft: Draft, folder: Path) -> None:
+    """A path or address; one that is not here is left out, because our settings name only files that are."""
+    value = draft.take("init_image")
+    if nothing(value):
+        return
+    found = picture(str(value), folder)
+    if found is None:
+        draft.dropped.append(f"init_image: {value} is not here; put it in place and add the line yourself")
+    elif found == value:
+        draft.keep("init_image", found)
+    else:
+        draft.change("init_image", found, "found beside the old settings file", old=value)
+
+
+def put_image_prompts(draft: Draft, prompts: Any, folder: Path) -> None:
+    """image_prompts with those pictures that are here."""
+    here: dict[int, list[Any]] = {}
+    for frame, group in parse_image_prompts(prompts).items():
+        for prompt in group:
+            source = picture(prompt.source, folder)
+            if source is None:
+                draft.dropped.append(f"image_prompts: {prompt.source} is not here; add it yourself")
+            else:
+                here.setdefault(frame, []).extend(dump_prompts({0: [replace(prompt, source=source)]})[0])
+    if here:
+        draft.keep("image_prompts", here[0] if list(here) == [0] else here)
+
+
+def picture(name: str, folder: Path) -> str | None:
+    """An address as it is; a path that opens the picture from here, looked for beside the old file too."""
+    if name.startswith(("http://", "https://")):
+        return name
+    found = next((path for path in (Path(name), folder / name) if path.is_file()), None)
+    return None if found is None else str(found)
+
+
+def _file_name(text: Any) -> str:
+    """The nearest name that files may have here."""
+    name = re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", str(text)).strip().strip(".")
+    return name.encode()[:100].decode(errors="ignore").strip() or "imported"

@@ -1,0 +1,287 @@
+"""progrockdiffusion's JSON -> our keys, `compat: fixed`.
+
+Its settings files are layers over its own settings.json, so what a file leaves out means what that one held.
+It works out "auto" from the other settings, and picks one of "<a|b|c>" by chance; here that is done once and
+stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from disco.settings.importers.animation import KEYS as ANIMATION
+from disco.settings.importers.animation import put_animation, put_mode
+from disco.settings.importers.clips import put_clips
+from disco.settings.importers.draft import Draft, Imported
+from disco.settings.importers.old_values import (
+    ORIGINAL_NETWORK,
+    nothing,
+    put_batch_name,
+    put_init_image,
+    put_network,
+    put_schedule,
+    put_size,
+    ramp,
+)
+from disco.settings.importers.progrock_auto import automatic_clamp, automatic_eta, automatic_scale
+from disco.settings.importers.progrock_prompts import first_choice, put_prompts
+
+# What its settings.json holds (July 2022), of the keys that go over.
+DEFAULTS: dict[str, Any] = {
+    "n_batches": 1,
+    "steps": 250,
+    "display_rate": 10,
+    "width": 832,
+    "height": 512,
+    "set_seed": "random_seed",
+    "clip_guidance_scale": "auto",
+    "tv_scale": 0,
+    "range_scale": 150,
+    "sat_scale": 0,
+    "cutn_batches": 8,
+    "skip_steps": 0,
+    "init_scale": 1000,
+    "perlin_init": False,
+    "perlin_mode": "mixed",
+    "skip_augs": False,
+    "clip_denoised": False,
+    "clamp_grad": True,
+    "clamp_max": "auto",
+    "fuzzy_prompt": False,
+    "rand_mag": 0.05,
+    "eta": "auto",
+    "diffusion_model": ORIGINAL_NETWORK,
+    "use_secondary_model": True,
+    "sampling_mode": "ddim",
+    "ViTB32": 1.0,
+    "ViTB16": 1.0,
+    "RN50": 1.0,
+    "cut_overview": "[5]*400+[1]*600",
+    "cut_innercut": "[1]*400+[5]*600",
+    "cut_ic_pow": "[1]*500+[10]*500",
+    "cut_icgray_p": "[0.2]*400+[0]*600",
+}
+SCHEDULES = (
+    "tv_scale",
+    "range_scale",
+    "sat_scale",
+    "init_scale",
+    "skip_augs",
+    "cut_overview",
+    "cut_innercut",
+    "cut_icgray_p",
+)
+AS_THEY_ARE = (
+    "n_batches",
+    "display_rate",
+    "use_secondary_model",
+    "perlin_init",
+    "clip_denoised",
+    "clamp_grad",
+    "fuzzy_prompt",
+    "rand_mag",
+)
+FLAGS = (
+    *("ViTB32", "ViTB16", "ViTL14", "ViTL14_336", "RN101", "RN50", "RN50x4", "RN50x16", "RN50x64"),
+    *("ViTB32_laion2b_e16", "ViTB32_laion400m_e31", "ViTB32_laion400m_32"),
+    *("ViTB32quickgelu_laion400m_e31", "ViTB32quickgelu_laion400m_e32"),
+    *("ViTB16_laion400m_e31", "ViTB16_laion400m_e32", "RN50_yffcc15m", "RN50_cc12m"),
+    *("RN50_quickgelu_yfcc15m", "RN50_quickgelu_cc12m", "RN101_yfcc15m", "RN101_quickgelu_yfcc15m"),
+)
+CONTRAST = re.compile(r"(?:high|low)_(?:contrast|brightness)_|fix_brightness_contrast|adjustment_interval")
+ENLARGING = ("gobig_scale", "gobig_orientation", "gobig_skip_ratio", "sharpen_preset", "keep_unsharp")
+SYMMETRY = (
+    "symmetry_loss",
+    "symmetry_loss_v",
+    "symmetry_loss_h",
+    "symm_loss_scale",
+    "sloss_scale",
+    "symm_switch",
+)
+MARKS = frozenset(
+    (
+        *("cutn_batches_final", "cut_ic_pow_final", "skip_steps_ratio", "stop_early", "smooth_schedules"),
+        *("width_height_scale", "use_jpg", "add_metadata", "render_mask", "ViTL14_336"),
+        *(*ENLARGING, *SYMMETRY),
+    )
+)
+KEYS = (
+    MARKS
+    | DEFAULTS.keys()
+    | set(FLAGS)
+    | {"animation_mode", *ANIMATION}
+    | {"batch_name", "text_prompts", "image_prompts", "init_image", "intermediate_saves"}
+    | {"randomize_class", "diffusion_steps"}
+)
+
+
+def import_progrock(old: Mapping[str, Any], path: Path) -> Imported:
+    """A progrockdiffusion settings file, already read, in our keys. path: only its name is used."""
+    draft = Draft(old, "progrock", path.name)
+    silent = [key for key in DEFAULTS if old.get(key) is None and not (key in FLAGS and _flags_of(old))]
+    draft.old |= {key: DEFAULTS[key] for key in silent}
+    put_batch_name(draft, draft.take("batch_name"), path)
+    _settle_choices(draft)
+    put_prompts(draft, int(draft.old["steps"]), path.parent)
+    draft.change(
+        "compat", "fixed", "the random numbers differ, so the pictures do; picture k does not use seed + k"
+    )
+    seed = draft.take("set_seed")
+    draft.keep("set_seed", seed if seed == "random_seed" else int(seed))
+    _put_network(draft, path.parent)
+    size = _size(draft)
+    put_size(draft, size, "sides are multiples of 64, rounded down as progrockdiffusion did")
+    _put_clips(draft)
+    _put_automatic(draft, size)
+    _put_steps(draft)
+    _put_cuts(draft)
+    for key in SCHEDULES:
+        put_schedule(draft, key, draft.take(key))
+    for key in AS_THEY_ARE:
+        draft.keep(key, draft.take(key))
+    draft.keep("diffusion_sampling_mode", draft.take("sampling_mode"), was="sampling_mode")
+    draft.keep("perlin_mode", str(draft.take("perlin_mode")).replace("grey", "gray"))
+    _put_saves(draft)
+    _drop_rest(draft, path.parent)
+    _note_silent(draft, silent)
+    return draft.finish()
+
+
+def _flags_of(old: Mapping[str, Any]) -> list[str]:
+    return [flag for flag in FLAGS if flag in old]
+
+
+def _note_silent(draft: Draft, silent: list[str]) -> None:
+    """Defaults were written like the file's own keys; keep them apart."""
+    lines = {"width": "width_height", "sampling_mode": "sampling_mode -> diffusion_sampling_mode"}
+    lines |= dict.fromkeys(set(FLAGS), "ViTB32, ViTB16, RN50 -> clip_models")
+    written = dict.fromkeys(lines.get(key, key) for key in silent)
+    draft.silent = [line.rpartition(" ")[2] for line in written if line in draft.mapped]
+    draft.mapped = [line for line in draft.mapped if line not in written]
+
+
+def _settle_choices(draft: Draft) -> None:
+    """ "<0.2|0.5>" becomes its first value, "random" what it would be if left alone."""
+    for key, value in list(draft.old.items()):
+        if not isinstance(value, str) or key in ("batch_name", "init_image"):
+            continue
+        if value == "random":
+            draft.old[key] = DEFAULTS.get(key, 0)
+            draft.changed.append(f"{key}: a random value -> {draft.old[key]} (write the one you like)")
+        elif "<" in value:
+            draft.old[key] = first_choice(value)
+            draft.changed.append(
+                f"{key}: {value} -> {draft.old[key]} (the first choice; sweep renders them all)"
+            )
+
+
+def _put_network(draft: Draft, folder: Path) -> None:
+    name = draft.take("diffusion_model")
+    put_network(draft, name)
+    image = draft.old.get("init_image")
+    if image and re.fullmatch(r"_\w+_", str(image)):
+        draft.drop("init_image", f"{image} stands for any picture of a folder; name one")
+    put_init_image(draft, folder)
+
+
+def _size(draft: Draft) -> list[float]:
+    scale = draft.take("width_height_scale", 1)
+    return [draft.take(key) * scale for key in ("width", "height")]
+
+
+def _put_clips(draft: Draft) -> None:
+    """Flags are shares from 0 to 1. There they thinned out the cuts, here they weigh the loss."""
+    shares = {flag: _share(draft.take(flag, 0)) for flag in FLAGS}
+    on = {("ViTL14_336px" if flag == "ViTL14_336" else flag): s for flag, s in shares.items() if s > 0}
+    put_clips(draft, on, was=", ".join(on))
+    if any(share != 1 for share in on.values()):
+        draft.notes["clip_models"] = "weights were shares of the cuts, here they weigh each network's loss"
+
+
+def _share(value: Any) -> float:
+    return 1 if float(value) == 1 else float(value)
+
+
+def _put_automatic(draft: Draft, size: list[float]) -> None:
+    """ "auto" by progrockdiffusion's own rules, from the steps and the pixels."""
+    steps = int(draft.old["steps"])
+    automatic = {
+        "clip_guidance_scale": (automatic_scale(size[0] * size[1]), "of the number of pixels"),
+        "clamp_max": (
+            automatic_clamp(steps, bool(draft.old["use_secondary_model"])),
+            "of the number of steps",
+        ),
+        "eta": (automatic_eta(steps), "of the number of steps"),
+    }
+    for key, (value, origin) in automatic.items():
+        typed = draft.take(key)
+        if typed == "auto":
+            draft.change(key, value, f'what its "auto" makes {origin}')
+        else:
+            put_schedule(draft, key, typed)
+
+
+def _put_steps(draft: Draft) -> None:
+    """skip_steps_ratio counts only with something to start from, and when skip_steps is 0."""
+    skip, steps, ratio = (
+        draft.take("skip_steps"),
+        draft.take("steps"),
+        draft.old.get("skip_steps_ratio", 0.33),
+    )
+    draft.keep("steps", int(steps))
+    if int(skip) == 0 and ("init_image" in draft.run or draft.old.get("perlin_init")):
+        share = ratio if 0 < ratio <= 1 else 0.33
+        draft.change("skip_steps", int(int(steps) * share), f"skip_steps_ratio {share} of {steps} steps")
+        draft.take("skip_steps_ratio")
+        return
+    draft.keep("skip_steps", int(skip))
+    draft.drop_group(("skip_steps_ratio",), "counts only with a picture to start from, and with skip_steps 0")
+
+
+def _put_cuts(draft: Draft) -> None:
+    for key, whole in (("cutn_batches", True), ("cut_ic_pow", False)):
+        first, last = draft.take(key), draft.take(f"{key}_final")
+        if nothing(last) or isinstance(first, str):
+            put_schedule(draft, key, first)
+        else:
+            draft.change(key, ramp(float(first), float(last), whole=whole), f"evenly from {first} to {last}")
+
+
+def _put_saves(draft: Draft) -> None:
+    """A count, step numbers, or shares of the steps; here step numbers begin after the skipped ones."""
+    saves = draft.take("intermediate_saves")
+    if saves is None:
+        return
+    if not isinstance(saves, list):
+        draft.keep("intermediate_saves", saves)
+        return
+    steps, skip = int(draft.run["steps"]), int(draft.run["skip_steps"])
+    numbers = [int(steps * save if save < 1 else save) - skip for save in saves]
+    numbers = [number for number in numbers if 1 <= number < steps - skip]
+    if numbers == saves:
+        draft.keep("intermediate_saves", saves)
+    elif numbers:
+        draft.change("intermediate_saves", numbers, "steps after the skipped ones", old=saves)
+    else:
+        draft.dropped.append(f"intermediate_saves: none of {saves} is among the steps")
+
+
+def _drop_rest(draft: Draft, folder: Path) -> None:
+    draft.drop_group(("randomize_class",), "never had an effect")
+    draft.drop_group(("diffusion_steps",), "follows from steps")
+    put_animation(draft)
+    put_mode(draft, folder)
+    contrast = [key for key in draft.old if CONTRAST.match(key)]
+    draft.drop(contrast, "no correction of brightness and contrast here; see sat_scale and range_scale")
+    draft.drop_group(ENLARGING, "enlarging and sharpening are not part of this program")
+    symmetric = [key for key in ("symmetry_loss", "symmetry_loss_v") if draft.old.get(key)]
+    symmetric += ["symmetry_loss_h"] if draft.old.get("symmetry_loss_h") else []
+    hint = "; nearest are use_horizontal_symmetry and use_vertical_symmetry" if symmetric else ""
+    draft.drop_group(SYMMETRY, f"no symmetry loss here{hint}")
+    draft.drop_group(("smooth_schedules",), "schedules are followed as they stand")
+    draft.drop_group(("stop_early",), "every picture is finished here")
+    draft.drop_group(("render_mask",), "see mask_path for what a mask does here")
+    draft.drop_group(("use_jpg", "add_metadata"), "pictures are PNG files and carry their settings")

@@ -1,0 +1,159 @@
+"""Read an old settings file and see from its content which tool wrote it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from disco.errors import InputError, SettingsError
+from disco.files.yaml_io import parse_documents
+from disco.settings.importers import discoart, progrock
+from disco.settings.importers.disco import import_disco
+from disco.settings.importers.discoart import import_discoart
+from disco.settings.importers.draft import TITLES, Imported, Source, short
+from disco.settings.importers.progrock import import_progrock
+from disco.settings.load import run_from_mapping
+
+_IMPORTERS: dict[Source, Callable[[Mapping[str, Any], Path], Imported]] = {
+    "disco": import_disco,
+    "discoart": import_discoart,
+    "progrock": import_progrock,
+}
+_LOOKED_FOR = (
+    "Looked for Disco Diffusion's _settings.txt (JSON with seed, width and height), DiscoArt's YAML (CLIP "
+    "names such as ViT-B-32::openai, or keys such as gif_fps) and progrockdiffusion's JSON (keys such as "
+    "skip_steps_ratio, values such as auto)"
+)
+# Strings first, so that what stands inside them is left alone.
+_STRING_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', re.DOTALL)
+_PYTHON_TAG = re.compile(r"!!python/(?:tuple|list|str|unicode)\b ?")
+
+
+def import_settings(path: str | Path) -> Imported:
+    """Another tool's settings file in our keys, checked to load here.
+
+    Raises InputError for a file that cannot be read, that no known tool wrote, or whose values contradict
+    each other.
+    """
+    place = Path(path)
+    old, is_json = read_old(place)
+    source = _recognise(old, is_json)
+    if source is None:
+        keys = ", ".join(list(map(str, old))[:8]) or "none"
+        raise InputError(
+            f"{place}: no other tool's settings file was recognised. {_LOOKED_FOR}. Found the keys: {keys}. "
+            "A settings file of this program needs no import"
+        )
+    try:
+        imported = _IMPORTERS[source](old, place)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise InputError(f"{place}: damaged: {error} (read as a settings file of {source})") from error
+    try:
+        run = run_from_mapping(imported.run, name=place.name)
+    except SettingsError as error:
+        problems = "\n".join(error.problems)
+        raise InputError(f"{place}: its settings contradict each other:\n{problems}") from None
+    return _without_idle(imported, run.notices, old)
+
+
+def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, Any]) -> Imported:
+    """Leave out what has no effect beside the other settings, such as rand_mag without fuzzy_prompt.
+
+    A settings file that says so at every run would be a nuisance; the old value stands in the account.
+    init_image stays: where Perlin noise wins as the start, init_scale still pulls towards it.
+    """
+    idle: dict[str, str] = {}
+    for notice in notices:
+        _, key, text = notice.removeprefix(imported.name).split(": ", 2)
+        if key in imported.run and key != "init_image" and text.startswith("has no effect"):
+            idle[key] = f"{key}: {short(imported.run[key])} {text}"
+    silent = [key for key in imported.silent if key not in idle]
+    changed = [line for line in imported.changed if line.partition(":")[0] not in idle]
+    if silent:
+        changed.append(f"not in the file, {TITLES[imported.source]}'s defaults written: {', '.join(silent)}")
+    return replace(
+        imported,
+        run={key: value for key, value in imported.run.items() if key not in idle},
+        notes={key: note for key, note in imported.notes.items() if key not in idle},
+        mapped=[line for line in imported.mapped if line.rpartition(" ")[2] not in idle],
+        changed=changed,
+        dropped=[*imported.dropped, *(line for key, line in idle.items() if key in old)],
+        silent=silent,
+    )
+
+
+def read_old(path: Path) -> tuple[dict[str, Any], bool]:
+    """The file's keys and values, and whether it was written as JSON (comments and last commas allowed)."""
+    text = _text(path)
+    bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
+    is_json = bare.lstrip().startswith("{")
+    if not is_json:
+        return _read_yaml(text, path), False
+    try:
+        data = json.loads(_STRING_OR_COMMA.sub(lambda match: match[1] or "", bare), strict=False)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}") from None
+    return data, True
+
+
+def _text(path: Path) -> str:
+    """UTF-8, or what Windows wrote before Disco Diffusion said which encoding it wants."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise InputError(f"{path}: not a text file. {_LOOKED_FOR}")
+
+
+def _read_yaml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        documents = parse_documents(_PYTHON_TAG.sub("", text), str(path))
+    except SettingsError as error:
+        raise InputError(f"{error.problems[0]}. {_LOOKED_FOR}") from None
+    return documents[0].data
+
+
+def _recognise(old: Mapping[str, Any], is_json: bool) -> Source | None:
+    """Which tool wrote these keys; None if none of the three did."""
+    keys = set(old)
+    if keys & discoart.MARKS or _has_double_colons(old) or _is_versioned(old):
+        return "discoart"
+    if keys & progrock.MARKS or any(_is_chance(value) for value in old.values()):
+        return "progrock"
+    if is_json and "seed" in keys and {"width", "height"} <= keys:
+        return "disco"
+    if "seed" in keys and keys <= discoart.KEYS:
+        return "discoart"
+    if is_json and keys and keys <= progrock.KEYS:
+        return "progrock"
+    return None
+
+
+def _has_double_colons(old: Mapping[str, Any]) -> bool:
+    names = old.get("clip_models")
+    return isinstance(names, list) and any("::" in str(name) for name in names)
+
+
+def _is_versioned(old: Mapping[str, Any]) -> bool:
+    prompts = old.get("text_prompts")
+    return isinstance(prompts, Mapping) and "version" in prompts and "prompts" in prompts
+
+
+def _is_chance(value: Any) -> bool:
+    return isinstance(value, str) and (
+        value in ("auto", "random") or bool(re.fullmatch(r"<[^<>]*\|[^<>]*>", value))
+    )

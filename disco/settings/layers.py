@@ -1,0 +1,219 @@
+"""Who wrote a setting, and where: the layers that a run's settings are made of.
+
+Later layers win: the network's defaults < extends < file < --prompt < --set. Every value keeps its place, so
+that an error can name file and line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
+from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
+from disco.settings.model import KEYS, facts_of
+
+
+@dataclass(frozen=True)
+class Where:
+    """The place of a value. shown: "settings/batch.yaml", "--set eta=7" or the name of a network.
+
+    path: the keys that lead to the value inside the document, if it stands in one. folders: where files that
+    the value names are looked for, after the current directory.
+    """
+
+    shown: str
+    document: Document | None = None
+    path: KeyPath = ()
+    folders: tuple[Path, ...] = ()
+
+    def at(self, *path: Any) -> str:
+        """ "settings/batch.yaml:14", or just what is shown."""
+        if self.document is None or not self.document.lines:
+            return self.shown
+        return f"{self.shown}:{self.document.line((*self.path, *path))}"
+
+    def under(self, *path: Any) -> Where:
+        """The place of a part."""
+        return replace(self, path=(*self.path, *path))
+
+    @property
+    def origin(self) -> str:
+        """What --plan shows: file and line, "--set", "--prompt" or the network's name."""
+        return self.shown.split()[0] if self.shown.startswith("--") else self.at()
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody wrote."""
+
+    value: Any
+    where: Where
+
+
+Layer = dict[str, Given]
+
+
+@dataclass
+class Report:
+    """The problems and notices found so far, each once, in the order found."""
+
+    problems: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def problem(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
+        """Note an error: `where: key: text`."""
+        self._add(self.problems, one_line(f"{where.at(*path)}: {key}: {text}"))
+
+    def faults(self, where: Where, key: str, error: ValueError) -> None:
+        """Note all faults of a value, each with its own line."""
+        for path, text in faults_of(error):
+            self.problem(where, key, text, path)
+
+    def notice(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
+        """Note something that the user should know."""
+        self._add(self.notices, one_line(f"{where.at(*path)}: {key}: {text}"))
+
+    def error(self, error: SettingsError) -> None:
+        """Note the problems of an error that was raised."""
+        for line in error.problems:
+            self._add(self.problems, line)
+
+    def by_line(self) -> list[str]:
+        """The problems file by file in the order found, each file's by line."""
+        keyed = []
+        for problem in self.problems:
+            match = re.match(r"(.*?):(\d+): ", problem)
+            keyed.append((match[1], int(match[2])) if match else (problem.split(": ")[0], 0))
+        files = list(dict.fromkeys(file for file, _ in keyed))
+        order = sorted(range(len(keyed)), key=lambda n: (files.index(keyed[n][0]), keyed[n][1]))
+        return [self.problems[n] for n in order]
+
+    @staticmethod
+    def _add(lines: list[str], line: str) -> None:
+        if line not in lines:
+            lines.append(line)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean steps?", or nothing when nothing is near."""
+    near = closest(name, known)
+    return f" Did you mean {near}?" if near else ""
+
+
+def place_of(document: Document, folders: Sequence[Path] = ()) -> Where:
+    """The document itself; its own folder is where files are looked for, unless it comes from no file."""
+    own = [Path(document.file).parent] if document.lines else []
+    return Where(document.file, document, folders=(*own, *folders))
+
+
+def layer_of(where: Where) -> Layer:
+    """All keys of a document, as written."""
+    assert where.document is not None
+    return {key: Given(value, where.under(key)) for key, value in where.document.data.items()}
+
+
+def file_layers(where: Where, report: Report) -> list[Layer]:
+    """The layers of a document: what it extends, deepest first, then itself."""
+    return _extended(layer_of(where), report, (Path(where.shown).resolve(),))
+
+
+def _extended(layer: Layer, report: Report, above: tuple[Path, ...]) -> list[Layer]:
+    given = layer.pop("extends", None)
+    if given is None:
+        return [layer]
+    names = given.value if isinstance(given.value, list) else [given.value]
+    layers: list[Layer] = []
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            report.problem(given.where, "extends", "write the path of a settings file")
+            continue
+        found = find_file(name, given.where.folders)
+        if found is None:
+            report.problem(given.where, "extends", f"no such file: {missing_file(name, given.where.folders)}")
+        elif found.resolve() in above:
+            circle = " -> ".join(path.name for path in (*above, found))
+            report.problem(given.where, "extends", f"goes in a circle: {circle}")
+        else:
+            layers += _base(found, given.where, report, above)
+    return [*layers, layer]
+
+
+def _base(path: Path, where: Where, report: Report, above: tuple[Path, ...]) -> list[Layer]:
+    try:
+        documents = read_documents(path)
+    except SettingsError as error:
+        report.error(error)
+        return []
+    if len(documents) > 1:
+        report.problem(
+            where, "extends", f"{path} holds {len(documents)} documents: only a single one can be extended"
+        )
+        return []
+    return _extended(layer_of(place_of(documents[0])), report, (*above, path.resolve()))
+
+
+def find_file(name: str, folders: Sequence[Path], *, or_folder: bool = False) -> Path | None:
+    """A file as the user names it: relative to the current directory, then to the folders."""
+    for path in (Path(name), *(folder / name for folder in folders)):
+        try:
+            if path.is_file() or (or_folder and path.is_dir()):
+                return path
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def missing_file(name: str, folders: Sequence[Path]) -> str:
+    """The name, where it was looked for, and the nearest one that is there."""
+    places = (Path(name).parent, *((folder / name).parent for folder in folders))
+    looked = list(dict.fromkeys(str(path.resolve()) for path in places))
+    names = [entry.name for path in looked if Path(path).is_dir() for entry in Path(path).iterdir()]
+    near = closest_file(Path(name).name, names)
+    return f"{name} (looked in {' and '.join(looked)})" + (f". Did you mean {near}?" if near else "")
+
+
+def override_layers(
+    overrides: Sequence[str], prompt: str | None, report: Report, folders: tuple[Path, ...] = ()
+) -> list[Layer]:
+    """--prompt, then each --set as a layer of its own, so that a later one wins."""
+    layers: list[Layer] = []
+    if prompt is not None:
+        layers.append({"text_prompts": Given(prompt, Where("--prompt"))})
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        key, shown = one_line(key.strip()), one_line(text)
+        shown = shown if len(shown) <= 80 else f"{shown[:70]}..."
+        where = Where(f"--set {shown}", folders=folders)
+        if not sign or not key or key == "extends":
+            report.problem(where, key or "?", "write --set key=value, like --set steps=100")
+            continue
+        try:
+            layers.append({key: Given(_override(key, value, where), where)})
+        except SettingsError as error:
+            report.error(error)
+    return layers
+
+
+def _override(key: str, value: str, where: Where) -> Any:
+    """The value as YAML; texts as they stand, unless they begin like a list, map or quoted text."""
+    text = value.strip()
+    kind = facts_of(key)["kind"] if key in KEYS else ""
+    if kind in ("prompts", "image_prompts", "path", "text", "file_name") and text[:1] not in (
+        "[",
+        "{",
+        '"',
+        "'",
+    ):
+        return None if text in ("", "null", "~") else text
+    if kind.startswith("schedule") and text.startswith(("[", "(")) and "*" in text:
+        return text  # "[12]*400+[4]*600", which YAML would want in quotes
+    return parse_value(text, f"{where.shown}: {key}")
+
+
+def mapping_document(data: Mapping[str, Any], name: str) -> Document:
+    """A document without lines, for settings that come from Python or out of a picture."""
+    return Document(name, dict(data))

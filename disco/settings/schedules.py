@@ -1,0 +1,253 @@
+"""Schedules: one number for each noise level. "[12]*400+[4]*600" is parsed here, never evaluated.
+
+A schedule holds 1000 values. Index 0 belongs to the noisiest step and 999 to the last one: index = 999 - t,
+as in the original, so a schedule follows the noise level and not the progress of a run that skips steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from disco.errors import BadValue, Fault, faults_of, key_number, show
+from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, parse_expression
+
+LENGTH = 1000
+_WORDS: dict[type, str] = {int: "whole number", float: "number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class FrameMap:
+    """A schedule for each of some frames of an animation, held until the next one; at least one."""
+
+    keys: tuple[tuple[int, Schedule], ...]
+
+    def at(self, frame: int) -> Schedule:
+        """The schedule of a frame: the last key at or before it, the first key before that."""
+        held = [schedule for key, schedule in self.keys if key <= frame]
+        return held[-1] if held else self.keys[0][1]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """1000 values indexed by noise, index = 999 - t; `source` is what the user wrote.
+
+    values are of the kind asked for (float, int or bool). Schedules are equal when they give the same values.
+    frames: set by the form {frames: {0: ..., 40: ...}}; values are then those of frame 0.
+    """
+
+    values: tuple[float, ...]
+    source: Any = field(default=None, compare=False, repr=False)
+    frames: FrameMap | None = None
+
+    @staticmethod
+    def parse(value: Any, kind: type = float) -> Schedule:
+        """A number, "[12]*400+[4]*600", {0: 12, 400: 4}, a list of 1000 or {frames: {...}} -> Schedule.
+
+        kind: float, int or bool, the type of every value. A Schedule is checked and returned as it is.
+        Raises ValueError (BadValue, with the path of the faulty part) with a sentence for the user.
+        """
+        if isinstance(value, Schedule):
+            return Schedule(_checked(value.values, kind), value.source, value.frames)
+        if isinstance(value, Mapping) and "frames" in value:
+            return _with_frames(value, kind)
+        if isinstance(value, Mapping):
+            return Schedule(_from_map(value, kind), dict(value))
+        if isinstance(value, str):
+            return Schedule(_from_text(value, kind), value)
+        if isinstance(value, Sequence):
+            return Schedule(_from_list(value, kind), list(value))
+        try:
+            return Schedule((_number(value, kind),) * LENGTH, value)
+        except ValueError as error:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            raise error if number else ValueError(f"{error}; write {FORMS}") from None
+
+    def at(self, index: int) -> float:
+        """The value at a noise index 0..999 (999 - t)."""
+        if not 0 <= index < LENGTH:
+            raise IndexError(f"schedule index {index}: must be from 0 to {LENGTH - 1}")
+        return self.values[index]
+
+    def for_frame(self, frame: int) -> Schedule:
+        """The schedule of one frame of an animation; without {frames: ...} it is this one."""
+        return self if self.frames is None else self.frames.at(frame)
+
+    @property
+    def constant(self) -> bool:
+        """Is it the same value everywhere?"""
+        return all(value == self.values[0] for value in self.values)
+
+    def max(self) -> float:
+        """The largest value."""
+        return max(self.values)
+
+    def min(self) -> float:
+        """The smallest value."""
+        return min(self.values)
+
+    def to_yaml(self) -> Any:
+        """The shortest form that YAML can hold and parse() reads back to an equal schedule."""
+        if self.frames is not None:
+            return {"frames": {key: schedule.to_yaml() for key, schedule in self.frames.keys}}
+        return short(self.values[0]) if self.constant else _fold(self.values)
+
+    def __str__(self) -> str:
+        return str(self.to_yaml())
+
+    def __repr__(self) -> str:
+        return f"Schedule.parse({self.to_yaml()!r})"
+
+
+def short(value: float) -> float:
+    """12.0 -> 12: equal, and what people write."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _fold(values: Sequence[float]) -> str:
+    """[12, 12, 4, 5] -> "[12]*2+[4, 5]"."""
+    terms: list[str] = []
+    singles: list[str] = []
+    for value, run in itertools.groupby(values):
+        count = len(list(run))
+        if count == 1:
+            singles.append(repr(short(value)))
+            continue
+        if singles:
+            terms.append(f"[{', '.join(singles)}]")
+            singles = []
+        terms.append(f"[{short(value)!r}]*{count}")
+    if singles:
+        terms.append(f"[{', '.join(singles)}]")
+    return "+".join(terms)
+
+
+def _number(value: Any, kind: type) -> float:
+    """One value of the kind asked for; ValueError says what it should be."""
+    number: float
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "yes", "on", "false", "no", "off"):
+            return value.lower() in ("true", "yes", "on")
+        if not isinstance(value, bool) and value not in (0, 1):
+            raise ValueError(f"{show(value)} is not true or false")
+        return bool(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{show(value)} is not a {_WORDS[kind]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    if kind is int:
+        if value != int(value):
+            raise ValueError(f"{value} is not a whole number")
+        return int(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
+    return number
+
+
+def _checked(values: Sequence[Any], kind: type) -> tuple[float, ...]:
+    faults: list[Fault] = []
+    good: list[float] = []
+    for index, value in enumerate(values):
+        try:
+            good.append(_number(value, kind))
+        except ValueError as error:
+            faults.append(((index,), f"{error} (at index {index})"))
+    if faults:
+        raise BadValue(faults[0])  # a thousand lines of the same complaint help nobody
+    return tuple(good)
+
+
+def _check_length(length: int) -> None:
+    if length != LENGTH:
+        much = f"{abs(length - LENGTH)} too {'many' if length > LENGTH else 'few'}"
+        raise ValueError(f"the schedule has {length} values, {much}; it needs exactly {LENGTH}")
+
+
+def _from_list(value: Sequence[Any], kind: type) -> tuple[float, ...]:
+    _check_length(len(value))
+    return _checked(value, kind)
+
+
+def _numbered(value: Mapping[Any, Any], most: int | None, what: str) -> list[tuple[int, Any, Any]]:
+    """The entries as (number, original key, entry), sorted; BadValue for keys that are no such number."""
+    if not value:
+        raise ValueError(f"an empty map; write {FORMS}")
+    limits = f"from 0 to {most}" if most is not None else "from 0"
+    entries: list[tuple[int, Any, Any]] = []
+    faults: list[Fault] = []
+    for key, entry in value.items():
+        number = key_number(key)
+        if number is None or (most is not None and number > most):
+            faults.append(((key,), f"{show(key)} is no {what}: a whole number {limits}"))
+        elif any(number == other for other, _, _ in entries):
+            faults.append(((key,), f"{what} {number} is written twice"))
+        else:
+            entries.append((number, key, entry))
+    if faults:
+        raise BadValue(*faults)
+    return sorted(entries, key=lambda entry: entry[0])
+
+
+def _from_map(value: Mapping[Any, Any], kind: type) -> tuple[float, ...]:
+    """{0: 12, 400: 4}: each value held until the next key; the first also before its key."""
+    entries = _numbered(value, LENGTH - 1, "schedule index")
+    faults: list[Fault] = []
+    points: list[tuple[int, float]] = []
+    for index, key, entry in entries:
+        try:
+            points.append((index, _number(entry, kind)))
+        except ValueError as error:
+            faults.append(((key,), f"{error} (at index {index})"))
+    if faults:
+        raise BadValue(*faults)
+    values = [points[0][1]] * LENGTH
+    for (start, number), (end, _) in itertools.zip_longest(points, points[1:], fillvalue=(LENGTH, 0.0)):
+        values[start:end] = [number] * (end - start)
+    return tuple(values)
+
+
+def _with_frames(value: Mapping[Any, Any], kind: type) -> Schedule:
+    """{frames: {0: 5000, 40: 8000}}: a schedule for each frame; the values are those of the first."""
+    others = [key for key in value if key != "frames"]
+    if others:
+        raise BadValue(*(((key,), f"{show(key)} beside frames: put it under frames") for key in others))
+    if not isinstance(value["frames"], Mapping):
+        raise BadValue((("frames",), "frames needs a map such as {0: 5000, 40: 8000}"))
+    faults: list[Fault] = []
+    keys: list[tuple[int, Schedule]] = []
+    try:
+        entries = _numbered(value["frames"], None, "frame number")
+    except ValueError as error:
+        raise BadValue(*faults_of(error, "frames")) from None
+    for frame, key, entry in entries:
+        try:
+            if isinstance(entry, Mapping) and "frames" in entry:
+                raise ValueError("frames inside frames")
+            keys.append((frame, Schedule.parse(entry, kind)))
+        except ValueError as error:
+            faults += faults_of(error, "frames", key)
+    if faults:
+        raise BadValue(*faults)
+    frames = FrameMap(tuple(keys))
+    return Schedule(frames.at(0).values, dict(value), frames)
+
+
+def _from_text(text: str, kind: type) -> tuple[float, ...]:
+    stripped = text.strip()
+    if kind is bool and stripped.lower() in ("yes", "no", "on", "off", "true", "false"):
+        return (_number(stripped, bool),) * LENGTH
+    if re.fullmatch(rf"[-+]?{NUMBER}", stripped):
+        return (_number(literal(stripped), kind),) * LENGTH
+    try:
+        values = parse_expression(stripped)
+    except TooLong as error:
+        _check_length(error.length)
+        raise
+    _check_length(len(values))
+    return _checked(values, kind)

@@ -1,0 +1,126 @@
+"""Settings that have no effect as things are, and values that may mean something else than they seem to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from disco.settings.checks import Case, Check, Finding, is_usual, needs
+from disco.settings.layers import Given
+from disco.settings.model import KEYS, Settings, facts_of, is_animation
+from disco.settings.network_defaults import CUSTOM
+from disco.settings.prompts import prompt_path, unused_frames, weight_warning
+from disco.settings.schedules import Schedule
+
+
+def notices(case: Case) -> Iterator[Finding]:
+    """What the user should know about these settings, in the order of the checks below."""
+    for function in _CHECKS:
+        yield from function(case)
+
+
+def _dd57(settings: Settings) -> bool:
+    return settings.compat == "dd57"
+
+
+def _symmetric(settings: Settings) -> bool:
+    return settings.use_vertical_symmetry or settings.use_horizontal_symmetry
+
+
+def _plms(settings: Settings) -> bool:
+    return settings.diffusion_sampling_mode == "plms"
+
+
+def _no_init(settings: Settings) -> bool:
+    if settings.animation_mode == "Video Input":
+        return False
+    return settings.init_image is None and not (settings.perlin_init and _dd57(settings))
+
+
+def _no_mask(settings: Settings) -> bool:
+    return settings.mask_path is None and settings.video_mask_path is None
+
+
+_AS_BEFORE = "with plms, as in the original"
+# Keys that a user may write for nothing; why; when.
+_IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
+    ("range_scale", "with compat: dd57, as in the original", _dd57),
+    ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
+    ("hue_jitter_max", "with compat: dd57, as in the original", _dd57),
+    ("eta", "with plms", _plms),
+    ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
+    ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),
+    ("clamp_max", "with clamp_grad: false", lambda s: not s.clamp_grad),
+    ("init_scale", "without an init_image", _no_init),
+    ("init_image", "as the start: perlin_init wins", lambda s: s.init_image and s.perlin_init),
+    ("mask_blur", "without a mask_path", _no_mask),
+    ("steps_to_repaint", "without a mask_path", _no_mask),
+    ("transformation_percent", "without a symmetry", lambda s: not _symmetric(s)),
+    ("custom_path", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
+    ("custom_config", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
+    ("use_checkpoint", "with use_secondary_model: true", lambda s: s.use_secondary_model),
+    ("use_vertical_symmetry", _AS_BEFORE, lambda s: s.use_vertical_symmetry and _plms(s) and _dd57(s)),
+    ("use_horizontal_symmetry", _AS_BEFORE, lambda s: s.use_horizontal_symmetry and _plms(s) and _dd57(s)),
+)
+
+
+def _idle(case: Case) -> Iterator[Finding]:
+    """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
+    for key, why, is_idle in _IDLE:
+        if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
+            yield Finding(key, f"has no effect {why}")
+
+
+def _without_effect(case: Case) -> Iterator[Finding]:
+    for key in KEYS:
+        why = facts_of(key).get("no_effect")
+        if why and key in case.written:
+            yield Finding(key, f"has no effect here: {why}")
+
+
+@needs("compat", "transformation_percent")
+def _never_fires(case: Case) -> Iterator[Finding]:
+    if _dd57(case.settings) and _symmetric(case.settings) and 0.0 in case.settings.transformation_percent:
+        yield Finding("transformation_percent", "0 has no effect with compat: dd57, as in the original")
+
+
+@needs("diffusion_model", "custom_config")
+def _custom_config(case: Case) -> Iterator[Finding]:
+    if case.settings.diffusion_model == CUSTOM and not case.settings.custom_config:
+        yield Finding("custom_config", "not given: the original's architecture for custom is assumed")
+
+
+def _frames(case: Case) -> Iterator[Finding]:
+    if is_animation(case.settings):
+        return
+    for key in KEYS:
+        value = getattr(case.settings, key)
+        if isinstance(value, Schedule) and value.frames is not None:
+            frame = value.frames.keys[0][0]
+            yield Finding(key, f"a still uses the schedule of frame {frame}; the others are for animations")
+
+
+@needs("text_prompts", "image_prompts")
+def _prompts(case: Case) -> Iterator[Finding]:
+    for key in ("text_prompts", "image_prompts"):
+        prompts = getattr(case.settings, key)
+        unused = unused_frames(prompts)
+        if unused and not is_animation(case.settings):
+            used = next(frame for frame in prompts if frame not in unused)
+            listed = ", ".join(map(str, unused))
+            yield Finding(key, f"a still uses the prompts of {used}; those of {listed} are for animations")
+    given = case.layer.get("text_prompts")
+    if given is None:
+        yield Finding("text_prompts", "none given: the default prompts are painted")
+        return
+    yield from _weight_warnings(case.settings, given)
+
+
+def _weight_warnings(settings: Settings, given: Given) -> Iterator[Finding]:
+    for frame, group in settings.text_prompts.items():
+        for index, prompt in enumerate(group):
+            warning = weight_warning(prompt)
+            if warning:
+                yield Finding("text_prompts", warning, prompt_path(given.value, frame, index))
+
+
+_CHECKS: tuple[Check, ...] = (_idle, _without_effect, _never_fires, _custom_config, _frames, _prompts)
