@@ -14,9 +14,9 @@ import torch
 import disco
 from benchmarks import peer_networks
 from benchmarks.side import TEXT, Clock, few, probe, serve
-from disco.devices import pick_device, torch_dtype
 from disco.events import StepDone
-from disco.number_types import unet_dtype
+from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.number_types import unet_dtype
 
 
 def main() -> None:

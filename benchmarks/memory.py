@@ -23,15 +23,15 @@ import torch
 
 from benchmarks import machine
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import pick_device, torch_dtype
 from disco.diffusion import make_steps
-from disco.economy import Economy, Stage
-from disco.governor import Governor
 from disco.guidance import Guidance, Target
+from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.number_types import unet_dtype
+from disco.memory.policy import Economy, Stage
+from disco.memory.retry import Governor
 from disco.memory_count import count
 from disco.memory_estimate import MemoryEstimate, Work, need
 from disco.models import Networks
-from disco.number_types import unet_dtype
 from disco.randomness import FixedRandom
 from disco.required import Need
 from disco.sampling import ddim

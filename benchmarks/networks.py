@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.devices import torch_dtype
-from disco.number_types import unet_dtype
+from disco.memory.devices import torch_dtype
+from disco.memory.number_types import unet_dtype
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
 from disco.targets import Target

@@ -27,7 +27,7 @@ import torch
 
 from benchmarks import machine, peer_networks
 from benchmarks.side import Side
-from disco.devices import pick_device
+from disco.memory.devices import pick_device
 from disco.weights.local import cache_dir
 
 VERSION = "0.12.1"

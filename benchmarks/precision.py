@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks import machine
 from benchmarks.peer_networks import awake
 from disco.compiling import prepare
-from disco.devices import pick_device
+from disco.memory.devices import pick_device
 from disco.models import Networks
 from disco.secondary_model import SecondaryModel
 from disco.unet import Denoiser, SdpaAttention, build_unet, convert

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from disco import run_from_mapping
 from disco.clip_model import ClipModel
-from disco.devices import pick_device
 from disco.events import PictureFinished
 from disco.media.images import from_uint8, read_pixels
+from disco.memory.devices import pick_device
 from disco.models import load_networks
 from disco.rendering import render
 

@@ -24,8 +24,8 @@ import torch
 from benchmarks.machine import RESULTS, about, save, table
 from disco import run_from_mapping
 from disco.crew import needs_of
-from disco.devices import pick_device
 from disco.events import PictureFinished, PictureStarted, StepDone
+from disco.memory.devices import pick_device
 from disco.ray_crew import RayCrew, connect
 from disco.rendering import render
 

@@ -27,19 +27,19 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
 from disco.clip_loss import ClipLoss
-from disco.devices import pick_device, torch_dtype
 from disco.diffusion import Step, make_steps
-from disco.economy import Economy, Stage
 from disco.guidance import Guidance
 from disco.lpips_model import PerceptualNet, build_lpips
 from disco.media.images import png_bytes
-from disco.memory_stages import Stages, at_stage
-from disco.number_types import unet_dtype
+from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.number_types import unet_dtype
+from disco.memory.oom import Stages, at_stage
+from disco.memory.policy import Economy, Stage
+from disco.memory.streams import InTurn, Side, side_of
 from disco.perceptual import SmallPerceptualNet
 from disco.perceptual_model import PerceptualModel
 from disco.randomness import FixedRandom
 from disco.sampling import Sample, ddim
-from disco.streams import InTurn, Side, side_of
 from disco.targets import Target
 
 _NAMES = {

@@ -18,11 +18,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from disco.computed_twice import blocks_of, tower_of
-from disco.economy import Stage
-from disco.memory_stages import ran_out
+from disco.memory.grad_checkpoint import blocks_of, tower_of
+from disco.memory.offload import modules_of
+from disco.memory.oom import ran_out
+from disco.memory.policy import Stage
 from disco.models import Networks
-from disco.parking import modules_of
 from disco.required import ROLES
 from disco.weights.local import cache_dir
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from disco.clip_loss import ClipLoss, CutoutOptions
-from disco.computed_twice import twice
 from disco.diffusion import Step, predict_x0
-from disco.economy import Economy, Stage
 from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
-from disco.memory_stages import Stages, at_stage
-from disco.streams import InTurn, Result, Side
+from disco.memory.grad_checkpoint import twice
+from disco.memory.oom import Stages, at_stage
+from disco.memory.policy import Economy, Stage
+from disco.memory.streams import InTurn, Result, Side
 from disco.targets import ClipNetwork, Target
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from disco.economy import Stage
 from disco.events import Download, Event, NetworksLoaded, Notice
-from disco.memory_stages import at_stage
+from disco.memory.oom import at_stage
+from disco.memory.policy import Stage
 from disco.models import Networks
 from disco.required import networks_key
 from disco.settings.load import Run

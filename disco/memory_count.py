@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from disco.clip_model import ClipConfig, build_clip
-from disco.computed_twice import blocks_of, tower_of
-from disco.devices import torch_dtype
-from disco.economy import Stage
+from disco.memory.devices import torch_dtype
+from disco.memory.grad_checkpoint import blocks_of, tower_of
+from disco.memory.policy import Stage
 from disco.perceptual import build_perceptual
 from disco.required import Need
 from disco.secondary_model import SecondaryModel

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from disco.devices import at_once_by_itself
-from disco.economy import Economy, Failure, Levers, Stage, next_economy
+from disco.memory.devices import at_once_by_itself
+from disco.memory.policy import Economy, Failure, Levers, Stage, next_economy
 from disco.memory_count import Counts, count
 
 if TYPE_CHECKING:

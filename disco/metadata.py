@@ -8,8 +8,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from disco.economy import Economy
 from disco.errors import InputError
+from disco.memory.policy import Economy
 
 PACKAGES = (
     "torch",

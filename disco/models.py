@@ -21,11 +21,11 @@ from disco.clip_model import (
     directory_weights,
     fit_state,
 )
-from disco.devices import torch_dtype
-from disco.economy import Stage
 from disco.errors import SettingsError, WeightsError
 from disco.lpips_model import PerceptualNet
-from disco.number_types import check_precision
+from disco.memory.devices import torch_dtype
+from disco.memory.number_types import check_precision
+from disco.memory.policy import Stage
 from disco.perceptual import load_perceptual
 from disco.recognise import looks_like
 from disco.required import ROLES, Need, in_loading_order, required

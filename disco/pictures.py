@@ -13,10 +13,10 @@ from torch import Tensor
 from disco.batch import Batch
 from disco.checkpoints import Checkpoint
 from disco.diffusion import Step, make_steps
-from disco.economy import Stage
 from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
 from disco.keeper import Keeper, keep_start, numbers, previews
 from disco.media.images import png_bytes
+from disco.memory.policy import Stage
 from disco.metadata import picture_metadata
 from disco.randomness import Randomness, StreamRandom
 from disco.run_names import partial_steps

@@ -12,14 +12,14 @@ from typing import Any
 from disco.again import Again, check_inputs
 from disco.batch import Batch, Ending, Stop, Working
 from disco.crew import Crew, check_spread
-from disco.devices import exactly, pick_device
 from disco.events import Event, Notice, RunFinished
 from disco.frame_loop import check_frames, render_frames
-from disco.governor import Governor
 from disco.inputs import Pictures, load_pictures, with_frames
 from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
 from disco.loading import loading
+from disco.memory.devices import exactly, pick_device
+from disco.memory.retry import Governor
 from disco.metadata import differences, other_weights
 from disco.models import Networks
 from disco.pictures import executed_steps, render_batch, where

@@ -10,17 +10,17 @@ import torch
 
 from disco.clip_configs import clip_configs
 from disco.clip_model import ClipConfig
-from disco.devices import device_name, pick_device
-from disco.economy import Economy, Levers
 from disco.errors import DiscoError, SettingsError
-from disco.free_memory import free_memory
-from disco.governor import Governor, bytes_of, levers_of
 from disco.jobs import together
+from disco.memory.devices import device_name, pick_device
+from disco.memory.free import free_memory
+from disco.memory.number_types import check_precision
+from disco.memory.policy import Economy, Levers
+from disco.memory.retry import Governor, bytes_of, levers_of
 from disco.memory_count import count
 from disco.memory_estimate import Needs, Work, gib, need
 from disco.memory_moving import moving_needs
 from disco.models import Networks
-from disco.number_types import check_precision
 from disco.required import required
 from disco.settings.frame import at_frame
 from disco.settings.load import Run

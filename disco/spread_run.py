@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
-from disco.economy import Economy
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
 from disco.inputs import Pictures
 from disco.jobs import Job
+from disco.memory.policy import Economy
 from disco.run_report import Tally, announced, finished, keep_inputs
 from disco.settings.frame import executed
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from disco.compiling import compiled
-from disco.devices import device_name, pick_device
-from disco.economy import Stage
-from disco.governor import Governor
 from disco.inputs import Pictures
 from disco.media.perlin import perlin_init
+from disco.memory.devices import device_name, pick_device
+from disco.memory.policy import Stage
+from disco.memory.retry import Governor
 from disco.models import Networks, load_networks, published
 from disco.randomness import FixedRandom, Randomness, StreamRandom
 from disco.required import required

@@ -17,11 +17,11 @@ from torch import Tensor
 from disco.batch import Batch, Stop
 from disco.checkpoints import Checkpoint
 from disco.crew import Done, Failed, GaveUp, Heard, Hello, Message, Order, Stepped, Wrote
-from disco.devices import exactly
 from disco.errors import DiscoError, SettingsError
 from disco.events import Event, Notice, StepDone
 from disco.jobs import saved_values
 from disco.loading import Load, loading
+from disco.memory.devices import exactly
 from disco.metadata import versions
 from disco.models import Networks
 from disco.pictures import executed_steps, render_batch, where

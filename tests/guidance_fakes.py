@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disco.diffusion import Step, make_steps
-from disco.economy import Economy
 from disco.guidance import Guidance, Target
+from disco.memory.policy import Economy
 from disco.randomness import FixedRandom
 from disco.secondary_model import SecondaryOutput
 from disco.settings.schedules import Schedule

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from disco.compiling import ENOUGH_STEPS, SHAPES, compiled, is_worth_it, prepare
-from disco.computed_twice import set_twice
 from disco.events import Notice
 from disco.media.png import read_metadata
+from disco.memory.grad_checkpoint import set_twice
 from disco.models import Networks
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping

@@ -83,7 +83,7 @@ VALUES = st.fixed_dictionaries(
 )
 def test_the_gradient_is_the_plain_one(size, batch, at, values, at_once, on_gpu, seed) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disco.devices, "CPU_PIXELS", at_once * 64)
+        patch.setattr(disco.memory.devices, "CPU_PIXELS", at_once * 64)
         if on_gpu:
             patch.setattr(disco.cutouts, "banded_cuts", as_on_a_gpu)
         check(size, batch, at, "fixed", values, seed)

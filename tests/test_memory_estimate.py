@@ -12,10 +12,10 @@ import torch
 
 from disco.architectures import read_architecture
 from disco.clip_model import ClipConfig, builtin_config, directory_config
-from disco.economy import Economy, Levers, Stage
+from disco.memory.number_types import Dtype
+from disco.memory.policy import Economy, Levers, Stage
 from disco.memory_count import count
 from disco.memory_estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
-from disco.number_types import Dtype
 from disco.perceptual import build_perceptual
 from disco.required import Need, required
 from disco.secondary_model import SecondaryModel

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from disco.economy import Economy, Stage
+from disco.memory.policy import Economy, Stage
 from disco.memory_count import Counts, Kept, most_alive, weights_of
 from disco.memory_estimate import Work, need
 from disco.memory_moving import moving_needs

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from disco.clip_configs import clip_configs
-from disco.economy import Stage
 from disco.errors import InputError, SettingsError
-from disco.governor import Governor, bytes_of
+from disco.memory.policy import Stage
+from disco.memory.retry import Governor, bytes_of
 from disco.models import LOADERS, load_networks
 from disco.plan import describe
 from disco.required import ROLES, Asked, Need, Role, downloads, networks_key, required

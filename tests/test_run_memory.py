@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from disco.clip_configs import clip_configs
-from disco.economy import Economy
+from disco.memory.policy import Economy
 from disco.run_memory import govern, memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.studio import load_for

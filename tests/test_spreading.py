@@ -13,7 +13,6 @@ import torch
 
 import disco
 from disco.crew import Hello, Needs, check_spread, needs_of, spread_lines
-from disco.economy import Failure, Stage
 from disco.errors import InputError, ResumeError, RunError, SettingsError, WeightsError
 from disco.events import (
     Event,
@@ -26,7 +25,8 @@ from disco.events import (
     StepDone,
 )
 from disco.media.images import png_bytes
-from disco.memory_stages import OutOfMemory
+from disco.memory.oom import OutOfMemory
+from disco.memory.policy import Failure, Stage
 from disco.models import Networks
 from disco.run_folder import RunFolder
 from disco.settings.load import run_from_mapping

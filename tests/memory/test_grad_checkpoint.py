@@ -1,4 +1,4 @@
-"""disco.computed_twice: the same numbers, less kept; the blocks of all kinds of networks are found."""
+"""memory.grad_checkpoint: the same numbers, less kept; the blocks of all kinds of networks are found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.clip_model import ClipConfig, build_clip
-from disco.computed_twice import blocks_of, set_twice, tower_of, twice
+from disco.memory.grad_checkpoint import blocks_of, set_twice, tower_of, twice
 from disco.perceptual import build_perceptual
 from disco.secondary_model import SecondaryModel
 from disco.unet import build_unet

@@ -1,13 +1,13 @@
-"""disco.devices: where and how exactly to compute."""
+"""disco.memory.devices: where and how exactly to compute."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from disco.devices import pick_device, torch_dtype
 from disco.errors import SettingsError
-from disco.number_types import Dtype
+from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.number_types import Dtype
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 

@@ -1,4 +1,4 @@
-"""disco.free_memory: the least of what machine, container and ulimit leave."""
+"""disco.memory.free: the least of what machine, container and ulimit leave."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from disco import free_memory as room
+from disco.memory import free as room
 
 CPU = torch.device("cpu")
 

@@ -1,13 +1,13 @@
-"""disco.memory_stages: which errors mean that memory ran out."""
+"""disco.memory.oom: which errors mean that memory ran out."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from disco.economy import Failure, Stage
 from disco.errors import RunError
-from disco.memory_stages import OutOfMemory, at_stage, ran_out
+from disco.memory.oom import OutOfMemory, at_stage, ran_out
+from disco.memory.policy import Failure, Stage
 
 OURS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from disco.economy import Economy
+from disco.memory.policy import Economy
 
 Result = Callable[[], Tensor]
 

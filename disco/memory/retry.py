@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from disco.computed_twice import blocks_of, set_twice, tower_of
-from disco.economy import Economy, Levers, Stage, next_economy
 from disco.errors import RunError
-from disco.memory_stages import OutOfMemory, at_stage
-from disco.parking import Parking, modules_of, tensors_of
+from disco.memory.grad_checkpoint import blocks_of, set_twice, tower_of
+from disco.memory.offload import Parking, modules_of, tensors_of
+from disco.memory.oom import OutOfMemory, at_stage
+from disco.memory.policy import Economy, Levers, Stage, next_economy
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""disco.governor, in whole small runs: memory runs out at each stage of a step, and no picture changes."""
+"""memory.retry, in whole small runs: memory runs out at each stage of a step, and no picture changes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from disco.again import read_again
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
-from disco.governor import Governor, release
 from disco.media.images import png_bytes
+from disco.memory.retry import Governor, release
 from disco.mover import Mover
 from disco.rendering import render
 from tests.animation_run import animation
@@ -46,7 +46,7 @@ NETWORKS = ["UNet", "CLIP forward", "CLIP backward", "LPIPS of the init", "LPIPS
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each sweep of the garbage collector takes longer than a run here."""
-    monkeypatch.setattr("disco.governor.release", lambda: None)
+    monkeypatch.setattr("disco.memory.retry.release", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_an_attempt_without_a_lever_is_made_once_more() -> None:
 
 def test_what_a_failed_pass_held_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the second attempt none of its tensors is alive, in spite of a circle among its objects."""
-    monkeypatch.setattr("disco.governor.release", release)
+    monkeypatch.setattr("disco.memory.retry.release", release)
     held: list[weakref.ref[Tensor]] = []
 
     def do() -> int:

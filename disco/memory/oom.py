@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
-from disco.economy import Failure, Stage
 from disco.errors import RunError
+from disco.memory.policy import Failure, Stage
 
 # How allocators speak; a RuntimeError that says something else is another fault and is not caught.
 _SAYS = re.compile(

@@ -1,4 +1,4 @@
-"""disco.parking: only the networks at work are on the device."""
+"""disco.memory.offload: only the networks at work are on the device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.parking import Parking, modules_of, tensors_of
+from disco.memory.offload import Parking, modules_of, tensors_of
 
 NOTHING = -99
 

@@ -1,10 +1,10 @@
-"""disco.economy: which thing is given up next, where memory ran out."""
+"""disco.memory.policy: which thing is given up next, where memory ran out."""
 
 from __future__ import annotations
 
 import pytest
 
-from disco.economy import Economy, Failure, Levers, Stage, next_economy
+from disco.memory.policy import Economy, Failure, Levers, Stage, next_economy
 
 PARK = Levers(park=True)
 

@@ -1,4 +1,4 @@
-"""disco.governor with real kinds of networks, small: whatever is given up, the gradient is the same."""
+"""disco.memory.retry with real kinds of networks, small: whatever is given up, the gradient is the same."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from disco.clip_model import ClipConfig, ClipModel, build_clip
-from disco.economy import Economy, Levers
-from disco.governor import Governor, levers_of
 from disco.guidance import Guidance, Target
+from disco.memory.policy import Economy, Levers
+from disco.memory.retry import Governor, levers_of
 from disco.models import Networks
 from disco.randomness import FixedRandom
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet
 from tests.guidance_fakes import STEP, options
+from tests.memory.test_grad_checkpoint import TEXT, UNET, VISION
+from tests.memory.test_offload import Lot
 from tests.short_memory import Shortage, short_networks
-from tests.test_computed_twice import TEXT, UNET, VISION
-from tests.test_parking import Lot
 
 
 def real_networks(secondary: bool = True) -> Networks:
@@ -48,7 +48,7 @@ def guided_by(networks: Networks, economy: Economy, governor: Governor) -> tuple
 @pytest.mark.parametrize("secondary", [True, False])
 def test_every_lever_gives_the_same_gradient(secondary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Computed twice and parked: bit for bit; fewer cutouts at once: within 1e-5."""
-    monkeypatch.setattr("disco.governor.Parking", Lot)
+    monkeypatch.setattr("disco.memory.retry.Parking", Lot)
     networks = real_networks(secondary)
     plain_governor = Governor(networks)
     assert plain_governor.levers == Levers(through_unet=not secondary, twice=True, park=False)

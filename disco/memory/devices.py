@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from disco.errors import SettingsError
-from disco.number_types import Dtype
+from disco.memory.number_types import Dtype
 from disco.settings.model import Settings
 
 CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory

@@ -1,11 +1,11 @@
-"""disco.number_types: how exactly to compute."""
+"""disco.memory.number_types: how exactly to compute."""
 
 from __future__ import annotations
 
 import pytest
 
 from disco.errors import SettingsError
-from disco.number_types import check_precision, clip_dtype, unet_dtype
+from disco.memory.number_types import check_precision, clip_dtype, unet_dtype
 
 
 @pytest.mark.parametrize(

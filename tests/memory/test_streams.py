@@ -1,4 +1,4 @@
-"""disco.streams: the UNet beside the guidance gives the same numbers."""
+"""disco.memory.streams: the UNet beside the guidance gives the same numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.economy import Economy
 from disco.guidance import Guidance, Target
+from disco.memory.policy import Economy
+from disco.memory.streams import Beside, InTurn, Result, side_of
 from disco.randomness import FixedRandom
 from disco.sampling import ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
-from disco.streams import Beside, InTurn, Result, side_of
 from disco.unet import Denoiser, build_unet
 from tests.conftest import EightNumberClip
 from tests.test_unet import TINY, awake, noise
@@ -92,7 +92,7 @@ def test_a_guidance_that_looks_through_the_unet_has_no_side() -> None:
 
 def test_a_second_stream_is_for_gpus_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, sides = torch.device("cuda"), object()
-    monkeypatch.setattr("disco.streams._beside", lambda device: sides)
+    monkeypatch.setattr("disco.memory.streams._beside", lambda device: sides)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3, 10))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2)
