@@ -23,7 +23,6 @@ import torch
 
 from benchmarks import machine
 from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
-from disco.diffusion import make_steps
 from disco.guidance import Guidance, Target
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
@@ -32,9 +31,10 @@ from disco.memory.retry import Governor
 from disco.memory_count import count
 from disco.memory_estimate import MemoryEstimate, Work, need
 from disco.models import Networks
-from disco.randomness import FixedRandom
 from disco.required import Need
-from disco.sampling import ddim
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import FixedRandom
+from disco.sampling.samplers import ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule

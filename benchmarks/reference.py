@@ -20,9 +20,9 @@ from torch import Tensor
 
 from disco.augment import RECIPES, augment, draw_uniform, make_params
 from disco.augment_chains import augment_dd57
-from disco.diffusion import Step, predict_x0
 from disco.guidance import Target
-from disco.randomness import Randomness
+from disco.sampling.diffusion import Step, predict_x0
+from disco.sampling.randomness import Randomness
 
 LUMA = (0.2989, 0.587, 0.114)
 

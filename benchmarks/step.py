@@ -27,7 +27,6 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
 from disco.clip_loss import ClipLoss
-from disco.diffusion import Step, make_steps
 from disco.guidance import Guidance
 from disco.lpips_model import PerceptualNet, build_lpips
 from disco.media.images import png_bytes
@@ -38,8 +37,9 @@ from disco.memory.policy import Economy, Stage
 from disco.memory.streams import InTurn, Side, side_of
 from disco.perceptual import SmallPerceptualNet
 from disco.perceptual_model import PerceptualModel
-from disco.randomness import FixedRandom
-from disco.sampling import Sample, ddim
+from disco.sampling.diffusion import Step, make_steps
+from disco.sampling.randomness import FixedRandom
+from disco.sampling.samplers import Sample, ddim
 from disco.targets import Target
 
 _NAMES = {

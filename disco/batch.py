@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from disco.checkpoints import Checkpoint
-from disco.diffusion import Step
 from disco.run_report import Tally
+from disco.sampling.diffusion import Step
 from disco.studio import Studio
 
 Stop = Callable[[], bool]

@@ -17,15 +17,15 @@ from torch import Tensor
 from disco.augment import RECIPES, augment, draw_uniform, make_params, move
 from disco.augment_chains import augment_dd57
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
-from disco.diffusion import Step
 from disco.losses import spherical_dist
 from disco.memory.devices import at_once_by_itself
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import Economy, Stage
+from disco.sampling.diffusion import Step
 from disco.targets import Target
 
 if TYPE_CHECKING:
-    from disco.randomness import Randomness
+    from disco.sampling.randomness import Randomness
     from disco.settings.schedules import Schedule
 
 

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from disco.clip_loss import ClipLoss, CutoutOptions
-from disco.diffusion import Step, predict_x0
 from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
 from disco.memory.grad_checkpoint import twice
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import Economy, Stage
 from disco.memory.streams import InTurn, Result, Side
+from disco.sampling.diffusion import Step, predict_x0
 from disco.targets import ClipNetwork, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from disco.randomness import Randomness
-    from disco.sampling import Guided
+    from disco.sampling.randomness import Randomness
+    from disco.sampling.samplers import Guided
     from disco.secondary_model import SecondaryModel
     from disco.settings.schedules import Schedule
 

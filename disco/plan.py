@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from disco.clip_configs import clip_configs
 from disco.clip_model import ClipConfig, token_report, tokenizer_of
-from disco.diffusion import Step, make_steps
 from disco.jobs import check_images, together
 from disco.plan_frames import count_video_frames, frame_lines, steps_line
 from disco.required import check_packages, downloads
 from disco.resuming import resumable
 from disco.run_memory import memory_lines
 from disco.run_names import RunNames, next_number, partial_steps
+from disco.sampling.diffusion import Step, make_steps
 from disco.settings.frame import at_frame
 from disco.settings.load import Run
 from disco.settings.model import KEYS, SECTIONS, Settings, is_animation, picture_count

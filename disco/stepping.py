@@ -10,14 +10,14 @@ from torch import Tensor
 
 from disco.batch import Batch
 from disco.compiling import is_worth_it, prepare
-from disco.diffusion import Step
 from disco.guidance import Perceptual, in_parts, make_guidance
-from disco.inpainting import keep_original, make_mask_blend, make_steady
 from disco.lpips_model import PerceptualNet
 from disco.memory.policy import Economy
 from disco.memory.streams import side_of
-from disco.randomness import Randomness
-from disco.sampling import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
+from disco.sampling.diffusion import Step
+from disco.sampling.masks import keep_original, make_mask_blend, make_steady
+from disco.sampling.randomness import Randomness
+from disco.sampling.samplers import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
 from disco.settings.frame import step_count
 from disco.studio import Studio
 

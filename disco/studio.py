@@ -16,8 +16,8 @@ from disco.memory.devices import device_name, pick_device
 from disco.memory.policy import Stage
 from disco.memory.retry import Governor
 from disco.models import Networks, load_networks, published
-from disco.randomness import FixedRandom, Randomness, StreamRandom
 from disco.required import required
+from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at
 from disco.targets import Target, encode_targets

@@ -19,7 +19,7 @@ from disco.settings.schedules import LENGTH, Schedule
 from disco.weights.registry import registry
 
 if TYPE_CHECKING:
-    from disco.randomness import Randomness
+    from disco.sampling.randomness import Randomness
     from disco.settings.fields import ClipChoice
 
 FUZZY_COPIES = 25

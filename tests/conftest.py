@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.diffusion import Step, alphas_bar, predict_x0
+from disco.sampling.diffusion import Step, alphas_bar, predict_x0
 from tests.places import GOLDEN
 
 

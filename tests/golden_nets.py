@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disco.diffusion import Step, make_steps
 from disco.guidance import Target
 from disco.lpips_model import PerceptualNet, build_lpips
+from disco.sampling.diffusion import Step, make_steps
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet

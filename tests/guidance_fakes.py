@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disco.diffusion import Step, make_steps
 from disco.guidance import Guidance, Target
 from disco.memory.policy import Economy
-from disco.randomness import FixedRandom
+from disco.sampling.diffusion import Step, make_steps
+from disco.sampling.randomness import FixedRandom
 from disco.secondary_model import SecondaryOutput
 from disco.settings.schedules import Schedule
 

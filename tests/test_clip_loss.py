@@ -15,12 +15,12 @@ from torch import Tensor
 from disco.augment import STILLS, augment, draw_uniform, make_params
 from disco.augment_chains import augment_dd57
 from disco.cutouts import draw_boxes, grey_of, overview_cut
-from disco.diffusion import Step
 from disco.guidance import Guidance, Target
 from disco.losses import range_loss, spherical_dist, tv_loss
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Economy, Failure, Stage
-from disco.randomness import FixedRandom, StreamRandom
+from disco.sampling.diffusion import Step
+from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.schedules import Schedule
 from tests.conftest import relative
 from tests.guidance_fakes import (

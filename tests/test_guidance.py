@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.diffusion import make_steps
 from disco.guidance import Guidance, Target, make_guidance
 from disco.media.images import load_picture
-from disco.randomness import FixedRandom, StreamRandom
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.schedules import Schedule
 from tests.conftest import EightNumberClip, relative
 from tests.golden_nets import golden_lpips, golden_nets, golden_targets, step_at

@@ -15,10 +15,10 @@ import disco.clip_loss
 import disco.cutouts
 from benchmarks import guidance, networks
 from benchmarks.reference import Reference
-from disco.diffusion import make_steps
 from disco.guidance import Guidance
 from disco.media.resize import crop_matrices, dense_cuts
-from disco.randomness import FixedRandom, StreamRandom
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.schedules import Schedule
 from tests.conftest import relative
 from tests.guidance_fakes import TinyClip, TinyDenoiser, TinySecondary, options, pictures

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import torch
 
 import disco
-from disco.diffusion import make_steps
 from disco.guidance import make_guidance
 from disco.media.images import read_pixels
 from disco.models import Networks
-from disco.randomness import StreamRandom
-from disco.sampling import ddim, start
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import StreamRandom
+from disco.sampling.samplers import ddim, start
 from tests.conftest import relative
 from tests.golden_nets import golden_nets, golden_targets
 from tests.guidance_fakes import options

@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import disco
-from disco.diffusion import make_steps
 from disco.errors import WeightsError
 from disco.guidance import Guidance
 from disco.lpips_model import PerceptualNet
 from disco.perceptual import SmallPerceptualNet, build_perceptual, load_perceptual
 from disco.perceptual_model import PerceptualModel
-from disco.randomness import FixedRandom
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import FixedRandom
 from disco.settings.load import run_from_mapping
 from disco.weights.registry import registry
 from tests.guidance_fakes import TinyDenoiser, TinySecondary, options

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from disco.errors import InputError, SettingsError
-from disco.randomness import FixedRandom, StreamRandom
+from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.fields import ClipChoice
 from disco.settings.prompts import Prompt, text_prompt
 from disco.settings.schedules import Schedule

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from disco.diffusion import ddim_step as sampler_step
-from disco.diffusion import make_steps, predict_eps
+from disco.sampling.diffusion import ddim_step as sampler_step
+from disco.sampling.diffusion import make_steps, predict_eps
 from training import diffusion
 from training.common import ddim_step, linear_alpha_sigma
 from training.own_steps import own_step

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.diffusion import make_steps, predict_x0
 from disco.errors import WeightsError
+from disco.sampling.diffusion import make_steps, predict_x0
 from disco.unet import (
     Denoiser,
     SdpaAttention,

@@ -17,8 +17,8 @@ import disco.animation.video as video
 import disco.media.ffmpeg_read as ffmpeg
 from disco.animation.video import VideoFrames, open_video
 from disco.errors import InputError, RunError
-from disco.inpainting import grey
 from disco.media.images import to_uint8
+from disco.sampling.masks import grey
 from tests.clips import FPS, frame, make_clip, run_ffmpeg
 
 LOSSLESS = ("-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")

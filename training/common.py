@@ -171,7 +171,7 @@ def linear_alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
 def ddim_step(x_t: Tensor, pred_x0: Tensor, t: Tensor, t_next: Tensor, eta: float, noise: Tensor) -> Tensor:
     """x_t [B, 3, H, W] at integer t_next <= t, both [B] in 0..999, of any level in each row.
 
-    As disco.diffusion.ddim_step, which takes one level for all.
+    As disco.sampling.diffusion.ddim_step, which takes one level for all.
     """
     (alpha, sigma), (alpha_next, sigma_next) = linear_alpha_sigma(t), linear_alpha_sigma(t_next)
     eps = (x_t - alpha * pred_x0) / sigma

@@ -23,10 +23,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import inception
 
-from disco.diffusion import Step, make_steps
 from disco.media.images import contact_sheet
 from disco.models import load_networks
-from disco.sampling import ddim
+from disco.sampling.diffusion import Step, make_steps
+from disco.sampling.samplers import ddim
 from disco.settings.load import run_from_mapping
 from disco.unet import Denoiser
 from training import data, light

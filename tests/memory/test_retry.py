@@ -34,7 +34,7 @@ ROOMS = {  # where it runs out, if not in a network: the function that is called
     "cutouts": "disco.clip_loss.cut",
     "augmentations": "disco.clip_loss.augment",
     "losses": "disco.guidance.tv_loss",
-    "sampler": "disco.sampling.ddim_step",
+    "sampler": "disco.sampling.samplers.ddim_step",
     "preview": "disco.keeper.to_uint8",
     "picture": "disco.pictures.png_bytes",
     "prompts of the studio": "disco.studio.encode_targets",

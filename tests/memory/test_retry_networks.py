@@ -11,7 +11,7 @@ from disco.guidance import Guidance, Target
 from disco.memory.policy import Economy, Levers
 from disco.memory.retry import Governor, levers_of
 from disco.models import Networks
-from disco.randomness import FixedRandom
+from disco.sampling.randomness import FixedRandom
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
 from disco.unet import Denoiser, build_unet

@@ -12,8 +12,8 @@ from torch import Tensor
 from disco.guidance import Guidance, Target
 from disco.memory.policy import Economy
 from disco.memory.streams import Beside, InTurn, Result, side_of
-from disco.randomness import FixedRandom
-from disco.sampling import ddim
+from disco.sampling.randomness import FixedRandom
+from disco.sampling.samplers import ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
@@ -63,7 +63,7 @@ def guided(side: Any, device: str = "cpu", secondary: bool = True) -> tuple[Guid
 
 
 def steps_of(guidance: Guidance, random: FixedRandom, device: str = "cpu") -> list[Tensor]:
-    from disco.diffusion import make_steps
+    from disco.sampling.diffusion import make_steps
 
     x_t, steps = noise(1, 3, 32, 32).to(device), make_steps(4)
     samples = ddim(

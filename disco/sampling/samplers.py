@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from disco.diffusion import Step, ddim_step, predict_eps, predict_x0, q_sample
+from disco.sampling.diffusion import Step, ddim_step, predict_eps, predict_x0, q_sample
 
 Guided = Callable[[Tensor, Step], tuple[Tensor, Tensor | None, dict[str, Tensor]]]
 """guided(x_t, step) -> eps and the gradient of log p(prompt | x_t), or None, both [B, 3, H, W] without graph;

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.diffusion import make_steps, steps_at
-from disco.sampling import ddim, identity, make_symmetry, plms, start
+from disco.sampling.diffusion import make_steps, steps_at
+from disco.sampling.samplers import ddim, identity, make_symmetry, plms, start
 from tests.conftest import GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
 from tests.places import GOLDEN
 

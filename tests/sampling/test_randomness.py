@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from disco.diffusion import make_steps
-from disco.randomness import FixedRandom, StreamRandom
+from disco.sampling.diffusion import make_steps
+from disco.sampling.randomness import FixedRandom, StreamRandom
 
 STEPS = make_steps(10)
 ONE = (1, 3, 4, 6)

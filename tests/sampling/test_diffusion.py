@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.diffusion import ddim_step, make_steps, predict_eps, predict_x0, q_sample, steps_at
+from disco.sampling.diffusion import ddim_step, make_steps, predict_eps, predict_x0, q_sample, steps_at
 from tests.conftest import relative
 from tests.places import GOLDEN
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from disco.diffusion import Step, q_sample
-from disco.sampling import BeforeStep
+from disco.sampling.diffusion import Step, q_sample
+from disco.sampling.samplers import BeforeStep
 
 # A PNG's values are cut off, not rounded: a picture's own 8-bit values must not fall below themselves.
 _ABOVE = 2e-6

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from disco.diffusion import make_steps, q_sample
 from disco.errors import InputError
-from disco.inpainting import grey, keep_original, make_mask_blend, make_steady, soften
 from disco.media.images import from_uint8, load_mask, to_uint8
-from disco.sampling import ddim, in_turn, make_symmetry, plms
+from disco.sampling.diffusion import make_steps, q_sample
+from disco.sampling.masks import grey, keep_original, make_mask_blend, make_steady, soften
+from disco.sampling.samplers import ddim, in_turn, make_symmetry, plms
 from tests.conftest import GaussianDenoiser
 
 STEPS = make_steps(10)
