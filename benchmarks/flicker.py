@@ -28,7 +28,7 @@ from disco.animation.flow import warp
 from disco.animation.frame_blend import blended
 from disco.events import PictureFinished
 from disco.media.images import from_uint8, png_bytes, read_pixels
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.settings.load import Run, run_from_mapping
 from disco.studio import load_for
 

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from benchmarks import machine, networks
 from benchmarks.reference import Reference
-from disco.clip_model import ClipModel
 from disco.guidance import Guidance
 from disco.memory.devices import pick_device
+from disco.networks.clip import ClipModel
 from disco.sampling.diffusion import Step, make_steps, q_sample
 from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.load import run_from_mapping

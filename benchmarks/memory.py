@@ -22,23 +22,23 @@ from typing import Any
 import torch
 
 from benchmarks import machine
-from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.guidance import Guidance, Target
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.policy import Economy, Stage
 from disco.memory.retry import Governor
-from disco.memory_count import count
-from disco.memory_estimate import MemoryEstimate, Work, need
-from disco.models import Networks
-from disco.required import Need
+from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
+from disco.networks.denoiser import Denoiser, build_unet, convert
+from disco.networks.estimate import MemoryEstimate, Work, need
+from disco.networks.footprint import count
+from disco.networks.load import Networks
+from disco.networks.required import Need
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.sampling.samplers import ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
-from disco.unet import Denoiser, build_unet, convert
 from disco.weights.registry import registry
 
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disco.clip_model import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.memory.devices import torch_dtype
 from disco.memory.number_types import unet_dtype
+from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
+from disco.networks.denoiser import Denoiser, build_unet, convert
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
 from disco.targets import Target
-from disco.unet import Denoiser, build_unet, convert
 from disco.weights.registry import registry
 
 REAL_CLIPS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu")
@@ -63,7 +63,7 @@ def targets(networks: list[ClipModel], device: torch.device) -> list[Target]:
 
 
 def secondary(channels: int, device: torch.device) -> SecondaryModel:
-    """The secondary network of a width, laid out in memory as disco.models does it."""
+    """The secondary network of a width, laid out in memory as disco.networks.load does it."""
     network = SecondaryModel(channels).requires_grad_(False).to(device)
     if channels >= FULL_SECONDARY and device.type == "cpu":
         network.to(memory_format=torch.channels_last)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disco.clip_model import ClipConfig, build_clip, builtin_config
-from disco.models import Networks, load_clip, load_denoiser, load_secondary
+from disco.networks.clip import ClipConfig, build_clip, builtin_config
+from disco.networks.denoiser import build_unet
+from disco.networks.load import Networks, load_clip, load_denoiser, load_secondary
 from disco.secondary_model import SecondaryModel
-from disco.unet import build_unet
 from disco.weights.registry import registry
 
 CLIPS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu")

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from benchmarks import machine
 from benchmarks.peer_networks import awake
-from disco.compiling import prepare
 from disco.memory.devices import pick_device
-from disco.models import Networks
+from disco.networks.compile import prepare
+from disco.networks.denoiser import Denoiser, SdpaAttention, build_unet, convert
+from disco.networks.load import Networks
 from disco.secondary_model import SecondaryModel
-from disco.unet import Denoiser, SdpaAttention, build_unet, convert
 from disco.weights.registry import registry
 
 # A guided-diffusion network of moderate size; --architectures real: the published one of 512x512.

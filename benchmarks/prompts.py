@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from disco import run_from_mapping
-from disco.clip_model import ClipModel
 from disco.events import PictureFinished
 from disco.media.images import from_uint8, read_pixels
 from disco.memory.devices import pick_device
-from disco.models import load_networks
+from disco.networks.clip import ClipModel
+from disco.networks.load import load_networks
 from disco.rendering import render
 
 PROMPTS = (

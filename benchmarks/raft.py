@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from disco.animation.flow import DisFlow
 from disco.animation.flow_raft import RaftFlow, read_raft
-from disco.depth_and_flow import Flow
+from disco.networks.depth_and_flow import Flow
 
 SHIFTS = ((-9, 6), (0, 0), (1, 0), (20, -15))
 SIDE, EDGE = 256, 32

@@ -28,15 +28,13 @@ from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
 from disco.clip_loss import ClipLoss
 from disco.guidance import Guidance
-from disco.lpips_model import PerceptualNet, build_lpips
 from disco.media.images import png_bytes
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import Economy, Stage
 from disco.memory.streams import InTurn, Side, side_of
-from disco.perceptual import SmallPerceptualNet
-from disco.perceptual_model import PerceptualModel
+from disco.networks.perceptual import PerceptualModel, PerceptualNet, SmallPerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.sampling.samplers import Sample, ddim

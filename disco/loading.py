@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Sequence
 from disco.events import Download, Event, NetworksLoaded, Notice
 from disco.memory.oom import at_stage
 from disco.memory.policy import Stage
-from disco.models import Networks
-from disco.required import networks_key
+from disco.networks.load import Networks
+from disco.networks.required import networks_key
 from disco.settings.load import Run
 from disco.studio import share_texts
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from disco.memory_count import most_alive, weights_of
-from disco.required import Need
+from disco.networks.footprint import most_alive, weights_of
+from disco.networks.required import Need
 from disco.weights.registry import Entry
 
 _DPT_WORK = 90 * 2**20  # most_alive of DPT-Large and DPT-Hybrid, which see any picture at 384x384

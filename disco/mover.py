@@ -18,7 +18,7 @@ from disco.settings.model import Settings
 
 if TYPE_CHECKING:
     from disco.animation.video import VideoFrames
-    from disco.depth_and_flow import Depth, Flow
+    from disco.networks.depth_and_flow import Depth, Flow
 
 
 _ABOVE = 1e-5  # a PNG's values are cut off: levels must not fall below themselves

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disco.clip_configs import clip_configs
-from disco.clip_model import ClipConfig, token_report, tokenizer_of
 from disco.jobs import check_images, together
+from disco.networks.clip import ClipConfig, token_report, tokenizer_of
+from disco.networks.clip_configs import clip_configs
+from disco.networks.required import check_packages, downloads
 from disco.plan_frames import count_video_frames, frame_lines, steps_line
-from disco.required import check_packages, downloads
 from disco.resuming import resumable
 from disco.run_memory import memory_lines
 from disco.run_names import RunNames, next_number, partial_steps

@@ -21,9 +21,9 @@ from disco.loading import loading
 from disco.memory.devices import exactly, pick_device
 from disco.memory.retry import Governor
 from disco.metadata import differences, other_weights
-from disco.models import Networks
+from disco.networks.load import Networks
+from disco.networks.required import networks_key
 from disco.pictures import executed_steps, render_batch, where
-from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_queue import Plan, plan_jobs, sweep_sheet
 from disco.run_report import Tally, announced, finished, keep_inputs

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from disco.clip_configs import clip_configs
-from disco.clip_model import ClipConfig
 from disco.errors import DiscoError, SettingsError
 from disco.jobs import together
 from disco.memory.devices import device_name, pick_device
@@ -17,11 +15,13 @@ from disco.memory.free import free_memory
 from disco.memory.number_types import check_precision
 from disco.memory.policy import Economy, Levers
 from disco.memory.retry import Governor, bytes_of, levers_of
-from disco.memory_count import count
-from disco.memory_estimate import Needs, Work, gib, need
 from disco.memory_moving import moving_needs
-from disco.models import Networks
-from disco.required import required
+from disco.networks.clip import ClipConfig
+from disco.networks.clip_configs import clip_configs
+from disco.networks.estimate import Needs, Work, gib, need
+from disco.networks.footprint import count
+from disco.networks.load import Networks
+from disco.networks.required import required
 from disco.settings.frame import at_frame
 from disco.settings.load import Run
 from disco.settings.model import Settings

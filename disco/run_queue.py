@@ -13,7 +13,7 @@ from disco.errors import ResumeError
 from disco.frame_ranges import range_source, seed_of
 from disco.jobs import Job, check_images, new_job
 from disco.media.images import contact_sheet, png_bytes, read_pixels
-from disco.required import check_packages
+from disco.networks.required import check_packages
 from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.run_folder import RunFolder, list_runs
 from disco.settings.load import Run

@@ -9,11 +9,11 @@ from functools import partial
 from torch import Tensor
 
 from disco.batch import Batch
-from disco.compiling import is_worth_it, prepare
 from disco.guidance import Perceptual, in_parts, make_guidance
-from disco.lpips_model import PerceptualNet
 from disco.memory.policy import Economy
 from disco.memory.streams import side_of
+from disco.networks.compile import is_worth_it, prepare
+from disco.networks.perceptual import PerceptualNet
 from disco.sampling.diffusion import Step
 from disco.sampling.masks import keep_original, make_mask_blend, make_steady
 from disco.sampling.randomness import Randomness

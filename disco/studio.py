@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from disco.compiling import compiled
 from disco.inputs import Pictures
 from disco.media.perlin import perlin_init
 from disco.memory.devices import device_name, pick_device
 from disco.memory.policy import Stage
 from disco.memory.retry import Governor
-from disco.models import Networks, load_networks, published
-from disco.required import required
+from disco.networks.compile import compiled
+from disco.networks.load import Networks, load_networks, published
+from disco.networks.required import required
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at
@@ -24,7 +24,7 @@ from disco.targets import Target, encode_targets
 from disco.weights.fetch import Progress
 
 if TYPE_CHECKING:
-    from disco.depth_and_flow import Depth, Flow
+    from disco.networks.depth_and_flow import Depth, Flow
     from disco.settings.load import Run
 
 

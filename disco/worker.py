@@ -23,9 +23,9 @@ from disco.jobs import saved_values
 from disco.loading import Load, loading
 from disco.memory.devices import exactly
 from disco.metadata import versions
-from disco.models import Networks
+from disco.networks.load import Networks
+from disco.networks.required import networks_key
 from disco.pictures import executed_steps, render_batch, where
-from disco.required import networks_key
 from disco.run_memory import govern
 from disco.run_names import RunNames
 from disco.run_report import Tally

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from disco.crew import Done, Failed, Lost, Message, Order
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.settings.load import Run
 from disco.worker import Worker
 from tests.small_run import small_networks

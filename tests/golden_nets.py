@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from disco.guidance import Target
-from disco.lpips_model import PerceptualNet, build_lpips
+from disco.networks.denoiser import Denoiser, build_unet
+from disco.networks.perceptual import PerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
-from disco.unet import Denoiser, build_unet
 from tests.test_secondary_model import load_recipe
 
 ONE = Schedule.parse(1)

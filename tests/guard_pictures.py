@@ -23,7 +23,7 @@ from torch import Tensor
 import disco
 from disco.events import PictureFinished
 from disco.media.images import png_bytes, read_pixels
-from disco.models import Networks, load_networks
+from disco.networks.load import Networks, load_networks
 from disco.settings.model import Settings
 from tests.animation_run import blob
 from tests.places import TESTS

@@ -21,7 +21,7 @@ import disco.cli
 import disco.rendering
 import disco.resuming
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.rendering import render
 from disco.weights.registry import registry
 from tests.conftest import EightNumberClip, GaussianDenoiser

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.secondary_model import SecondaryOutput
 from tests.guidance_fakes import TinyClip, TinySecondary
 from tests.small_run import SmallLpips, small_networks

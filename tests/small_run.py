@@ -13,7 +13,7 @@ from torch import Tensor
 import disco
 from disco.events import Event, PictureFinished, RunFinished, StepDone
 from disco.media.images import read_pixels
-from disco.models import Networks
+from disco.networks.load import Networks
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
 SMALL: Mapping[str, Any] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import disco.animation.depth
 import disco.animation.flow
-from disco.required import networks_key, required
+from disco.networks.required import networks_key, required
 from disco.settings.model import Settings
 from disco.studio import load_moving
 from tests.animation_run import animation, frames_of, write_clip

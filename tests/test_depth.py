@@ -20,7 +20,7 @@ from disco.animation.depth_onnx import load_onnx
 from disco.cli import main
 from disco.errors import InputError, WeightsError
 from disco.media.images import to_uint8
-from disco.required import depth_shares, missing_packages, needed, required
+from disco.networks.required import depth_shares, missing_packages, needed, required
 from disco.settings.load import run_from_mapping
 from disco.settings.model import Settings
 from disco.weights.registry import Registry
@@ -108,7 +108,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "onnx": published("onnx", "onnxruntime", "tiny.onnx"),
     }
     fake = Registry({"clip_flags": {}, "architectures": {}, "defaults": {}, "depth": entries})
-    monkeypatch.setattr("disco.required.registry", lambda: fake)
+    monkeypatch.setattr("disco.networks.required.registry", lambda: fake)
     monkeypatch.setenv("DISCO_MODELS", str(tmp_path))
     return tmp_path
 
@@ -315,7 +315,7 @@ def test_a_missing_package_is_told_before_anything_is_made(
     plan: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("disco.required.find_spec", lambda name: None)
+    monkeypatch.setattr("disco.networks.required.find_spec", lambda name: None)
     Path("a.yaml").write_text("text_prompts: [a lake]\nanimation_mode: 3D\nmidas_depth_model: dpt_large\n")
     assert main(["a.yaml", "--set", "second_depth_model=fastdepth", *plan]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -336,12 +336,12 @@ def missing(first: str, **values: Any) -> dict[str, str | None]:
 
 
 def test_only_the_packages_of_what_counts_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.required.find_spec", lambda name: None)
+    monkeypatch.setattr("disco.networks.required.find_spec", lambda name: None)
     assert missing("plane") == {}
     assert missing("dpt_large", second_depth_model="plane", midas_weight=0) == {}
     half: dict[str, Any] = {"midas_weight": 0.5}
     assert missing("dpt_large", second_depth_model="plane", **half) == {"dpt_large": "transformers"}
-    monkeypatch.setattr("disco.required.find_spec", lambda name: name)
+    monkeypatch.setattr("disco.networks.required.find_spec", lambda name: name)
     assert missing("dpt_large", second_depth_model="fastdepth", **half) == {}
 
 

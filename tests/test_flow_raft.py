@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from disco.animation.flow import load_flow
 from disco.animation.flow_raft import RaftFlow, build_raft, from_original, read_raft
-from disco.depth_and_flow import Flow
 from disco.errors import WeightsError
+from disco.networks.depth_and_flow import Flow
 from disco.weights.registry import registry
 
 # (name, its shape) of raft-things.pth's parts; each layer's normalisation has five tensors, or none in fnet.

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from disco.memory.policy import Economy, Stage
-from disco.memory_count import Counts, Kept, most_alive, weights_of
-from disco.memory_estimate import Work, need
 from disco.memory_moving import moving_needs
-from disco.required import required
+from disco.networks.estimate import Work, need
+from disco.networks.footprint import Counts, Kept, most_alive, weights_of
+from disco.networks.required import required
 from disco.run_memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from tests.places import SETTINGS

@@ -9,7 +9,7 @@ import torch
 import disco
 from disco.guidance import make_guidance
 from disco.media.images import read_pixels
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import StreamRandom
 from disco.sampling.samplers import ddim, start

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from disco.networks.required import needed
 from disco.plan import describe
-from disco.required import needed
 from disco.settings.docs import json_schema
 from disco.settings.load import Run, load_runs
 from disco.settings.model import Settings

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from disco.clip_configs import clip_configs
 from disco.memory.policy import Economy
+from disco.networks.clip_configs import clip_configs
 from disco.run_memory import govern, memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.studio import load_for

@@ -27,7 +27,7 @@ from disco.events import (
 from disco.media.images import png_bytes
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Failure, Stage
-from disco.models import Networks
+from disco.networks.load import Networks
 from disco.run_folder import RunFolder
 from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew

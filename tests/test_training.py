@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import disco
-from disco.frequencies import Frequencies, cosine_basis
-from disco.unet import Denoiser, build_unet
+from disco.networks.denoiser import Denoiser, build_unet
+from disco.networks.preconditioning import Frequencies, cosine_basis
 from training import diffusion
 from training.captions import title_fits
 from training.clip import ranked

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from disco.unet import build_unet
+from disco.networks.denoiser import build_unet
 from training import diffusion
 from training.muon import Both, Muon, inner_matrices, orthogonal
 

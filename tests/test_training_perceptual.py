@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.perceptual_model import PerceptualModel
+from disco.networks.perceptual import PerceptualModel
 from disco.secondary_model import SecondaryModel
 from disco.weights.registry import registry
-from tests.test_lpips_model import CHANNELS, random_vgg
+from tests.networks.test_lpips import CHANNELS, random_vgg
 from training import pairs, perceptual, teacher
 from training.teacher import Lesson, Lessons, Teacher
 

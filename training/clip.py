@@ -3,7 +3,7 @@
     python -m training.clip --tower conv --data DIR --out DIR --mobilenet FILE --secondary FILE
     python -m training.clip --tower vit  --data DIR --out DIR --conv CHECKPOINT --secondary FILE
 
-The convolutional tower starts from ImageNet's MobileNetV2. The ViT (disco.hybrid_vit) starts from the first
+The convolutional tower starts from ImageNet's MobileNetV2. The ViT (hybrid_vit) starts from the first
 stages of that tower, which stay as they are, and learns from the captions, from the other tower's embeddings
 and from its last feature map (Hinton et al. 2015, arXiv:1503.02531). The projection of the sentences is fixed
 (training.projection): the text tower (training.text) needs neither.

@@ -4,7 +4,7 @@
 
 Behind a patch a network that predicts eps would have to carry every number of the noise through few channels;
 one that predicts the picture need not (arXiv:2511.13720), and what is linear of that is done for it
-(disco.frequencies). The loss is the one in v up to the clamp: (x0_hat - x0)^2 / max(sigma^2, 0.05).
+(networks/preconditioning). The loss is the one in v up to the clamp: (x0_hat - x0)^2 / max(sigma^2, 0.05).
 With --mobilenet, best when that has come to rest, the guesses are made to look real too (training.realism).
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from disco.unet import build_unet
+from disco.networks.denoiser import build_unet
 from training import light
 from training.common import (
     Pictures,

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torchvision.models import inception
 
 from disco.media.images import contact_sheet
-from disco.models import load_networks
+from disco.networks.denoiser import Denoiser
+from disco.networks.load import load_networks
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.samplers import ddim
 from disco.settings.load import run_from_mapping
-from disco.unet import Denoiser
 from training import data, light
 from training.diffusion import SOURCES, TONED
 from training.wheels import member

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disco.frequencies import cosine_basis
+from disco.networks.preconditioning import cosine_basis
 from disco.secondary_model import SecondaryModel
 from training import data, light
 

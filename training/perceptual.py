@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from disco.models import load_secondary
-from disco.perceptual_model import PerceptualModel
+from disco.networks.load import load_secondary
+from disco.networks.perceptual import PerceptualModel
 from disco.weights.registry import registry
 from training import light
 from training.common import Run, Trainer

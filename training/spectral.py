@@ -1,4 +1,4 @@
-"""Train behind a patch in its frequencies (disco.frequencies): their usual sizes, the error, the speckle."""
+"""Train behind a patch in its frequencies (preconditioning): their usual sizes, the error, the speckle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from disco.frequencies import Frequencies, cosine_basis
+from disco.networks.preconditioning import Frequencies, cosine_basis
 from training.common import linear_alpha_sigma
 
 
@@ -59,7 +59,7 @@ class SpectralError:
 
 
 class Preconditioned(nn.Module):
-    """The UNet between disco.frequencies' two halves: tokens [B, 3 p^2, h, w] of x_t -> those of x0.
+    """The UNet between the two halves of preconditioning: tokens [B, 3 p^2, h, w] of x_t -> those of x0.
 
     It starts as the linear guess: the UNet's last convolution is zero.
     """

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disco.lpips_model import PerceptualNet, build_lpips, lpips_state
-from disco.state_dicts import load_strict, read_state_dict
+from disco.networks.perceptual import PerceptualNet, build_lpips, lpips_state
+from disco.networks.state_dicts import load_strict, read_state_dict
 
 CONVOLUTIONS = (
     0,

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from disco.clip_model import ClipModel
-from disco.models import load_networks
+from disco.networks.clip import ClipModel
+from disco.networks.load import load_networks
 from disco.settings.load import run_from_mapping
 from training import data, light
 from training.judge import in_top, pictures_of

@@ -18,7 +18,7 @@ from disco.weights.fetch import fetch, sha256_of
 from disco.weights.registry import Entry
 
 if TYPE_CHECKING:
-    from disco.depth_and_flow import Depth
+    from disco.networks.depth_and_flow import Depth
     from disco.weights.fetch import Progress
 
 _SOFTNESS = 0.05  # of the plane's horizon, as a share of the height

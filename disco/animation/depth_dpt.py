@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
-from disco.state_dicts import load_strict, read_state_dict
+from disco.networks.state_dicts import load_strict, read_state_dict
 
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."  # in some releases' networks, in few files; never run
 _SHALLOWEST = 1e-3

@@ -14,7 +14,7 @@ from torch.nn import functional
 from disco.animation.grid import check_sizes, padded
 
 if TYPE_CHECKING:
-    from disco.depth_and_flow import Flow
+    from disco.networks.depth_and_flow import Flow
     from disco.weights.fetch import Notice, Progress
 
 Border = Literal["border", "reflection", "zeros"]

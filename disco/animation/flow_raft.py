@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.animation.grid import check_sizes, padded
-from disco.state_dicts import load_strict, read_state_dict
+from disco.networks.state_dicts import load_strict, read_state_dict
 from disco.weights.fetch import fetch, sha256_of
 from disco.weights.registry import registry
 

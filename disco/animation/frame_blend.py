@@ -11,7 +11,7 @@ from disco.animation.consistency import blend, shared
 from disco.animation.flow import load_flow, warp
 
 if TYPE_CHECKING:
-    from disco.depth_and_flow import Flow
+    from disco.networks.depth_and_flow import Flow
 
 BlendMode = Literal["none", "linear", "flow"]
 

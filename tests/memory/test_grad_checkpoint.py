@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.clip_model import ClipConfig, build_clip
 from disco.memory.grad_checkpoint import blocks_of, set_twice, tower_of, twice
-from disco.perceptual import build_perceptual
+from disco.networks.clip import ClipConfig, build_clip
+from disco.networks.denoiser import build_unet
+from disco.networks.perceptual import build_perceptual
 from disco.secondary_model import SecondaryModel
-from disco.unet import build_unet
 from disco.weights.registry import registry
 
 TEXT = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}

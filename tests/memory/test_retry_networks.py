@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.clip_model import ClipConfig, ClipModel, build_clip
 from disco.guidance import Guidance, Target
 from disco.memory.policy import Economy, Levers
 from disco.memory.retry import Governor, levers_of
-from disco.models import Networks
+from disco.networks.clip import ClipConfig, ClipModel, build_clip
+from disco.networks.denoiser import Denoiser, build_unet
+from disco.networks.load import Networks
 from disco.sampling.randomness import FixedRandom
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
-from disco.unet import Denoiser, build_unet
 from tests.guidance_fakes import STEP, options
 from tests.memory.test_grad_checkpoint import TEXT, UNET, VISION
 from tests.memory.test_offload import Lot

@@ -12,14 +12,14 @@ from torch import Tensor
 from disco.guidance import Guidance, Target
 from disco.memory.policy import Economy
 from disco.memory.streams import Beside, InTurn, Result, side_of
+from disco.networks.denoiser import Denoiser, build_unet
 from disco.sampling.randomness import FixedRandom
 from disco.sampling.samplers import ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
-from disco.unet import Denoiser, build_unet
 from tests.conftest import EightNumberClip
-from tests.test_unet import TINY, awake, noise
+from tests.networks.test_denoiser import TINY, awake, noise
 
 
 class Later:

@@ -144,15 +144,15 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 # Those that choose networks or a device act where these are loaded, those of resuming where a run goes on.
 ELSEWHERE = {
-    "diffusion_model": "tests/test_models.py",
-    "custom_path": "tests/test_models.py",
-    "custom_config": "tests/test_models.py",
-    "lpips_model": "tests/test_models.py",
+    "diffusion_model": "tests/networks/test_load.py",
+    "custom_path": "tests/networks/test_load.py",
+    "custom_config": "tests/networks/test_load.py",
+    "lpips_model": "tests/networks/test_load.py",
     "precision": "tests/memory/test_number_types.py",
     "device": "tests/memory/test_devices.py",
     "gpus_per_picture": "tests/test_spreading.py",
-    "use_checkpoint": "tests/test_models.py",
-    "compile": "tests/test_compiling.py",
+    "use_checkpoint": "tests/networks/test_load.py",
+    "compile": "tests/networks/test_compile.py",
     "resume_run": "tests/test_resuming.py",
     "run_to_resume": "tests/test_resuming.py",
     "resume_from_frame": "tests/test_resuming.py",

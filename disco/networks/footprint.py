@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from disco.clip_model import ClipConfig, build_clip
 from disco.memory.devices import torch_dtype
 from disco.memory.grad_checkpoint import blocks_of, tower_of
 from disco.memory.policy import Stage
-from disco.perceptual import build_perceptual
-from disco.required import Need
+from disco.networks.clip import ClipConfig, build_clip
+from disco.networks.denoiser import build_unet
+from disco.networks.perceptual import build_perceptual
+from disco.networks.required import Need
 from disco.secondary_model import SecondaryModel
-from disco.unet import build_unet
 
 # Roles with a count of their own: here, and in memory_moving.
 _COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "flow"})

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from disco.architectures import CONFIG_FILE, read_architecture
-from disco.clip_configs import published_config
-from disco.clip_model import (
+from disco.errors import SettingsError, WeightsError
+from disco.memory.devices import torch_dtype
+from disco.memory.number_types import check_precision
+from disco.memory.policy import Stage
+from disco.networks.architectures import CONFIG_FILE, read_architecture
+from disco.networks.clip import (
     WEIGHTS_FILES,
     ClipConfig,
     ClipModel,
@@ -21,22 +24,18 @@ from disco.clip_model import (
     directory_weights,
     fit_state,
 )
-from disco.errors import SettingsError, WeightsError
-from disco.lpips_model import PerceptualNet
-from disco.memory.devices import torch_dtype
-from disco.memory.number_types import check_precision
-from disco.memory.policy import Stage
-from disco.perceptual import load_perceptual
-from disco.recognise import looks_like
-from disco.required import ROLES, Need, in_loading_order, required
+from disco.networks.clip_configs import published_config
+from disco.networks.denoiser import Denoiser, build_unet, convert, facts_of
+from disco.networks.identify import looks_like
+from disco.networks.perceptual import PerceptualNet, load_perceptual
+from disco.networks.required import ROLES, Need, in_loading_order, required
+from disco.networks.state_dicts import load_strict, read_state_dict
 from disco.secondary_model import SecondaryModel
-from disco.state_dicts import load_strict, read_state_dict
-from disco.unet import Denoiser, build_unet, convert, facts_of
 from disco.weights.fetch import fetch, sha256_of
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
-    from disco.depth_and_flow import Depth, Flow
+    from disco.networks.depth_and_flow import Depth, Flow
     from disco.settings.model import ModelSettings, Settings
     from disco.weights.fetch import Progress
 

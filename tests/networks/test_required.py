@@ -1,4 +1,4 @@
-"""disco.required: the networks of a run, and that all who ask for them read one table."""
+"""disco.networks.required: the networks of a run, and that all who ask for them read one table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from disco.clip_configs import clip_configs
 from disco.errors import InputError, SettingsError
 from disco.memory.policy import Stage
 from disco.memory.retry import Governor, bytes_of
-from disco.models import LOADERS, load_networks
+from disco.networks.clip_configs import clip_configs
+from disco.networks.load import LOADERS, load_networks
+from disco.networks.required import ROLES, Asked, Need, Role, downloads, networks_key, required
 from disco.plan import describe
-from disco.required import ROLES, Asked, Need, Role, downloads, networks_key, required
 from disco.run_memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.weights.registry import Entry, registry
-from tests.test_compiling import Pair
+from tests.networks.test_compile import Pair
 
 CLIP = Path(__file__).parent.parent / "settings" / "clips" / "sunrise.gif"
 PUBLISHED = "512x512_diffusion_uncond_finetune_008100"
@@ -158,7 +158,7 @@ def test_all_readers_see_a_new_row(upscaler: Entry, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_new_row_is_offloaded_and_compiled(upscaler: Entry) -> None:
-    from disco.compiling import prepare
+    from disco.networks.compile import prepare
 
     networks = load_networks(run_of(steps=40).settings, device="cpu")
     (loaded,) = networks.more["upscaler"]

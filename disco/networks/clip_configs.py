@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from disco.clip_model import ClipConfig, builtin_config, directory_config
 from disco.errors import DiscoError
-from disco.required import Need, required
+from disco.networks.clip import ClipConfig, builtin_config, directory_config
+from disco.networks.required import Need, required
 from disco.settings.load import Run
 from disco.weights.fetch import locate
 from disco.weights.registry import Entry

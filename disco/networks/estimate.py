@@ -15,11 +15,11 @@ import torch
 
 from disco.memory.devices import at_once_by_itself
 from disco.memory.policy import Economy, Failure, Levers, Stage, next_economy
-from disco.memory_count import Counts, count
+from disco.networks.footprint import Counts, count
 
 if TYPE_CHECKING:
-    from disco.clip_model import ClipConfig
-    from disco.required import Need
+    from disco.networks.clip import ClipConfig
+    from disco.networks.required import Need
 
 SCRATCH = 1.25  # the share of kernels, fragmentation and small tensors, on top of what is counted
 _OF_A_CUTOUT = 6  # pictures of its size that the augmentations of a cutout keep

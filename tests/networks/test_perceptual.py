@@ -1,4 +1,4 @@
-"""disco.perceptual: the small net in LPIPS' form, the shipped one and one of random weights."""
+"""disco.networks.perceptual: the small net in LPIPS' form, the shipped one and one of random weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from torch import Tensor
 import disco
 from disco.errors import WeightsError
 from disco.guidance import Guidance
-from disco.lpips_model import PerceptualNet
-from disco.perceptual import SmallPerceptualNet, build_perceptual, load_perceptual
-from disco.perceptual_model import PerceptualModel
+from disco.networks.perceptual import (
+    PerceptualModel,
+    PerceptualNet,
+    SmallPerceptualNet,
+    build_perceptual,
+    load_perceptual,
+)
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.settings.load import run_from_mapping

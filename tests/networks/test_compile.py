@@ -1,4 +1,4 @@
-"""disco.compiling: networks are compiled where asked for, and stay as they are where that fails."""
+"""disco.networks.compile: networks are compiled where asked for, and stay as they are where that fails."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.compiling import ENOUGH_STEPS, SHAPES, compiled, is_worth_it, prepare
 from disco.events import Notice
 from disco.media.png import read_metadata
 from disco.memory.grad_checkpoint import set_twice
-from disco.models import Networks
+from disco.networks.compile import ENOUGH_STEPS, SHAPES, compiled, is_worth_it, prepare
+from disco.networks.denoiser import Denoiser, build_unet
+from disco.networks.load import Networks
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
-from disco.unet import Denoiser, build_unet
+from tests.networks.test_denoiser import TINY, awake, noise
 from tests.small_run import events_of, finished_paths, small_networks
-from tests.test_unet import TINY, awake, noise
 
 COMPILED = r"the diffusion network: compiled in \d+ s, outputs differ by 0e\+00"
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from disco.errors import WeightsError
-from disco.frequencies import Frequencies, cosine_basis
-from disco.unet import Denoiser, alpha_sigma, build_unet
+from disco.networks.denoiser import Denoiser, alpha_sigma, build_unet
+from disco.networks.preconditioning import Frequencies, cosine_basis
 
 SIZES = torch.linspace(2.0, 0.1, 12)  # patch 2
 

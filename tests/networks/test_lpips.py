@@ -1,4 +1,4 @@
-"""disco.lpips_model against the lpips package itself, on random VGG weights."""
+"""disco.networks.perceptual against the lpips package itself, on random VGG weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.lpips_model import PerceptualNet, build_lpips, lpips_state
+from disco.networks.perceptual import PerceptualNet, build_lpips, lpips_state
 
 CHANNELS = {
     **{0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)},

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from disco.errors import WeightsError
-from disco.frequencies import Frequencies
+from disco.networks.preconditioning import Frequencies
 
 # Channel multiples of the published networks by the side they were trained at.
 CHANNEL_MULT: dict[int, tuple[float, ...]] = {
@@ -193,7 +193,7 @@ class Denoiser:
 
     x_t: [B, 3, H, W], [-1, 1] scale. t: a number or [B], 0..1000 scale. Returns eps, [B, 3, H, W] float32:
     variance channels are dropped, a prediction of x0 or v is converted with the linear schedule's alpha and
-    sigma. With frequency_sizes the network works on a patch's frequencies (disco.frequencies). Gradients flow
+    sigma. With frequency_sizes the network works on a patch's frequencies (preconditioning). Gradients flow
     to x_t; the weights are frozen.
     """
 

@@ -1,4 +1,4 @@
-"""disco.unet: the original's UNet, its sizes, and the one form that every diffusion network wears."""
+"""networks.denoiser: the original's UNet, its sizes, and the one form that every diffusion network wears."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
-from disco.sampling.diffusion import make_steps, predict_x0
-from disco.unet import (
+from disco.networks.denoiser import (
     Denoiser,
     SdpaAttention,
     alpha_sigma,
@@ -24,6 +23,7 @@ from disco.unet import (
     numbers,
     swap_attention,
 )
+from disco.sampling.diffusion import make_steps, predict_x0
 from disco.weights.registry import registry
 from tests.places import GOLDEN
 

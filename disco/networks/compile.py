@@ -22,8 +22,8 @@ from disco.memory.grad_checkpoint import blocks_of, tower_of
 from disco.memory.offload import modules_of
 from disco.memory.oom import ran_out
 from disco.memory.policy import Stage
-from disco.models import Networks
-from disco.required import ROLES
+from disco.networks.load import Networks
+from disco.networks.required import ROLES
 from disco.weights.local import cache_dir
 
 ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against hundredths of a second a step

@@ -18,7 +18,7 @@ _KINDS = (  # first words of a tensor's name -> what has such
 
 
 def guess_unet(state: Mapping[str, Tensor]) -> Facts | None:
-    """disco.unet.facts_of read backwards, from a UNet's tensors; None if it is no such UNet."""
+    """disco.networks.denoiser.facts_of read backwards, from a UNet's tensors; None if it is no such UNet."""
     try:
         return _guess(state)
     except (KeyError, ZeroDivisionError, IndexError):

@@ -1,4 +1,4 @@
-"""disco.clip_model with networks of a few thousand weights, built from open_clip's own classes."""
+"""disco.networks.clip with networks of a few thousand weights, built from open_clip's own classes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from open_clip.transformer import LayerNormFp32, QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from disco import hybrid_vit
-from disco.clip_model import (
+from disco.errors import RunError, WeightsError
+from disco.networks import hybrid_vit
+from disco.networks.clip import (
     ClipConfig,
     ClipModel,
     build_clip,
@@ -34,7 +35,6 @@ from disco.clip_model import (
     token_report,
     tokenizer_of,
 )
-from disco.errors import RunError, WeightsError
 from disco.weights.registry import Entry, registry
 from tests.places import GOLDEN
 

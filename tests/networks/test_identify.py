@@ -1,4 +1,4 @@
-"""disco.recognise: what a wrong file really is."""
+"""disco.networks.identify: what a wrong file really is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.recognise import guess_unet, looks_like
+from disco.networks.denoiser import build_unet, facts_of
+from disco.networks.identify import guess_unet, looks_like
 from disco.secondary_model import SecondaryModel
-from disco.unet import build_unet, facts_of
 from disco.weights.registry import registry
 
 TINY = {"image_size": 64, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2"}

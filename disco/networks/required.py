@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disco.architectures import clip_directory, diffusion_architecture, user_path
 from disco.errors import SettingsError
 from disco.memory.number_types import Dtype, clip_dtype, unet_dtype
 from disco.memory.policy import Stage
+from disco.networks.architectures import clip_directory, diffusion_architecture, user_path
 from disco.settings.model import Settings, is_animation
 from disco.settings.network_defaults import CUSTOM
 from disco.settings.schedules import Schedule

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from disco.architectures import read_architecture
-from disco.clip_model import ClipConfig, builtin_config, directory_config
 from disco.memory.number_types import Dtype
 from disco.memory.policy import Economy, Levers, Stage
-from disco.memory_count import count
-from disco.memory_estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
-from disco.perceptual import build_perceptual
-from disco.required import Need, required
+from disco.networks.architectures import read_architecture
+from disco.networks.clip import ClipConfig, builtin_config, directory_config
+from disco.networks.denoiser import build_unet
+from disco.networks.estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
+from disco.networks.footprint import count
+from disco.networks.perceptual import build_perceptual
+from disco.networks.required import Need, required
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
-from disco.unet import build_unet
 from disco.weights.fetch import locate
 from disco.weights.registry import registry
 

@@ -1,9 +1,10 @@
-"""LPIPS (Zhang et al. 2018, arXiv:1801.03924): a picture's distance from the init in VGG16's features."""
+"""Perceptual distances from a picture: LPIPS (Zhang et al. 2018, arXiv:1801.03924), pocket's network."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
+from disco.networks.identify import looks_like
+from disco.networks.state_dicts import load_strict, read_state_dict
 
 _SLICES = {1: range(0, 4), 2: range(4, 9), 3: range(9, 16), 4: range(16, 23), 5: range(23, 30)}
 
@@ -89,3 +92,82 @@ class PerceptualNet:
             return torch.stack(self.parts(self.features(pictures.float()), targets)).sum(dim=0)
 
         return distance
+
+
+_FLAT = (
+    1e-3  # squared length below which a place has hardly a feature: no division by zero, no steep gradient
+)
+
+
+def _convs(*channels: int) -> list[nn.Module]:
+    """3x3 convolutions with SiLU: as good as ReLU for the distance, and its gradient is smooth."""
+    pairs = itertools.pairwise(channels)
+    return [layer for a, b in pairs for layer in (nn.Conv2d(a, b, 3, padding=1), nn.SiLU())]
+
+
+class PerceptualModel(nn.Module):
+    """Stages of the given widths, each at half the size of the one before (Zhang et al. 2018, figure 3).
+
+    The distance of two pictures is the squared difference of their features, summed over channels, averaged
+    over places, summed over stages: 0 for the same picture, the same both ways round.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        first = nn.Sequential(*_convs(3, widths[0], widths[0]))
+        others = (nn.Sequential(nn.AvgPool2d(2), *_convs(*pair)) for pair in itertools.pairwise(widths))
+        self.stages = nn.ModuleList([first, *others])
+        self.heads = nn.ParameterList(nn.Parameter(torch.full((width,), 0.5)) for width in widths)
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] in [-1, 1], sides >= 2^(stages - 1) -> [B, C, h, w] of each stage, largest first.
+
+        At each place of unit length, then each channel times its head: the square root of LPIPS' weight.
+        """
+        features = []
+        x = pictures
+        for stage, head in zip(self.stages, self.heads, strict=True):
+            x = stage(x)
+            length = (x.square().sum(dim=1, keepdim=True) + _FLAT).sqrt()  # [B, 1, h, w]
+            features.append(x / length * head[:, None, None])
+        return features
+
+
+class SmallPerceptualNet(PerceptualNet):
+    """The same around a PerceptualModel, whose features bring their weights along."""
+
+    def features(self, pictures: Tensor) -> list[Tensor]:
+        return list(self.network(pictures))
+
+    def parts(self, layers: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
+        pairs = zip(layers, targets, strict=True)
+        return [(layer - target).square().sum(dim=1).mean(dim=(1, 2)) for layer, target in pairs]
+
+
+def build_perceptual(architecture: Mapping[str, Any]) -> PerceptualNet:
+    """What a registry entry of the kind lpips describes, on the meta device."""
+    if architecture["family"] == "lpips":
+        return PerceptualNet(build_lpips())
+    with torch.device("meta"):
+        return SmallPerceptualNet(PerceptualModel(architecture["widths"]))
+
+
+def load_perceptual(
+    path: Path, architecture: Mapping[str, Any], *, device: torch.device | str = "cpu"
+) -> PerceptualNet:
+    """The net of a registry entry's architecture from its file. Raises WeightsError.
+
+    For LPIPS that is torchvision's VGG16; the heads are lpips' own.
+    """
+    net = build_perceptual(architecture)
+    state = read_state_dict(path)
+    if architecture["family"] == "lpips":
+        state = lpips_state(net.network, state)
+        load_strict(net.network, state, path, looks_like=lambda _: _EXPECTED)
+    else:
+        load_strict(net.network, state, path, looks_like=lambda found: looks_like(found, []))
+    net.network.requires_grad_(False).to(device)
+    return net
+
+
+_EXPECTED = "Expected is torchvision's vgg16-397923af.pth"

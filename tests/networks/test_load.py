@@ -1,4 +1,4 @@
-"""disco.models: each kind of file becomes its network through the registry; a misfit is explained."""
+"""disco.networks.load: each kind of file becomes its network through the registry; a misfit is explained."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from disco.architectures import custom_architecture
 from disco.errors import InputError, SettingsError, WeightsError
-from disco.models import (
+from disco.networks.architectures import custom_architecture
+from disco.networks.denoiser import build_unet
+from disco.networks.load import (
     Networks,
     load_clip,
     load_denoiser,
@@ -27,13 +28,11 @@ from disco.models import (
     load_secondary,
     with_open_clip_files,
 )
-from disco.perceptual import load_perceptual
-from disco.perceptual_model import PerceptualModel
-from disco.required import in_loading_order, required
+from disco.networks.perceptual import PerceptualModel, load_perceptual
+from disco.networks.required import in_loading_order, required
 from disco.secondary_model import SecondaryModel
 from disco.settings.fields import ClipChoice
 from disco.settings.model import Settings
-from disco.unet import build_unet
 from disco.weights.fetch import sha256_of
 from disco.weights.registry import Registry, registry
 
@@ -311,7 +310,7 @@ def test_bf16_where_asked() -> None:
 
 
 def test_fp16_on_a_cpu_is_refused_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.models.fetch", None)
+    monkeypatch.setattr("disco.networks.load.fetch", None)
     with pytest.raises(SettingsError, match=r"^precision: fp16 needs a CUDA GPU, this run is on cpu"):
         load(precision="fp16")
 
@@ -383,7 +382,7 @@ def test_weights_that_do_not_fit_say_what_they_look_like(folder: Path) -> None:
 
 
 def test_clip_weights_that_do_not_fit(folder: Path) -> None:
-    from disco.clip_model import directory_config
+    from disco.networks.clip import directory_config
 
     config = directory_config(folder / "boxed")
     config.model_cfg["vision_cfg"]["width"] = 64

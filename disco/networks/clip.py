@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disco import hybrid_vit
-from disco.architectures import CONFIG_FILE
 from disco.errors import RunError, WeightsError
+from disco.networks import hybrid_vit
+from disco.networks.architectures import CONFIG_FILE
 
 WEIGHTS_FILES = (
     "open_clip_model.safetensors",

@@ -1,4 +1,4 @@
-"""disco.state_dicts: every format in, every kind of damage named."""
+"""disco.networks.state_dicts: every format in, every kind of damage named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
-from disco.state_dicts import load_strict, read_state_dict
+from disco.networks.state_dicts import load_strict, read_state_dict
 
 DAMAGED = "damaged or cut short. Delete the file and run again"
 
