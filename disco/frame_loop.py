@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disco.animation.transition import Mover
 from disco.animation.turbo import Turbo, blend, turbo_of
 from disco.batch import Batch, Stop
 from disco.errors import InputError
@@ -18,7 +19,6 @@ from disco.frame_store import FrameState, FrameStore
 from disco.inputs import Pictures
 from disco.jobs import Job, saved_values
 from disco.media.images import png_bytes
-from disco.mover import Mover
 from disco.pictures import executed_steps, metadata_of, render_batch
 from disco.run_names import RunNames
 from disco.run_report import Tally

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from disco.animation.memory import moving_needs
 from disco.errors import DiscoError, SettingsError
 from disco.jobs import together
 from disco.memory.devices import device_name, pick_device
@@ -15,7 +16,6 @@ from disco.memory.free import free_memory
 from disco.memory.number_types import check_precision
 from disco.memory.policy import Economy, Levers
 from disco.memory.retry import Governor, bytes_of, levers_of
-from disco.memory_moving import moving_needs
 from disco.networks.clip import ClipConfig
 from disco.networks.clip_configs import clip_configs
 from disco.networks.estimate import Needs, Work, gib, need

@@ -156,10 +156,10 @@ ELSEWHERE = {
     "resume_run": "tests/test_resuming.py",
     "run_to_resume": "tests/test_resuming.py",
     "resume_from_frame": "tests/test_resuming.py",
-    "midas_depth_model": "tests/test_animation_networks.py",
-    "second_depth_model": "tests/test_animation_networks.py",
-    "midas_weight": "tests/test_animation_networks.py",
-    "flow_model": "tests/test_animation_networks.py",
+    "midas_depth_model": "tests/animation/test_animation_networks.py",
+    "second_depth_model": "tests/animation/test_animation_networks.py",
+    "midas_weight": "tests/animation/test_animation_networks.py",
+    "flow_model": "tests/animation/test_animation_networks.py",
     **dict.fromkeys(VideoOutSettings.model_fields, "tests/settings/test_video_settings.py"),
 }
 BASE = {**SMALL, "n_batches": 1, "skip_augs": False, "clip_guidance_scale": 60000, "clamp_max": 0.05}

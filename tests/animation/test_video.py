@@ -1,4 +1,4 @@
-"""disco.animation.video and disco.media.ffmpeg_read: tiny clips of known pixels, and every error of a video user."""
+"""animation.video and media.ffmpeg_read: tiny clips of known pixels, and every error of a video user."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from disco.animation.consistency import blend, looks_alike, shared, visible
 from disco.animation.flow import DisFlow, warp
-from tests.test_flow import constant, texture
+from tests.animation.test_flow import constant, texture
 
 SIDE, TOP, LEFT, SIZE, STEP = 48, 16, 14, 14, 6  # a square that moves STEP pixels right
 

@@ -1,4 +1,4 @@
-"""disco.mover: what a frame loses on its way to the next one."""
+"""disco.animation.transition: what a frame loses on its way to the next one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.mover import Mover
+from disco.animation.transition import Mover
 from disco.settings.model import Settings
 
 STILL = {"angle": 0, "zoom": 1} | {f"translation_{axis}": 0 for axis in "xyz"}

@@ -1,4 +1,4 @@
-"""disco.memory_moving: depth and motion count in the memory of a run."""
+"""disco.animation.memory: depth and motion count in the memory of a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from disco.animation.memory import moving_needs
 from disco.memory.policy import Economy, Stage
-from disco.memory_moving import moving_needs
 from disco.networks.estimate import Work, need
 from disco.networks.footprint import Counts, Kept, most_alive, weights_of
 from disco.networks.required import required
