@@ -19,10 +19,10 @@ from torch.utils._pytree import tree_leaves
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, settings_of
 from disco.guidance import Guidance
+from disco.losses.targets import Target
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.settings.schedules import Schedule
-from disco.targets import Target
 
 _FREE = {
     "_unsafe_view",

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from disco.losses.targets import Target
 from disco.memory.devices import torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.networks.denoiser import Denoiser, build_unet, convert
 from disco.secondary_model import SecondaryModel
 from disco.settings.schedules import Schedule
-from disco.targets import Target
 from disco.weights.registry import registry
 
 REAL_CLIPS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "RN50-quickgelu")

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disco.augment import RECIPES, augment, draw_uniform, make_params
-from disco.augment_chains import augment_dd57
 from disco.guidance import Target
+from disco.losses.augment import RECIPES, augment, draw_uniform, make_params
+from disco.losses.augment_dd57 import augment_dd57
 from disco.sampling.diffusion import Step, predict_x0
 from disco.sampling.randomness import Randomness
 

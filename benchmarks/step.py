@@ -26,8 +26,9 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
-from disco.clip_loss import ClipLoss
 from disco.guidance import Guidance
+from disco.losses.clip import ClipLoss
+from disco.losses.targets import Target
 from disco.media.images import png_bytes
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
@@ -38,7 +39,6 @@ from disco.networks.perceptual import PerceptualModel, PerceptualNet, SmallPerce
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.sampling.samplers import Sample, ddim
-from disco.targets import Target
 
 _NAMES = {
     Stage.UNET: "UNet",

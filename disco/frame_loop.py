@@ -18,6 +18,7 @@ from disco.frame_ranges import has_frame, load_frame, needed_frames
 from disco.frame_store import FrameState, FrameStore
 from disco.inputs import Pictures
 from disco.jobs import Job, saved_values
+from disco.losses.targets import Target
 from disco.media.images import png_bytes
 from disco.pictures import executed_steps, metadata_of, render_batch
 from disco.run_names import RunNames
@@ -25,7 +26,6 @@ from disco.run_report import Tally
 from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
 from disco.settings.model import Settings
 from disco.studio import Studio, load_moving, open_studio
-from disco.targets import Target
 
 FIRST = 0
 Develop = Callable[[Tensor], Tensor]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from disco.clip_loss import ClipLoss, CutoutOptions
-from disco.losses import clamp_grad, range_loss, sat_loss, tv_loss
+from disco.losses.clip import ClipLoss, CutoutOptions
+from disco.losses.pixel import clamp_grad, range_loss, sat_loss, tv_loss
+from disco.losses.targets import ClipNetwork, Target
 from disco.memory.grad_checkpoint import twice
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import Economy, Stage
 from disco.memory.streams import InTurn, Result, Side
 from disco.sampling.diffusion import Step, predict_x0
-from disco.targets import ClipNetwork, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from disco.losses.targets import PicturePrompt
 from disco.media.images import LoadedPicture, load_mask, load_picture
 from disco.sampling.masks import grey, soften
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at
-from disco.targets import PicturePrompt
 from disco.weights.fetch import fetch_url
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from disco.inputs import Pictures
+from disco.losses.targets import Target, encode_targets
 from disco.media.perlin import perlin_init
 from disco.memory.devices import device_name, pick_device
 from disco.memory.policy import Stage
@@ -20,7 +21,6 @@ from disco.networks.required import required
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at
-from disco.targets import Target, encode_targets
 from disco.weights.fetch import Progress
 
 if TYPE_CHECKING:

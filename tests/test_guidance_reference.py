@@ -11,8 +11,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-import disco.clip_loss
 import disco.cutouts
+import disco.losses.clip
 from benchmarks import guidance, networks
 from benchmarks.reference import Reference
 from disco.guidance import Guidance

@@ -31,8 +31,8 @@ RUN: dict[str, Any] = {
     "clip_guidance_scale": 2000, "checkpoint_every": 0,
 }  # fmt: skip
 ROOMS = {  # where it runs out, if not in a network: the function that is called there
-    "cutouts": "disco.clip_loss.cut",
-    "augmentations": "disco.clip_loss.augment",
+    "cutouts": "disco.losses.clip.cut",
+    "augmentations": "disco.losses.clip.augment",
     "losses": "disco.guidance.tv_loss",
     "sampler": "disco.sampling.samplers.ddim_step",
     "preview": "disco.keeper.to_uint8",
@@ -232,7 +232,7 @@ def test_other_errors_are_not_caught(values: Any, whole: Whole, tmp_path: Path, 
     def broken(*args: Any) -> Tensor:
         raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")
 
-    monkeypatch.setattr("disco.clip_loss.cut", broken)
+    monkeypatch.setattr("disco.losses.clip.cut", broken)
     with pytest.raises(RuntimeError, match="must match the size"):
         run(tmp_path, values, Shortage())
 

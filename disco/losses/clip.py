@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
-from disco.augment import RECIPES, augment, draw_uniform, make_params, move
-from disco.augment_chains import augment_dd57
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
-from disco.losses import spherical_dist
+from disco.losses.augment import RECIPES, augment, draw_uniform, make_params, move
+from disco.losses.augment_dd57 import augment_dd57
+from disco.losses.pixel import spherical_dist
+from disco.losses.targets import Target
 from disco.memory.devices import at_once_by_itself
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import Economy, Stage
 from disco.sampling.diffusion import Step
-from disco.targets import Target
 
 if TYPE_CHECKING:
     from disco.sampling.randomness import Randomness

@@ -1,4 +1,4 @@
-"""disco.targets: prompts and pictures -> embeddings and weights, in both modes."""
+"""disco.losses.targets: prompts and pictures -> embeddings and weights, in both modes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from disco.errors import InputError, SettingsError
+from disco.losses.targets import PicturePrompt, encode_targets
 from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.fields import ClipChoice
 from disco.settings.prompts import Prompt, text_prompt
 from disco.settings.schedules import Schedule
-from disco.targets import PicturePrompt, encode_targets
 from tests.conftest import EightNumberClip, relative
 from tests.golden_nets import golden_nets
 

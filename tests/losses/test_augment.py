@@ -1,4 +1,4 @@
-"""disco.augment against torchvision's functional operations, one parameter at a time and all together."""
+"""losses.augment against torchvision's functional operations, one parameter at a time and all together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor
 
-from disco.augment import (
+from disco.losses.augment import (
     AugmentParams,
     _gather_four,
     _look_up,
@@ -18,8 +18,8 @@ from disco.augment import (
     make_params,
     params_of,
 )
-from disco.augment_chains import augment_dd57, augment_image_prompt
-from disco.jitter import jitter, turn_hue
+from disco.losses.augment_dd57 import augment_dd57, augment_image_prompt
+from disco.losses.colour_jitter import jitter, turn_hue
 
 SIZE = 12
 

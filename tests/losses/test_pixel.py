@@ -1,4 +1,4 @@
-"""disco.losses: the original's numbers, and edges."""
+"""disco.losses.pixel: the original's numbers, and edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.losses import clamp_grad, range_loss, sat_loss, spherical_dist, tv_loss
+from disco.losses.pixel import clamp_grad, range_loss, sat_loss, spherical_dist, tv_loss
 from tests.conftest import relative
 from tests.places import GOLDEN
 from tests.test_secondary_model import load_recipe

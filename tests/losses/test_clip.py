@@ -1,4 +1,4 @@
-"""disco.clip_loss: the fast path against a plain one; batches, memory, the stream of dd57."""
+"""disco.losses.clip: the fast path against a plain one; batches, memory, the stream of dd57."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from disco.augment import STILLS, augment, draw_uniform, make_params
-from disco.augment_chains import augment_dd57
 from disco.cutouts import draw_boxes, grey_of, overview_cut
 from disco.guidance import Guidance, Target
-from disco.losses import range_loss, spherical_dist, tv_loss
+from disco.losses.augment import STILLS, augment, draw_uniform, make_params
+from disco.losses.augment_dd57 import augment_dd57
+from disco.losses.pixel import range_loss, spherical_dist, tv_loss
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Economy, Failure, Stage
 from disco.sampling.diffusion import Step
@@ -196,7 +196,7 @@ def test_networks_add_up_with_their_weights() -> None:
 
 
 def test_one_overview_resize_serves_networks_and_batches(monkeypatch) -> None:
-    import disco.clip_loss as room
+    import disco.losses.clip as room
 
     sides = []
     monkeypatch.setattr(
@@ -265,7 +265,7 @@ def test_dd57_is_a_plain_loop_over_one_stream() -> None:
 
 
 def test_dd57_draws_boxes_then_augmentations_batch_by_batch(monkeypatch) -> None:
-    import disco.clip_loss as room
+    import disco.losses.clip as room
 
     order: list[str] = []
     monkeypatch.setattr(room, "draw_boxes", lambda *args: order.append("boxes") or draw_boxes(*args))

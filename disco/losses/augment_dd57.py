@@ -13,7 +13,7 @@ import torch
 import torchvision.transforms as T
 from torch import Tensor
 
-from disco.augment import RECIPES
+from disco.losses.augment import RECIPES
 
 
 def augment_dd57(cutouts: Tensor, mode: str = "None") -> Tensor:

@@ -1,0 +1,9 @@
+"""What guidance pulls with.
+
+pixel          spherical_dist, tv_loss, range_loss, sat_loss: pure functions
+clip           cutouts of every CLIP, their distance from the prompts, backward in chunks
+targets        prompts -> embeddings with weights
+augment        augmentations of cutouts, batched
+augment_dd57   torchvision's own chains of them, for compat: dd57 and image prompts
+colour_jitter  colours of cutouts changed, each in its own order, with a backward by hand
+"""
