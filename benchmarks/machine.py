@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from disco.metadata import versions
+from disco.runs.metadata import versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

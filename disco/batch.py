@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from disco.checkpoints import Checkpoint
-from disco.run_report import Tally
+from disco.runs.checkpoints import Checkpoint
+from disco.runs.report import Tally
 from disco.sampling.diffusion import Step
 from disco.studio import Studio
 
@@ -21,7 +21,7 @@ Ending = tuple[Stop, Working]
 
 
 class States(Protocol):
-    """Checkpoints, as disco.checkpoints keeps them."""
+    """Checkpoints, as disco.runs.checkpoints keeps them."""
 
     def save(self, checkpoint: Checkpoint) -> Any: ...
 

@@ -18,7 +18,7 @@ from disco.interrupts import Interrupted, StopFlag
 from disco.settings.load import Run, load_runs
 
 if TYPE_CHECKING:
-    from disco.again import Again
+    from disco.runs.new_run import Again
 
 USAGE = """python run.py SETTINGS... [options]      render the pictures of settings files, in order
        python run.py PICTURE.png [options]      render a finished picture again, pixel for pixel
@@ -196,14 +196,14 @@ def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[R
             raise InputError(
                 f"{pngs[0]}: render one PNG at a time; with it go --set, --out, --device, --plan, --quiet"
             )
-        from disco.again import read_again
+        from disco.runs.new_run import read_again
 
         again = read_again(Path(pngs[0]), overrides)
         return [again.run], again
     if options.settings or options.prompt is not None:
         return load_runs(options.settings, overrides=overrides, prompt=options.prompt), None
     if options.resume is not None:
-        from disco.resuming import unfinished_run
+        from disco.runs.resume import unfinished_run
 
         return [unfinished_run(options.out, overrides, options.resume)], None
     raise InputError("no settings file and no --prompt: `python run.py` alone lists the recipes")

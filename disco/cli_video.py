@@ -15,8 +15,8 @@ from disco.errors import InputError
 from disco.settings.animation import VideoOutSettings
 
 if TYPE_CHECKING:
-    from disco.footage import Footage
-    from disco.video_out import VideoForm
+    from disco.runs.footage import Footage
+    from disco.runs.video import VideoForm
 
 _OFFERED = ("h264", "vp9", "gif", "webp")
 _HOLD = 2.0  # seconds that a timelapse stays at its end
@@ -57,8 +57,8 @@ def timelapse(words: Sequence[str]) -> int:
     parser.add_argument("picture", type=Path, metavar="PICTURE.png", help="a finished picture of a run")
     _add_form(parser)
     options = parser.parse_args(words)
-    from disco.footage import partials_footage
-    from disco.video_out import VideoForm
+    from disco.runs.footage import partials_footage
+    from disco.runs.video import VideoForm
 
     footage = partials_footage(options.picture)
     return _write(footage, VideoForm(fps=_TIMELAPSE_FPS, hold=_HOLD), options)
@@ -88,8 +88,8 @@ def _rate(text: str) -> float:
 
 
 def _footage(options: argparse.Namespace) -> tuple[Footage, VideoForm]:
-    from disco.footage import find_run, folder_footage, run_footage, saved_values
-    from disco.video_out import form_of
+    from disco.runs.footage import find_run, folder_footage, run_footage, saved_values
+    from disco.runs.video import form_of
 
     names = find_run(options.source, options.run)
     part: dict[str, Any] = {"first": options.first, "last": options.last}
@@ -120,7 +120,7 @@ def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> in
     from tqdm import tqdm
 
     from disco.media.ffmpeg_write import CODECS
-    from disco.video_out import write_video
+    from disco.runs.video import write_video
 
     by_ending = {codec.ending: name for name, codec in CODECS.items()}
     target: Path | None = options.out

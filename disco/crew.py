@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from disco.checkpoints import Checkpoint
 from disco.errors import InputError, SettingsError
 from disco.events import Event
-from disco.inputs import Pictures
-from disco.jobs import together
-from disco.run_names import RunNames
+from disco.runs.checkpoints import Checkpoint
+from disco.runs.inputs import Pictures
+from disco.runs.names import RunNames
+from disco.runs.new_run import together
 from disco.settings.load import Run
 from disco.settings.model import is_animation, picture_count
 
 if TYPE_CHECKING:
-    from disco.again import Again
     from disco.events import Pixels
+    from disco.runs.new_run import Again
 
 # ---- from the driver to a worker ----
 

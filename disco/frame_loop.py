@@ -14,15 +14,15 @@ from disco.animation.turbo import Turbo, blend, turbo_of
 from disco.batch import Batch, Stop
 from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
-from disco.frame_ranges import has_frame, load_frame, needed_frames
-from disco.frame_store import FrameState, FrameStore
-from disco.inputs import Pictures
-from disco.jobs import Job, saved_values
 from disco.losses.targets import Target
 from disco.media.images import png_bytes
 from disco.pictures import executed_steps, metadata_of, render_batch
-from disco.run_names import RunNames
-from disco.run_report import Tally
+from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
+from disco.runs.frames import FrameState, FrameStore
+from disco.runs.inputs import Pictures
+from disco.runs.names import RunNames
+from disco.runs.new_run import Job, saved_values
+from disco.runs.report import Tally
 from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
 from disco.settings.model import Settings
 from disco.studio import Studio, load_moving, open_studio

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from disco.background import Background
 from disco.batch import Batch, Shelf
-from disco.checkpoints import Checkpoint
 from disco.media.images import contact_sheet, png_bytes, to_uint8
+from disco.runs.checkpoints import Checkpoint
 from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample
 from disco.settings.model import picture_count

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from disco.batch import Batch
-from disco.checkpoints import Checkpoint
 from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
 from disco.keeper import Keeper, keep_start, numbers, previews
 from disco.media.images import png_bytes
 from disco.memory.policy import Stage
-from disco.metadata import picture_metadata
-from disco.run_names import partial_steps
+from disco.runs.checkpoints import Checkpoint
+from disco.runs.metadata import picture_metadata
+from disco.runs.names import partial_steps
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample, start

@@ -7,24 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disco.jobs import check_images, together
 from disco.networks.clip import ClipConfig, token_report, tokenizer_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.required import check_packages, downloads
 from disco.plan_frames import count_video_frames, frame_lines, steps_line
-from disco.resuming import resumable
 from disco.run_memory import memory_lines
-from disco.run_names import RunNames, next_number, partial_steps
+from disco.runs.names import RunNames, next_number, partial_steps
+from disco.runs.new_run import check_images, together
+from disco.runs.resume import resumable
+from disco.runs.video import check_video
 from disco.sampling.diffusion import Step, make_steps
 from disco.settings.frame import at_frame
 from disco.settings.load import Run
 from disco.settings.model import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings.prompts import AnyPrompt, Prompt, prompts_at
 from disco.settings.schedules import Schedule
-from disco.video_out import check_video
 
 if TYPE_CHECKING:
-    from disco.again import Again
+    from disco.runs.new_run import Again
 
 
 def describe(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from disco.animation.turbo import turbo_of
-from disco.inputs import find_input
+from disco.runs.inputs import find_input
 from disco.settings.frame import executed, is_chained
 from disco.settings.load import Run
 from disco.settings.model import Settings

@@ -9,28 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from disco.again import Again, check_inputs
 from disco.batch import Batch, Ending, Stop, Working
 from disco.crew import Crew, check_spread
 from disco.events import Event, Notice, RunFinished
 from disco.frame_loop import check_frames, render_frames
-from disco.inputs import Pictures, load_pictures, with_frames
-from disco.jobs import Job, saved_values
 from disco.keeper import keep_start
 from disco.loading import loading
 from disco.memory.devices import exactly, pick_device
 from disco.memory.retry import Governor
-from disco.metadata import differences, other_weights
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
 from disco.pictures import executed_steps, render_batch, where
 from disco.run_memory import govern
-from disco.run_queue import Plan, plan_jobs, sweep_sheet
-from disco.run_report import Tally, announced, finished, keep_inputs
+from disco.runs.inputs import Pictures, load_pictures, with_frames
+from disco.runs.metadata import differences, other_weights
+from disco.runs.new_run import Again, Job, check_inputs, saved_values
+from disco.runs.queue import Plan, plan_jobs, sweep_sheet
+from disco.runs.report import Tally, announced, film, finished, keep_inputs
 from disco.settings.frame import at_frame
 from disco.settings.load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.settings.model import Settings, is_animation, plain_values
-from disco.sheets import film
 from disco.spreading import spread
 from disco.studio import Studio, load_for, open_studio
 

@@ -10,7 +10,6 @@ import torch
 
 from disco.animation.memory import moving_needs
 from disco.errors import DiscoError, SettingsError
-from disco.jobs import together
 from disco.memory.devices import device_name, pick_device
 from disco.memory.free import free_memory
 from disco.memory.number_types import check_precision
@@ -22,6 +21,7 @@ from disco.networks.estimate import Needs, Work, gib, need
 from disco.networks.footprint import count
 from disco.networks.load import Networks
 from disco.networks.required import required
+from disco.runs.new_run import together
 from disco.settings.frame import at_frame
 from disco.settings.load import Run
 from disco.settings.model import Settings

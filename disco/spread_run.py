@@ -12,10 +12,10 @@ import torch
 
 from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
-from disco.inputs import Pictures
-from disco.jobs import Job
 from disco.memory.policy import Economy
-from disco.run_report import Tally, announced, finished, keep_inputs
+from disco.runs.inputs import Pictures
+from disco.runs.new_run import Job
+from disco.runs.report import Tally, announced, finished, keep_inputs
 from disco.settings.frame import executed
 
 if TYPE_CHECKING:

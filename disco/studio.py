@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from disco.inputs import Pictures
 from disco.losses.targets import Target, encode_targets
 from disco.media.perlin import perlin_init
 from disco.memory.devices import device_name, pick_device
@@ -18,6 +17,7 @@ from disco.memory.retry import Governor
 from disco.networks.compile import compiled
 from disco.networks.load import Networks, load_networks, published
 from disco.networks.required import required
+from disco.runs.inputs import Pictures
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at

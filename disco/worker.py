@@ -15,20 +15,20 @@ from typing import Any
 from torch import Tensor
 
 from disco.batch import Batch, Stop
-from disco.checkpoints import Checkpoint
 from disco.crew import Done, Failed, GaveUp, Heard, Hello, Message, Order, Stepped, Wrote
 from disco.errors import DiscoError, SettingsError
 from disco.events import Event, Notice, StepDone
-from disco.jobs import saved_values
 from disco.loading import Load, loading
 from disco.memory.devices import exactly
-from disco.metadata import versions
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
 from disco.pictures import executed_steps, render_batch, where
 from disco.run_memory import govern
-from disco.run_names import RunNames
-from disco.run_report import Tally
+from disco.runs.checkpoints import Checkpoint
+from disco.runs.metadata import versions
+from disco.runs.names import RunNames
+from disco.runs.new_run import saved_values
+from disco.runs.report import Tally
 from disco.settings.load import Run
 from disco.studio import Studio, load_for, open_studio
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from disco.media.ffmpeg_read import Pixels, read_frames
 from disco.media.images import png_bytes
-from disco.run_names import RunNames
+from disco.runs.names import RunNames
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200))
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import disco.cli
 import disco.rendering
-import disco.resuming
+import disco.runs.resume
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.networks.load import Networks
 from disco.rendering import render
@@ -116,7 +116,7 @@ def go_to_line(settings: Mapping[str, Any], *, out: Path, line: int) -> None:
 
 def resume_unnamed(*, out: Path) -> None:
     """`--resume` without a settings file."""
-    run = disco.resuming.unfinished_run(out, (), "latest")
+    run = disco.runs.resume.unfinished_run(out, (), "latest")
     for event in render(run, out=out, resume="latest", networks=networks()):
         if isinstance(event, PictureFinished):
             say(picture=event.picture)

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from disco.checkpoints import Checkpoint
 from disco.media.images import png_bytes
-from disco.run_folder import RunFolder, list_runs
+from disco.runs.checkpoints import Checkpoint
+from disco.runs.folder import RunFolder, list_runs
 
 
 def say(**what: Any) -> None:

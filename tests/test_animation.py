@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import disco
-from disco.again import read_again
 from disco.animation.motion2d import warp2d
 from disco.errors import InputError, ResumeError
 from disco.events import Notice, PictureFinished, PictureStarted, RunFinished, RunStarted
-from disco.frame_store import FrameStore
 from disco.media.images import from_uint8, png_bytes, read_pixels
 from disco.media.png import read_metadata
+from disco.runs.frames import FrameStore
+from disco.runs.new_run import read_again
 from tests.animation_run import ANIMATIONS, animated, animation, frames_of, mean_difference, write_clip
 from tests.small_run import StopAfter, pictures, rendered, same, small_networks
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from disco.background import Background
-from disco.checkpoints import Checkpoint, Checkpoints
 from disco.errors import RunError
 from disco.events import PictureFinished
 from disco.keeper import Keeper
+from disco.runs.checkpoints import Checkpoint, Checkpoints
 from tests.small_run import StopAfter, closed_after, events_of, pictures, rendered, same
 
 

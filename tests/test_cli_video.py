@@ -84,7 +84,7 @@ def test_a_video_input_is_blended_by_flow_unless_told_otherwise(
 ) -> None:
     make_run(Path("a"), range(2), animation_mode="Video Input")
     modes = []
-    monkeypatch.setattr("disco.video_out.blended", lambda frames, mode, amount: modes.append(mode) or frames)
+    monkeypatch.setattr("disco.runs.video.blended", lambda frames, mode, amount: modes.append(mode) or frames)
     for words in ([], ["--blend", "none"], ["--blend", "linear"]):
         made(capsys, "video", "a", *words)
     assert modes == ["flow", "none", "linear"]

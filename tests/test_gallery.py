@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import disco
-from disco.again import read_again
 from disco.events import PictureFinished
 from disco.media.images import read_pixels
+from disco.runs.new_run import read_again
 from disco.settings.load import Run, load_runs
 from disco.settings.model import Settings
 from docs import make_gallery

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from disco.again import read_again
+from disco.runs.new_run import read_again
 from disco.settings.load import load_runs
 from disco.settings.model import Settings
 from docs import make_animations, make_gallery
 from tests.footage import make_run, shown
 from tests.places import ROOT
-from tests.test_video_out import loops
+from tests.runs.test_video import loops
 
 RECIPES = sorted((ROOT / make_gallery.ANIMATIONS).glob("*.yaml"))
 GIFS = sorted((ROOT / make_gallery.GIFS).glob("*.gif"))

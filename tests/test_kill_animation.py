@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from disco.checkpoints import Checkpoints
+from disco.runs.checkpoints import Checkpoints
 from tests.animation_run import write_clip
 from tests.test_kill import SETTINGS, Worker, pictures, was_killed, without_resume
 

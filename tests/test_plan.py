@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from disco.again import Again
 from disco.errors import InputError
 from disco.plan import describe
+from disco.runs.new_run import Again
 from disco.settings.load import Run, load_runs, run_from_mapping
 from disco.settings.model import KEYS
 from tests.places import SETTINGS

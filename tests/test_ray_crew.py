@@ -18,9 +18,9 @@ import torch
 from disco import cli, ray_crew
 from disco.crew import Done, Hello, Lost, Needs, Order, Wrote
 from disco.errors import InputError
-from disco.inputs import load_pictures
 from disco.ray_crew import Actor, RayCrew, Room, connect
-from disco.run_names import RunNames
+from disco.runs.inputs import load_pictures
+from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
 from tests.small_run import SMALL, small_networks

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import disco
-from disco.again import read_again
 from disco.errors import InputError, RunError, SettingsError, WeightsError
 from disco.events import (
     NetworksLoaded,
@@ -27,6 +26,7 @@ from disco.events import (
 from disco.files import atomic as atomic_file
 from disco.media.images import png_bytes, read_metadata
 from disco.networks.required import required
+from disco.runs.new_run import read_again
 from disco.settings.load import load_runs, run_from_mapping
 from disco.studio import perlin_start
 from tests.small_run import SMALL, events_of, finished_paths, pictures, rendered, same, small_networks

@@ -28,7 +28,7 @@ from disco.media.images import png_bytes
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Failure, Stage
 from disco.networks.load import Networks
-from disco.run_folder import RunFolder
+from disco.runs.folder import RunFolder
 from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
 from tests.small_run import SMALL, SmallClip, StopAfter, closed_after, events_of, rendered, small_networks

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.again import read_again
 from disco.animation.transition import Mover
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.media.images import png_bytes
 from disco.memory.retry import Governor, release
 from disco.rendering import render
+from disco.runs.new_run import read_again
 from tests.animation_run import animation
 from tests.short_memory import Shortage, short_networks
 from tests.small_run import StopAfter, events_of, pictures, rendered, same

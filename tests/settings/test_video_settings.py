@@ -10,9 +10,9 @@ import pytest
 from disco.errors import InputError
 from disco.events import Notice, RunFinished, VideoProgress
 from disco.plan import describe
-from disco.run_folder import RunFolder
+from disco.runs.folder import RunFolder
+from disco.runs.report import write_videos
 from disco.settings.load import run_from_mapping
-from disco.sheets import write_videos
 from tests.animation_run import animated, animation, frames_of
 
 OTHER: dict[str, tuple[Any, dict[str, Any]]] = {

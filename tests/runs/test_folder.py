@@ -21,7 +21,7 @@ import torch
 from disco.errors import InputError, ResumeError, RunError
 from disco.media.images import png_bytes
 from disco.media.png import check_png, read_metadata
-from disco.run_folder import Checkpoint, RunFolder, list_runs, partial_steps
+from disco.runs.folder import Checkpoint, RunFolder, list_runs, partial_steps
 from tests.run_folder_worker import picture
 
 BATCH = "Time [x] (2) *?"  # every sign that glob and regex know

@@ -20,12 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from disco.checkpoints import Checkpoint, Checkpoints
 from disco.errors import InputError, ResumeError, RunError
 from disco.files import atomic
 from disco.files.lock import FileLock
 from disco.media.png import check_png
-from disco.run_names import RunNames, check_batch_name, next_number, partial_steps, state_numbers
+from disco.runs.checkpoints import Checkpoint, Checkpoints
+from disco.runs.names import RunNames, check_batch_name, next_number, partial_steps, state_numbers
 
 __all__ = ["Checkpoint", "RunFolder", "RunSummary", "list_runs", "partial_steps"]
 

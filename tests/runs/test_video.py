@@ -18,7 +18,9 @@ from PIL import Image
 from disco.animation.frame_blend import blended
 from disco.errors import InputError, RunError
 from disco.events import Notice, VideoProgress
-from disco.footage import (
+from disco.media.ffmpeg_read import executable, probe
+from disco.media.images import png_bytes
+from disco.runs.footage import (
     Footage,
     find_run,
     folder_footage,
@@ -27,13 +29,8 @@ from disco.footage import (
     saved_values,
     spans,
 )
-from disco.media.ffmpeg_read import executable, probe
-from disco.media.images import png_bytes
-from disco.run_names import RunNames
-from disco.settings.animation import MOST_FPS, VideoOutSettings
-from disco.settings.load import run_from_mapping
-from disco.settings.model import Settings
-from disco.video_out import (
+from disco.runs.names import RunNames
+from disco.runs.video import (
     CODECS,
     VideoForm,
     check_video,
@@ -42,6 +39,9 @@ from disco.video_out import (
     write_run_videos,
     write_video,
 )
+from disco.settings.animation import MOST_FPS, VideoOutSettings
+from disco.settings.load import run_from_mapping
+from disco.settings.model import Settings
 from tests.footage import COLOURS, make_run, means, metadata, plain, shown
 
 USUAL = VideoOutSettings()

@@ -17,12 +17,12 @@ from disco.errors import InputError
 from disco.events import Notice, VideoProgress
 from disco.files.atomic import check_writable, clean_temporaries, disk_errors, move_free, part_file
 from disco.files.yaml_io import flow_yaml
-from disco.footage import Footage, Shot, run_footage, saved_values
 from disco.media.ffmpeg_read import Pixels
 from disco.media.ffmpeg_write import CODECS, CodecName, Encoder, check_encoder
 from disco.media.images import load_picture
 from disco.media.png import check_png, png_size
-from disco.run_names import RunNames
+from disco.runs.footage import Footage, Shot, run_footage, saved_values
+from disco.runs.names import RunNames
 from disco.settings.animation import MOST_FPS, VideoOutSettings
 from disco.settings.model import Settings, is_animation
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from disco.again import Again
 from disco.errors import ResumeError
-from disco.frame_ranges import range_source, seed_of
-from disco.jobs import Job, check_images, new_job
 from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.networks.required import check_packages
-from disco.resuming import Which, pixel_differences, resumable, resume_job, saved_run
-from disco.run_folder import RunFolder, list_runs
+from disco.runs.folder import RunFolder, list_runs
+from disco.runs.frame_ranges import range_source, seed_of
+from disco.runs.new_run import Again, Job, check_images, new_job
+from disco.runs.resume import Which, pixel_differences, resumable, resume_job, saved_run
+from disco.runs.video import check_video
 from disco.settings.load import Run
 from disco.settings.model import is_animation
-from disco.video_out import check_video
 
 
 @dataclass

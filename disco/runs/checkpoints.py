@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from torch import Tensor
 
 from disco.errors import ResumeError
 from disco.files.atomic import disk_errors, move_aside, write_new
-from disco.sealed import seal, unseal
 
 _NAME = re.compile(r"checkpoint-(\d{6,})-(\d{4,})\.disco")  # number, and the first picture
 _FORMAT = 1
@@ -146,3 +148,20 @@ def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path)
         losses=plain["losses"],
         extra=plain["extra"],
     )
+
+
+def seal(tensors: Mapping[str, Tensor], plain: Any) -> bytes:
+    """The file's bytes. plain: anything that JSON knows."""
+    # Clones, since safetensors refuses tensors that share memory.
+    saved = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    packed: bytes = safetensors.torch.save(saved, metadata={"disco": json.dumps(plain)})
+    return hashlib.sha256(packed).digest() + packed
+
+
+def unseal(data: bytes) -> tuple[dict[str, Tensor], Any] | None:
+    """What was sealed, the tensors on the CPU; None if the bytes are not those that seal gave."""
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        return None
+    header = json.loads(data[40 : 40 + int.from_bytes(data[32:40], "little")])
+    tensors: dict[str, Tensor] = safetensors.torch.load(data[32:])
+    return tensors, json.loads(header["__metadata__"]["disco"])

@@ -1,4 +1,4 @@
-"""disco.frame_store and disco.sealed: frames on disk, float for float."""
+"""disco.runs.frames and disco.runs.checkpoints: frames on disk, float for float."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from disco.frame_store import FrameState, FrameStore
-from disco.sealed import seal, unseal
+from disco.runs.checkpoints import seal, unseal
+from disco.runs.frames import FrameState, FrameStore
 
 
 def test_a_frame_comes_back_bit_for_bit(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import json
 import pytest
 
 import disco
-from disco.again import read_again
 from disco.errors import ResumeError
 from disco.events import Notice, RunFinished, RunStarted, StepDone
 from disco.plan import describe
-from disco.resuming import unfinished_run
-from disco.run_folder import RunFolder, list_runs
+from disco.runs.folder import RunFolder, list_runs
+from disco.runs.new_run import read_again
+from disco.runs.resume import unfinished_run
 from disco.settings.load import run_from_mapping
 from tests.small_run import (
     SMALL,

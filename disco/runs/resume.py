@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError
-from disco.frame_store import FrameStore
-from disco.jobs import Job, chunks, together
-from disco.run_folder import RunFolder, RunSummary, list_runs
-from disco.run_names import RunNames
+from disco.runs.folder import RunFolder, RunSummary, list_runs
+from disco.runs.frames import FrameStore
+from disco.runs.names import RunNames
+from disco.runs.new_run import Job, chunks, together
+from disco.runs.report import write_sheet, write_videos
 from disco.settings.load import Run, run_from_mapping
 from disco.settings.model import KEYS, changes_pixels, is_animation, picture_count, plain_values
-from disco.sheets import write_sheet, write_videos
 
 Which = int | Literal["latest"]
 

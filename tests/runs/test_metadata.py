@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import disco
-from disco.metadata import differences, picture_metadata
+from disco.runs.metadata import differences, picture_metadata
 
 
 def carried(mode: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from disco.files.atomic import disk_errors, move_aside, replace
-from disco.sealed import seal, unseal
+from disco.runs.checkpoints import seal, unseal
 
 _NAME = re.compile(r"frame-(\d{6,})\.disco")
 _FORMAT = 1

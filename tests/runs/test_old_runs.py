@@ -24,7 +24,7 @@ NAMES = ("dd57_plms", "memory_saving", "frames")
 RESUME = """
 import sys, torch
 from pathlib import Path
-from tests.test_old_runs import go_on
+from tests.runs.test_old_runs import go_on
 torch.set_num_threads(1)
 go_on(Path(sys.argv[1]))
 """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from disco.again import Again
 from disco.errors import InputError
-from disco.frame_store import FrameState, FrameStore
 from disco.media.images import from_uint8, read_pixels
-from disco.resuming import pixel_differences, resumable, saved_run
-from disco.run_folder import RunFolder
-from disco.run_names import RunNames, run_of
+from disco.runs.folder import RunFolder
+from disco.runs.frames import FrameState, FrameStore
+from disco.runs.names import RunNames, run_of
+from disco.runs.new_run import Again
+from disco.runs.resume import pixel_differences, resumable, saved_run
 from disco.settings.frame import is_chained
 from disco.settings.load import Run
 from disco.settings.model import Settings

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError, closest
 from disco.media.png import check_png, read_metadata
-from disco.run_names import RunNames, names_in, run_of
+from disco.runs.names import RunNames, names_in, run_of
 from disco.settings.animation import VideoOutSettings
 
 Shot: TypeAlias = tuple[Path, ...]  # one frame: a picture, or several side by side

@@ -10,9 +10,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from disco import checkpoints as checkpoints_module
-from disco.checkpoints import Checkpoint, Checkpoints
 from disco.errors import ResumeError, RunError
+from disco.runs import checkpoints as checkpoints_module
+from disco.runs.checkpoints import Checkpoint, Checkpoints
 
 
 def checkpoint(step: int) -> Checkpoint:
