@@ -29,8 +29,8 @@ from disco.animation.frame_blend import blended
 from disco.events import PictureFinished
 from disco.media.images import from_uint8, png_bytes, read_pixels
 from disco.networks.load import Networks
+from disco.rendering.prepare import load_for
 from disco.settings.load import Run, run_from_mapping
-from disco.studio import load_for
 
 WIDTH, HEIGHT = 96, 64
 LAYERS = (0.5, 1, 3, 6, 6, 6)  # clouds, hills, hills, trees: pixels to the left per frame

@@ -21,7 +21,7 @@ from disco.media.images import from_uint8, read_pixels
 from disco.memory.devices import pick_device
 from disco.networks.clip import ClipModel
 from disco.networks.load import load_networks
-from disco.rendering import render
+from disco.rendering.api import render
 
 PROMPTS = (
     "a mountain",

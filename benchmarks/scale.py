@@ -23,11 +23,11 @@ import torch
 
 from benchmarks.machine import RESULTS, about, save, table
 from disco import run_from_mapping
-from disco.crew import needs_of
 from disco.events import PictureFinished, PictureStarted, StepDone
 from disco.memory.devices import pick_device
-from disco.ray_crew import RayCrew, connect
-from disco.rendering import render
+from disco.rendering.api import render
+from disco.rendering.distributed.messages import needs_of
+from disco.rendering.distributed.ray_pool import RayCrew, connect
 
 SETTINGS = {"batch_name": "scale", "width_height": [128, 128], "steps": 10, "skip_steps": 0, "set_seed": 1}
 BATCHES = 3  # that each worker renders

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from disco.rendering import render
+    from disco.rendering.api import render
     from disco.settings.load import load_runs, run_from_mapping
     from disco.settings.model import Settings
 
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 __all__ = ["Settings", "__version__", "load_runs", "render", "run_from_mapping"]
 
 _LAZY = {
-    "render": "disco.rendering",
+    "render": "disco.rendering.api",
     "Settings": "disco.settings.model",
     "load_runs": "disco.settings.load",
     "run_from_mapping": "disco.settings.load",

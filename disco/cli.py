@@ -144,7 +144,7 @@ def _render(options: argparse.Namespace) -> int:
             print(_plan(options, runs, again))
             return 0
         from disco.listeners import Bars, Lines, listen
-        from disco.rendering import render
+        from disco.rendering.api import render
 
         with _crew(options, runs, again) as crew:
             events = render(
@@ -166,8 +166,8 @@ def _plan(options: argparse.Namespace, runs: Sequence[Run], again: Again | None)
 
     lines: list[str] = []
     if options.ray is not None:
-        from disco.crew import check_spread, needs_of, spread_lines
-        from disco.ray_crew import look
+        from disco.rendering.distributed.messages import check_spread, needs_of, spread_lines
+        from disco.rendering.distributed.ray_pool import look
 
         check_spread(runs, again)
         lines = list(spread_lines(runs, options.images, *look(options.ray, needs_of(runs))))
@@ -179,8 +179,8 @@ def _crew(options: argparse.Namespace, runs: Sequence[Run], again: Again | None)
     """The workers of --ray, or None. Raises before a folder is made."""
     if options.ray is None:
         return nullcontext(None)
-    from disco.crew import check_spread, needs_of
-    from disco.ray_crew import connect
+    from disco.rendering.distributed.messages import check_spread, needs_of
+    from disco.rendering.distributed.ray_pool import connect
 
     check_spread(runs, again)
     return connect(options.ray, needs_of(runs))

@@ -11,7 +11,7 @@ from disco.networks.clip import ClipConfig, token_report, tokenizer_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.required import check_packages, downloads
 from disco.plan_frames import count_video_frames, frame_lines, steps_line
-from disco.run_memory import memory_lines
+from disco.rendering.memory import memory_lines
 from disco.runs.names import RunNames, next_number, partial_steps
 from disco.runs.new_run import check_images, together
 from disco.runs.resume import resumable

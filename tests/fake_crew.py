@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from disco.crew import Done, Failed, Lost, Message, Order
 from disco.networks.load import Networks
+from disco.rendering.distributed.messages import Done, Failed, Lost, Message, Order
+from disco.rendering.distributed.worker import Worker
 from disco.settings.load import Run
-from disco.worker import Worker
 from tests.small_run import small_networks
 
 

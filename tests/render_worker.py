@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 import disco.cli
-import disco.rendering
+import disco.rendering.api
 import disco.runs.resume
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
 from disco.networks.load import Networks
-from disco.rendering import render
+from disco.rendering.api import render
 from disco.weights.registry import registry
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
@@ -131,7 +131,7 @@ def command(*, out: Path, words: Sequence[str], pause: float = 0.0, load_pause: 
         time.sleep(load_pause)
         return Networks(SlowDenoiser(pause), clips=[ReadingClip()], hashes={"fake/eight": "0" * 64})  # type: ignore[arg-type,list-item]
 
-    setattr(disco.rendering, "load_for", load_for)  # noqa: B010
+    setattr(disco.rendering.api, "load_for", load_for)  # noqa: B010
     log = os.open(out / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)

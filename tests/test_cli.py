@@ -30,7 +30,7 @@ Capture = pytest.CaptureFixture[str]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, and fakes in place of networks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("disco.rendering.load_for", lambda run, **_: small_networks())
+    monkeypatch.setattr("disco.rendering.api.load_for", lambda run, **_: small_networks())
     return tmp_path
 
 
@@ -348,9 +348,9 @@ def test_devices(small: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_exit_1_for_weights(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from disco import studio
+    from disco.rendering import prepare as studio
 
-    monkeypatch.setattr("disco.rendering.load_for", studio.load_for)
+    monkeypatch.setattr("disco.rendering.api.load_for", studio.load_for)
     Path("mine.pt").write_bytes(b"torn")
     custom = recipe("a.yaml", diffusion_model="custom", custom_path="mine.pt", width_height=[64, 64])
     assert "mine.pt" in refused(capsys, custom, "--quiet", code=1)
@@ -449,10 +449,10 @@ def test_run_py_renders_a_picture_again(
     real: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another process, with another number of threads allowed to differ in the last bits only."""
-    from disco import studio
+    from disco.rendering import prepare as studio
 
     folder, _ = real
-    monkeypatch.setattr("disco.rendering.load_for", studio.load_for)
+    monkeypatch.setattr("disco.rendering.api.load_for", studio.load_for)
     monkeypatch.chdir(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

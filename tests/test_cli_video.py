@@ -151,7 +151,7 @@ def test_the_partials_of_a_real_run(capsys: Capture, monkeypatch: pytest.MonkeyP
 
     from tests.small_run import SMALL, small_networks
 
-    monkeypatch.setattr("disco.rendering.load_for", lambda run, **_: small_networks())
+    monkeypatch.setattr("disco.rendering.api.load_for", lambda run, **_: small_networks())
     settings = {**SMALL, "steps": 4, "n_batches": 1, "intermediate_saves": 2}
     Path("s.yaml").write_text(yaml.safe_dump(settings))
     assert main(["s.yaml", "--quiet"]) == 0

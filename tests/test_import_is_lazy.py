@@ -57,7 +57,7 @@ def test_settings_need_no_torch(code: str) -> None:
 
 
 def test_names_resolve_when_they_are_asked_for() -> None:
-    assert disco.render.__module__ == "disco.rendering"
+    assert disco.render.__module__ == "disco.rendering.api"
     assert disco.load_runs.__module__ == "disco.settings.load"
     assert disco.run_from_mapping.__module__ == "disco.settings.load"
     assert disco.Settings.__module__ == "disco.settings.model"

@@ -15,7 +15,7 @@ import pytest
 from disco.interrupts import Interrupted, StopFlag
 from disco.settings.load import dump_yaml, run_from_mapping
 from tests.places import ROOT
-from tests.test_kill import SETTINGS, VARIANTS, Worker, pictures, same_files, worker
+from tests.rendering.test_kill import SETTINGS, VARIANTS, Worker, pictures, same_files, worker
 
 BOTH = pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 __all__ = ["worker"]  # a fixture

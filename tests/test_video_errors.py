@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import disco.rendering
+import disco.rendering.api
 from disco import cli
 from tests.clips import make_clip, run_ffmpeg
 
@@ -101,7 +101,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a network was loaded")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(disco.rendering, "load_for", loaded)
+    monkeypatch.setattr(disco.rendering.api, "load_for", loaded)
     Path("clip").mkdir()
     for k in range(3):
         Image.new("RGB", (16, 16), (80 * k, 0, 0)).save(f"clip/{k}.png")

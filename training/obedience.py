@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from disco.events import PictureFinished
 from disco.media.images import contact_sheet, from_uint8, read_pixels
-from disco.rendering import render
+from disco.rendering.api import render
 from disco.settings.load import load_runs
 from training import light
 from training.judge import Judge

@@ -12,8 +12,8 @@ from torch import Tensor
 import disco.animation.depth
 import disco.animation.flow
 from disco.networks.required import networks_key, required
+from disco.rendering.prepare import load_moving
 from disco.settings.model import Settings
-from disco.studio import load_moving
 from tests.animation_run import animation, frames_of, write_clip
 from tests.small_run import pictures, small_networks
 

@@ -13,7 +13,7 @@ from disco.memory.policy import Economy, Stage
 from disco.networks.estimate import Work, need
 from disco.networks.footprint import Counts, Kept, most_alive, weights_of
 from disco.networks.required import required
-from disco.run_memory import memory_lines
+from disco.rendering.memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from tests.places import SETTINGS
 
@@ -67,7 +67,7 @@ def test_raft_compares_all_pixels_with_all() -> None:
 
 def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Counts(0, 0, Kept(0, 0), None, ())
-    monkeypatch.setattr("disco.run_memory.count", lambda *networks: nothing)
+    monkeypatch.setattr("disco.rendering.memory.count", lambda *networks: nothing)
     run = run_of(animation_mode="3D", midas_depth_model="dpt_large", device="cpu")
     (line, *_) = memory_lines(run, {})
     assert line.startswith(

@@ -18,7 +18,7 @@ from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.media.images import png_bytes
 from disco.memory.retry import Governor, release
-from disco.rendering import render
+from disco.rendering.api import render
 from disco.runs.new_run import read_again
 from tests.animation_run import animation
 from tests.short_memory import Shortage, short_networks
@@ -35,9 +35,9 @@ ROOMS = {  # where it runs out, if not in a network: the function that is called
     "augmentations": "disco.losses.clip.augment",
     "losses": "disco.guidance.tv_loss",
     "sampler": "disco.sampling.samplers.ddim_step",
-    "preview": "disco.keeper.to_uint8",
-    "picture": "disco.pictures.png_bytes",
-    "prompts of the studio": "disco.studio.encode_targets",
+    "preview": "disco.rendering.checkpoint_writer.to_uint8",
+    "picture": "disco.rendering.still.png_bytes",
+    "prompts of the studio": "disco.rendering.prepare.encode_targets",
 }
 ENDING = "finished steps are saved: --resume goes on when more memory is free"
 NETWORKS = ["UNet", "CLIP forward", "CLIP backward", "LPIPS of the init", "LPIPS", "back", "prompts"]

@@ -226,7 +226,7 @@ def test_kernels_are_kept_in_discos_cache(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_run_says_what_was_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("disco.stepping.prepare", lambda *args: prepare(*args, backend="eager"))
+    monkeypatch.setattr("disco.rendering.steps.prepare", lambda *args: prepare(*args, backend="eager"))
     given = small_networks()
     given.denoiser = networks().denoiser
     events = list(events_of(tmp_path, {"compile": True, "n_batches": 1}, networks=given))

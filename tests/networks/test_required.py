@@ -16,7 +16,7 @@ from disco.networks.clip_configs import clip_configs
 from disco.networks.load import LOADERS, load_networks
 from disco.networks.required import ROLES, Asked, Need, Role, downloads, networks_key, required
 from disco.plan import describe
-from disco.run_memory import memory_lines
+from disco.rendering.memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.weights.registry import Entry, registry
 from tests.networks.test_compile import Pair

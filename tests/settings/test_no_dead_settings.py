@@ -150,7 +150,7 @@ ELSEWHERE = {
     "lpips_model": "tests/networks/test_load.py",
     "precision": "tests/memory/test_number_types.py",
     "device": "tests/memory/test_devices.py",
-    "gpus_per_picture": "tests/test_spreading.py",
+    "gpus_per_picture": "tests/rendering/test_driver.py",
     "use_checkpoint": "tests/networks/test_load.py",
     "compile": "tests/networks/test_compile.py",
     "resume_run": "tests/runs/test_resume.py",

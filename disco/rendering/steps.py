@@ -8,18 +8,18 @@ from functools import partial
 
 from torch import Tensor
 
-from disco.batch import Batch
 from disco.guidance import Perceptual, in_parts, make_guidance
 from disco.memory.policy import Economy
 from disco.memory.streams import side_of
 from disco.networks.compile import is_worth_it, prepare
 from disco.networks.perceptual import PerceptualNet
+from disco.rendering.batch import Batch
+from disco.rendering.prepare import Studio
 from disco.sampling.diffusion import Step
 from disco.sampling.masks import keep_original, make_mask_blend, make_steady
 from disco.sampling.randomness import Randomness
 from disco.sampling.samplers import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
 from disco.settings.frame import step_count
-from disco.studio import Studio
 
 Loop = Callable[[Tensor, int, tuple[Tensor, ...]], Iterator[Sample]]
 

@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 
-from disco.crew import Lost, Message, Needs, Order
 from disco.errors import InputError
-from disco.loading import Load
+from disco.rendering.distributed.messages import Lost, Message, Needs, Order
+from disco.rendering.distributed.worker import Worker
+from disco.rendering.prepare import Load, load_for
 from disco.settings.load import Run
-from disco.studio import load_for
-from disco.worker import Worker
 
 CAPACITY_EVERY = 5.0  # seconds; machines may come and go
 STORE = 2**29  # bytes of a cluster that is started here: states and pictures pass through it
@@ -164,7 +163,7 @@ def _this_machine() -> dict[str, float]:
 
 
 class RayCrew:
-    """See disco.crew.Crew. Each worker is an actor; a request for its news is always under way."""
+    """See messages.Crew. Each worker is an actor; a request for its news is always under way."""
 
     def __init__(self, ray: Any, needs: Needs) -> None:
         self.ray, self.needs = ray, needs

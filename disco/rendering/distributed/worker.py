@@ -14,23 +14,32 @@ from typing import Any
 
 from torch import Tensor
 
-from disco.batch import Batch, Stop
-from disco.crew import Done, Failed, GaveUp, Heard, Hello, Message, Order, Stepped, Wrote
 from disco.errors import DiscoError, SettingsError
 from disco.events import Event, Notice, StepDone
-from disco.loading import Load, loading
 from disco.memory.devices import exactly
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
-from disco.pictures import executed_steps, render_batch, where
-from disco.run_memory import govern
+from disco.rendering.batch import Batch, Stop
+from disco.rendering.distributed.messages import (
+    Done,
+    Failed,
+    GaveUp,
+    Heard,
+    Hello,
+    Message,
+    Order,
+    Stepped,
+    Wrote,
+)
+from disco.rendering.memory import govern
+from disco.rendering.prepare import Load, Studio, load_for, loading, open_studio
+from disco.rendering.still import executed_steps, render_batch, where
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.metadata import versions
 from disco.runs.names import RunNames
 from disco.runs.new_run import saved_values
 from disco.runs.report import Tally
 from disco.settings.load import Run
-from disco.studio import Studio, load_for, open_studio
 
 LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
 

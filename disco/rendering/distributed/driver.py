@@ -11,15 +11,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disco import errors
-from disco.batch import Ending, Stop
-from disco.crew import Crew, Done, Failed, Hello, Lost, Message, check_spread, idle_notice
 from disco.errors import DiscoError, RunError, SettingsError
 from disco.events import Event, Notice
+from disco.rendering.batch import Ending, Stop
+from disco.rendering.distributed.messages import (
+    Crew,
+    Done,
+    Failed,
+    Hello,
+    Lost,
+    Message,
+    check_spread,
+    idle_notice,
+)
+from disco.rendering.distributed.run import SpreadRun
 from disco.runs.inputs import Pictures
 from disco.runs.metadata import versions
 from disco.runs.new_run import Job
 from disco.runs.queue import Place, Plan, plan_jobs
-from disco.spread_run import SpreadRun
 
 MOST_LOSSES = 3  # of workers, one after another, at the same step of a batch
 MOST_FAILED_STARTS = 3

@@ -75,7 +75,7 @@ def test_where_it_does_not_act(values: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_0_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("disco.stepping.make_steady")
+    monkeypatch.delattr("disco.rendering.steps.make_steady")
     assert len(frames(tmp_path / "0", 0)) == 3
     with pytest.raises(NameError):
         frames(tmp_path / "1", 0.5)

@@ -11,7 +11,7 @@ import pytest
 
 from disco.runs.checkpoints import Checkpoints
 from tests.animation_run import write_clip
-from tests.test_kill import SETTINGS, Worker, pictures, was_killed, without_resume
+from tests.rendering.test_kill import SETTINGS, Worker, pictures, was_killed, without_resume
 
 ANIMATION: dict[str, Any] = {key: value for key, value in SETTINGS.items() if key != "n_batches"} | {
     "checkpoint_every": 1,

@@ -26,9 +26,9 @@ from disco.events import (
 from disco.files import atomic as atomic_file
 from disco.media.images import png_bytes, read_metadata
 from disco.networks.required import required
+from disco.rendering.prepare import perlin_start
 from disco.runs.new_run import read_again
 from disco.settings.load import load_runs, run_from_mapping
-from disco.studio import perlin_start
 from tests.small_run import SMALL, events_of, finished_paths, pictures, rendered, same, small_networks
 
 
@@ -254,7 +254,7 @@ def test_pictures_that_are_not_finite_are_not_guided_and_counted(tmp_path):
 def test_dd57_draws_perlin_noise_once_more(tmp_path, monkeypatch):
     """Before the first picture it draws one that no picture starts from (quirk Q9)."""
     drawn = []
-    for place in ("disco.studio.perlin_start", "disco.pictures.perlin_start"):
+    for place in ("disco.rendering.prepare.perlin_start", "disco.rendering.still.perlin_start"):
         monkeypatch.setattr(place, lambda *args: drawn.append(perlin_start(*args)) or drawn[-1])
     counts = {}
     for compat in ("fixed", "dd57"):

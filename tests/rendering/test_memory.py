@@ -1,4 +1,4 @@
-"""disco.run_memory: what --plan says of a shortage, and what a run begins with."""
+"""disco.rendering.memory: what --plan says of a shortage, and what a run begins with."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from disco.memory.policy import Economy
 from disco.networks.clip_configs import clip_configs
-from disco.run_memory import govern, memory_lines
+from disco.rendering.memory import govern, memory_lines
+from disco.rendering.prepare import load_for
 from disco.settings.load import Run, run_from_mapping
-from disco.studio import load_for
 
 TINY = {
     "text_prompts": "a lake",
@@ -38,8 +38,8 @@ def loaded() -> Any:
 def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     """free["bytes"]: what the machine says is left."""
     room: dict[str, int | None] = {"bytes": None}
-    monkeypatch.setattr("disco.run_memory.free_memory", lambda device: room["bytes"])
-    monkeypatch.setattr("disco.run_memory.RESERVE", 0)
+    monkeypatch.setattr("disco.rendering.memory.free_memory", lambda device: room["bytes"])
+    monkeypatch.setattr("disco.rendering.memory.RESERVE", 0)
     return room
 
 
@@ -55,9 +55,9 @@ def test_plan_says_what_will_be_given_up(
     assert plain.startswith("about 0.") and "free" not in plain
     free["bytes"] = 100 * 2**30
     assert lines(run) == [f"{plain}; 100.0 GiB are free for it"]
-    monkeypatch.setattr("disco.run_memory.RESERVE", 2**30)
+    monkeypatch.setattr("disco.rendering.memory.RESERVE", 2**30)
     assert lines(run) == [f"{plain}; 99.0 GiB are free for it"]
-    monkeypatch.setattr("disco.run_memory.RESERVE", 0)
+    monkeypatch.setattr("disco.rendering.memory.RESERVE", 0)
     free["bytes"] = 100 * MIB
     _, fits = lines(run)
     assert (
@@ -88,7 +88,7 @@ def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) ->
 def test_with_memory_enough_or_unknown_nothing_is_counted(
     room: int | None, free: dict[str, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("disco.run_memory.count", None)
+    monkeypatch.setattr("disco.rendering.memory.count", None)
     told: list[Mapping[str, Any]] = []
     free["bytes"] = room
     assert govern(run_of(), loaded(), None, told.append).economy == Economy()

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from disco.rendering.prepare import Studio
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.report import Tally
 from disco.sampling.diffusion import Step
-from disco.studio import Studio
 
 Stop = Callable[[], bool]
 Working = Callable[[], AbstractContextManager[None]]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from disco.crew import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
 from disco.memory.policy import Economy
+from disco.rendering.distributed.messages import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.runs.inputs import Pictures
 from disco.runs.new_run import Job
 from disco.runs.report import Tally, announced, finished, keep_inputs

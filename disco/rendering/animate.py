@@ -11,12 +11,13 @@ from torch import Tensor
 
 from disco.animation.transition import Mover
 from disco.animation.turbo import Turbo, blend, turbo_of
-from disco.batch import Batch, Stop
 from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.losses.targets import Target
 from disco.media.images import png_bytes
-from disco.pictures import executed_steps, metadata_of, render_batch
+from disco.rendering.batch import Batch, Stop
+from disco.rendering.prepare import Studio, load_moving, open_studio
+from disco.rendering.still import executed_steps, metadata_of, render_batch
 from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
 from disco.runs.frames import FrameState, FrameStore
 from disco.runs.inputs import Pictures
@@ -25,7 +26,6 @@ from disco.runs.new_run import Job, saved_values
 from disco.runs.report import Tally
 from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
 from disco.settings.model import Settings
-from disco.studio import Studio, load_moving, open_studio
 
 FIRST = 0
 Develop = Callable[[Tensor], Tensor]

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from disco import cli, ray_crew
-from disco.crew import Done, Hello, Lost, Needs, Order, Wrote
+from disco import cli
 from disco.errors import InputError
-from disco.ray_crew import Actor, RayCrew, Room, connect
+from disco.rendering.distributed import ray_pool as ray_crew
+from disco.rendering.distributed.messages import Done, Hello, Lost, Needs, Order, Wrote
+from disco.rendering.distributed.ray_pool import Actor, RayCrew, Room, connect
 from disco.runs.inputs import load_pictures
 from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping

@@ -1,4 +1,4 @@
-"""disco.background, and the keeper that writes through it: nothing is lost, and errors come back."""
+"""rendering.checkpoint_writer: nothing is lost, and errors come back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from disco.background import Background
 from disco.errors import RunError
 from disco.events import PictureFinished
-from disco.keeper import Keeper
+from disco.rendering.checkpoint_writer import Background, Keeper
 from disco.runs.checkpoints import Checkpoint, Checkpoints
 from tests.small_run import StopAfter, closed_after, events_of, pictures, rendered, same
 
@@ -73,7 +72,7 @@ def test_an_error_comes_back_when_all_is_done() -> None:
 
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.pictures.Keeper", partial(Keeper, beside=True))
+    monkeypatch.setattr("disco.rendering.still.Keeper", partial(Keeper, beside=True))
 
 
 def everything(out: Path) -> set[str]:
@@ -82,7 +81,7 @@ def everything(out: Path) -> set[str]:
 
 def test_a_run_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = rendered(tmp_path / "plain")
-    monkeypatch.setattr("disco.pictures.Keeper", partial(Keeper, beside=True))
+    monkeypatch.setattr("disco.rendering.still.Keeper", partial(Keeper, beside=True))
     other = rendered(tmp_path / "other")
     assert plain is not None and other is not None
     assert same(pictures(tmp_path / "plain"), pictures(tmp_path / "other"))

@@ -1,6 +1,6 @@
 """A real Ray cluster of two CPU workers on this machine, one of them killed: the same folder all the same.
 
-`pytest -m ray tests/test_ray.py`: minutes, and the package ray.
+`pytest -m ray tests/rendering/test_ray.py`: minutes, and the package ray.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.places import ROOT
-from tests.test_kill import pictures as files
-from tests.test_kill import without_resume
+from tests.rendering.test_kill import pictures as files
+from tests.rendering.test_kill import without_resume
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

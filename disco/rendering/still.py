@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from disco.batch import Batch
 from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
-from disco.keeper import Keeper, keep_start, numbers, previews
 from disco.media.images import png_bytes
 from disco.memory.policy import Stage
+from disco.rendering.batch import Batch
+from disco.rendering.checkpoint_writer import Keeper, keep_start, numbers, previews
+from disco.rendering.prepare import Studio, perlin_start
+from disco.rendering.steps import steps_of
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.metadata import picture_metadata
 from disco.runs.names import partial_steps
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample, start
-from disco.stepping import steps_of
-from disco.studio import Studio, perlin_start
 
 
 def executed_steps(studio: Studio) -> list[Step]:

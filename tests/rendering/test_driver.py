@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import disco
-from disco.crew import Hello, Needs, check_spread, needs_of, spread_lines
 from disco.errors import InputError, ResumeError, RunError, SettingsError, WeightsError
 from disco.events import (
     Event,
@@ -28,12 +27,13 @@ from disco.media.images import png_bytes
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Failure, Stage
 from disco.networks.load import Networks
+from disco.rendering.distributed.messages import Hello, Needs, check_spread, needs_of, spread_lines
 from disco.runs.folder import RunFolder
 from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
+from tests.rendering.test_kill import pictures as files
+from tests.rendering.test_kill import without_resume
 from tests.small_run import SMALL, SmallClip, StopAfter, closed_after, events_of, rendered, small_networks
-from tests.test_kill import pictures as files
-from tests.test_kill import without_resume
 
 OLD = {"torch": "1.0"}
 Values = Mapping[str, Any]

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from disco.batch import Batch, Ending, Stop, Working
-from disco.crew import Crew, check_spread
 from disco.events import Event, Notice, RunFinished
-from disco.frame_loop import check_frames, render_frames
-from disco.keeper import keep_start
-from disco.loading import loading
 from disco.memory.devices import exactly, pick_device
 from disco.memory.retry import Governor
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
-from disco.pictures import executed_steps, render_batch, where
-from disco.run_memory import govern
+from disco.rendering.animate import check_frames, render_frames
+from disco.rendering.batch import Batch, Ending, Stop, Working
+from disco.rendering.checkpoint_writer import keep_start
+from disco.rendering.distributed.driver import spread
+from disco.rendering.distributed.messages import Crew, check_spread
+from disco.rendering.memory import govern
+from disco.rendering.prepare import Studio, load_for, loading, open_studio
+from disco.rendering.still import executed_steps, render_batch, where
 from disco.runs.inputs import Pictures, load_pictures, with_frames
 from disco.runs.metadata import differences, other_weights
 from disco.runs.new_run import Again, Job, check_inputs, saved_values
@@ -29,8 +30,6 @@ from disco.runs.report import Tally, announced, film, finished, keep_inputs
 from disco.settings.frame import at_frame
 from disco.settings.load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.settings.model import Settings, is_animation, plain_values
-from disco.spreading import spread
-from disco.studio import Studio, load_for, open_studio
 
 Source = str | Path | Mapping[str, Any] | Settings | Run
 
@@ -65,7 +64,7 @@ def render(
     images: only these pictures, by index. resume: "latest" or a run's number: go on with it (the settings'
     resume_run does the same, but starts a new run where there is none). again: render one finished picture
     once more. networks: loaded ones to use in place of those that the settings name, or a crew
-    (disco.ray_crew.connect), whose workers load their own and render in place of this process. stop: asked
+    (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked
     after each step; when it says yes the state is saved and the last event says `interrupted`. working:
     entered while pictures are rendered, when it is `stop` that ends a run.
     Closing the generator in the middle saves the state too.
