@@ -1,3 +1,3 @@
-import disco.cli
+import disco.cli.command
 
-raise SystemExit(disco.cli.main())
+raise SystemExit(disco.cli.command.main())

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import disco
-from disco.cli_video import video
+from disco.cli.video import video
 from disco.events import Notice, PictureFinished
 from disco.settings.load import load_runs
 from docs import make_gallery

@@ -48,7 +48,8 @@ def test_dir_and_version_import_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import disco.cli", "from disco import Settings, load_runs", "import disco.networks.required"]
+    "code",
+    ["import disco.cli.command", "from disco import Settings, load_runs", "import disco.networks.required"],
 )
 def test_settings_need_no_torch(code: str) -> None:
     found = loaded_by(code)

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from disco.cli.plan import describe
 from disco.networks.required import needed
-from disco.plan import describe
 from disco.settings.docs import json_schema
 from disco.settings.load import Run, load_runs
 from disco.settings.model import Settings
 from disco.weights.registry import registry
+from tests.cli.test_plan import nothing_happens as nothing_happens
+from tests.cli.test_plan import part
 from tests.places import ROOT, SETTINGS
-from tests.test_plan import nothing_happens as nothing_happens
-from tests.test_plan import part
 
 VALIDATOR = Draft202012Validator(json_schema())
 RECIPES = sorted(SETTINGS.rglob("*.yaml"))

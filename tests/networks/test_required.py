@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from disco.cli.plan import describe
 from disco.errors import InputError, SettingsError
 from disco.memory.policy import Stage
 from disco.memory.retry import Governor, bytes_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.load import LOADERS, load_networks
 from disco.networks.required import ROLES, Asked, Need, Role, downloads, networks_key, required
-from disco.plan import describe
 from disco.rendering.memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.weights.registry import Entry, registry

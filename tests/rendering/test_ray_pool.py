@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from disco import cli
+from disco.cli import command as cli
 from disco.errors import InputError
 from disco.rendering.distributed import ray_pool as ray_crew
 from disco.rendering.distributed.messages import Done, Hello, Lost, Needs, Order, Wrote

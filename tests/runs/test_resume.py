@@ -7,9 +7,9 @@ import json
 import pytest
 
 import disco
+from disco.cli.plan import describe
 from disco.errors import ResumeError
 from disco.events import Notice, RunFinished, RunStarted, StepDone
-from disco.plan import describe
 from disco.runs.folder import RunFolder, list_runs
 from disco.runs.new_run import read_again
 from disco.runs.resume import unfinished_run

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from disco.cli.plan import describe
 from disco.errors import InputError
 from disco.events import Notice, RunFinished, VideoProgress
-from disco.plan import describe
 from disco.runs.folder import RunFolder
 from disco.runs.report import write_videos
 from disco.settings.load import run_from_mapping

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import disco.rendering.api
-from disco import cli
+from disco.cli import command as cli
 from tests.clips import make_clip, run_ffmpeg
 
 LOSSLESS = ("-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")

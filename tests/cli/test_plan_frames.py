@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from disco.cli.plan import describe, disk
 from disco.errors import InputError
-from disco.plan import describe
-from disco.plan_frames import disk
 from disco.settings.load import run_from_mapping
 from disco.settings.model import Settings
 from tests.animation_run import write_clip

@@ -11,10 +11,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disco import cli_verbs, cli_video
+from disco.cli import verbs, video
+from disco.cli.signals import Interrupted, StopFlag
 from disco.errors import DiscoError, InputError
 from disco.files.places import RECIPES
-from disco.interrupts import Interrupted, StopFlag
 from disco.settings.load import Run, load_runs
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except (Interrupted, KeyboardInterrupt) as signal:
-        is_video = bool(words) and words[0] in cli_video.VERBS
+        is_video = bool(words) and words[0] in video.VERBS
         what = "no video was written" if is_video else "a run that had begun goes on with --resume"
         print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
     except BrokenPipeError:  # `| head` has seen enough
-        from disco.listeners import to_nowhere
+        from disco.cli.terminal import to_nowhere
 
         to_nowhere(sys.stdout)
         return 0
@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     if not words:
         return _help()
-    if words[0] in cli_verbs.VERBS:
-        return cli_verbs.VERBS[words[0]](words[1:])
-    if words[0] in cli_video.VERBS:
+    if words[0] in verbs.VERBS:
+        return verbs.VERBS[words[0]](words[1:])
+    if words[0] in video.VERBS:
         with StopFlag().catching():  # SIGTERM too must end ffmpeg and take away its file
-            return cli_video.VERBS[words[0]](words[1:])
+            return video.VERBS[words[0]](words[1:])
     return _render(_parser().parse_args(_bare_words(words)))
 
 
@@ -143,7 +143,7 @@ def _render(options: argparse.Namespace) -> int:
         if options.plan:
             print(_plan(options, runs, again))
             return 0
-        from disco.listeners import Bars, Lines, listen
+        from disco.cli.terminal import Bars, Lines, listen
         from disco.rendering.api import render
 
         with _crew(options, runs, again) as crew:
@@ -162,7 +162,7 @@ def _render(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace, runs: Sequence[Run], again: Again | None) -> str:
-    from disco.plan import describe, indented
+    from disco.cli.plan import describe, indented
 
     lines: list[str] = []
     if options.ray is not None:

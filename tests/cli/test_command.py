@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 
-from disco import cli
-from disco.cli import main
+from disco.cli import command as cli
+from disco.cli.command import main
 from disco.media.images import read_pixels
 from disco.media.png import read_metadata, with_metadata
 from tests.import_samples import DISCO
@@ -468,8 +468,8 @@ def test_a_bad_file_is_refused_before_torch_is_imported(here: Path) -> None:
     """Far under two seconds; no traceback."""
     Path("bad.yaml").write_text("stepz: 5\n")
     code = (
-        "import sys, time, disco.cli\n"
-        "code = disco.cli.main(['bad.yaml'])\n"
+        "import sys, time, disco.cli.command\n"
+        "code = disco.cli.command.main(['bad.yaml'])\n"
         "assert not {'torch', 'numpy', 'PIL', 'open_clip', 'tqdm'} & set(sys.modules), sys.modules\n"
         "assert time.process_time() < 2\n"
         "sys.exit(code)\n"

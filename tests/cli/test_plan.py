@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from disco.cli.plan import describe
 from disco.errors import InputError
-from disco.plan import describe
 from disco.runs.new_run import Again
 from disco.settings.load import Run, load_runs, run_from_mapping
 from disco.settings.model import KEYS

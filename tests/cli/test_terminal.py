@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from disco import listeners
+from disco.cli import terminal as listeners
+from disco.cli.terminal import Bars, Lines, listen
 from disco.events import (
     Download,
     Event,
@@ -25,7 +26,6 @@ from disco.events import (
     StepDone,
     VideoProgress,
 )
-from disco.listeners import Bars, Lines, listen
 from tests.places import ROOT
 
 FOLDER = Path("images_out/harbour")
@@ -185,8 +185,8 @@ def test_a_bar_for_each_video(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 HALF_READ = """
-from tests.test_listeners import run
-from disco.listeners import *
+from tests.cli.test_terminal import run
+from disco.cli.terminal import *
 heard = []
 class Told({listener}):
     def hear(self, event):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from disco.interrupts import Interrupted, StopFlag
+from disco.cli.signals import Interrupted, StopFlag
 from disco.settings.load import dump_yaml, run_from_mapping
 from tests.places import ROOT
 from tests.rendering.test_kill import SETTINGS, VARIANTS, Worker, pictures, same_files, worker

@@ -1,0 +1,9 @@
+"""argv, terminal, signals.
+
+command   the command line: arguments, exit codes
+verbs     show, import, models
+video     video, timelapse
+plan      --plan: what a command would do
+terminal  what a terminal shows of the events: bars or plain lines
+signals   SIGINT and SIGTERM
+"""
