@@ -74,7 +74,7 @@ class Parts:
 
     @contextmanager
     def __call__(self, stage: Stage, *at_work: Any, cutouts: int = 1) -> Iterator[None]:
-        """A stage of guidance; see memory_stages.Stages."""
+        """A stage of guidance; see memory.oom.Stages."""
         with self.part(f"CLIP {at_work[0].name}" if stage is Stage.CLIP else _NAMES[stage]):
             yield
 

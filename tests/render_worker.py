@@ -27,8 +27,8 @@ from disco.weights.registry import registry
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
 ROOMS = (
-    *("rendering.py", "pictures.py", "run_folder.py", "atomic_file.py", "checkpoints.py", "jobs.py"),
-    *("frame_loop.py", "frame_store.py", "run_report.py"),
+    *("rendering/api.py", "rendering/still.py", "rendering/animate.py", "files/atomic.py", "runs/folder.py"),
+    *("runs/checkpoints.py", "runs/new_run.py", "runs/frames.py", "runs/report.py"),
 )
 
 

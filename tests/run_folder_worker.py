@@ -75,7 +75,9 @@ def die_at_line(out: Path, batch_name: str, line: int) -> None:
 
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal left
-        if not frame.f_code.co_filename.endswith(("atomic_file.py", "checkpoints.py", "run_folder.py")):
+        if not frame.f_code.co_filename.endswith(
+            ("files/atomic.py", "runs/checkpoints.py", "runs/folder.py")
+        ):
             return None
         left -= event == "line"
         if left < 0:

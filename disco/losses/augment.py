@@ -1,7 +1,7 @@
 """Augmentations of cutouts: small random changes, so that a picture pleases CLIP from more than one side.
 
 `augment` (compat fixed) gives every cutout its own parameters and works on the whole batch at once. What the
-original does in its place stands in augment_chains.py.
+original does in its place stands in augment_dd57.py.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Governor:
 
     @contextmanager
     def stage(self, stage: Stage, *networks: object, cutouts: int = 1) -> Iterator[None]:
-        """As memory_stages.at_stage; where networks are parked these are at work, and no others."""
+        """As oom.at_stage; where networks are offloaded, these are on the device and no others."""
         with at_stage(stage, cutouts=cutouts):
             if self._parking is not None:
                 self._parking.need(*(module for network in networks for module in modules_of(network)))

@@ -13,7 +13,7 @@ from disco.settings.model import KEYS, facts_of
 from disco.weights.registry import registry
 
 SIZE_512, SIZE_256 = "width_height_for_512x512_models", "width_height_for_256x256_models"
-# These wait until the network and the steps are known: settings_networks.py reads them.
+# These wait until the network and the steps are known: network_defaults.py reads them.
 DEFERRED = (SIZE_512, SIZE_256, "diffusion_steps", "sweep")
 OTHER_NAMES = ("seed", "transformation_steps", "timestep_respacing", "cutn", "useCPU")
 # Keys of the original's notebook that have nothing to do here, and why.

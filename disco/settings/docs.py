@@ -130,7 +130,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _schema(facts: dict[str, Any]) -> dict[str, Any]:
-    """One setting's values, as setting_fields.read_value takes them."""
+    """One setting's values, as fields.read_value takes them."""
     name, _, number = facts["kind"].partition(":")
     limits = {word: facts[key] for key, word in (("ge", "minimum"), ("le", "maximum")) if key in facts}
     if name == "schedule":

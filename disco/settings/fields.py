@@ -342,7 +342,7 @@ _WORDS = {
 
 
 class Section(BaseModel):
-    """One concern's settings. Every value goes through setting_fields.read_value, whatever wrote it."""
+    """One concern's settings. Every value goes through fields.read_value, whatever wrote it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     title: ClassVar[str] = ""
@@ -361,7 +361,7 @@ class Section(BaseModel):
 
 
 def section_facts(key: str, section: type[Section]) -> dict[str, Any]:
-    """What setting_fields.setting() noted about a setting of a section. Raises KeyError."""
+    """What fields.setting() noted about a setting of a section. Raises KeyError."""
     extra = section.model_fields[key].json_schema_extra
     assert isinstance(extra, dict)
     return extra

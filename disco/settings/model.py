@@ -1,7 +1,7 @@
 """Every setting: its name, default, range, unit and description, in the words of Disco Diffusion.
 
 The defaults here are those of Disco Diffusion 5.7. A network's own defaults stand in its registry entry and
-are laid over these by settings_load.py; `disco.run_from_mapping` gives both. A function takes the section
+are laid over these by load.py; `disco.run_from_mapping` gives both. A function takes the section
 that it may touch: `def make_guidance(..., settings: GuidanceSettings)`.
 """
 
@@ -29,7 +29,7 @@ DEFAULT_CLIPS = ("ViT-B-32-quickgelu/openai", "ViT-B-16-quickgelu/openai", "RN50
 
 
 def facts_of(key: str) -> dict[str, Any]:
-    """What setting_fields.setting() noted about a setting. Raises KeyError for an unknown one."""
+    """What fields.setting() noted about a setting. Raises KeyError for an unknown one."""
     return section_facts(key, Settings)
 
 

@@ -2,7 +2,7 @@
 
 Where files are looked for, in this order: $DISCO_MODELS, ./models, ~/.cache/disco/models, the Hugging Face
 cache, ~/.cache/clip, torch's hub/checkpoints. Downloads go to the first of the first three that is in use
-(hub files to the Hugging Face cache). weights_part.py and weights_hub.py do the fetching.
+(hub files to the Hugging Face cache). download.py and hub.py do the fetching.
 """
 
 from __future__ import annotations

@@ -154,8 +154,8 @@ def installed(folder: Path) -> Iterator[None]:
     """Our registry in place of the real one, its files in the models folder, its CLIPs known to open_clip."""
     fake = Registry(REGISTRY)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("models", "required", "architectures"):
-            patch.setattr(f"disco.{module}.registry", lambda: fake)
+        for module in ("load", "required", "architectures"):
+            patch.setattr(f"disco.networks.{module}.registry", lambda: fake)
         patch.setenv("DISCO_MODELS", str(folder))
         for name, quick in (("tiny", False), ("tiny-quickgelu", True)):
             patch.setitem(_MODEL_CONFIGS, name, {**CLIP_CFG, "quick_gelu": quick})
@@ -257,8 +257,8 @@ def test_dd57_keeps_the_plain_gelu_of_its_openclip_flags_and_its_load_order() ->
 
 
 def test_the_originals_order_of_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("models", "required", "architectures"):
-        monkeypatch.setattr(f"disco.{module}.registry", registry)
+    for module in ("load", "required", "architectures"):
+        monkeypatch.setattr(f"disco.networks.{module}.registry", registry)
     given = [
         "RN50-quickgelu/openai",
         "ViT-H-14/laion2b_s32b_b79k",
@@ -343,8 +343,8 @@ def test_custom_networks(folder: Path, tmp_path: Path) -> None:
 
 
 def test_customs_defaults_are_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("models", "required", "architectures"):
-        monkeypatch.setattr(f"disco.{module}.registry", registry)
+    for module in ("load", "required", "architectures"):
+        monkeypatch.setattr(f"disco.networks.{module}.registry", registry)
     architecture = custom_architecture({"num_channels": 64})
     assert architecture["num_channels"] == 64
     expected = {"image_size": 256, "attention_resolutions": "16", "num_heads": 1, "learn_sigma": True}
@@ -398,8 +398,8 @@ def test_clip_weights_that_do_not_fit(folder: Path) -> None:
 
 
 def test_the_bundled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("models", "required", "architectures"):
-        monkeypatch.setattr(f"disco.{module}.registry", registry)
+    for module in ("load", "required", "architectures"):
+        monkeypatch.setattr(f"disco.networks.{module}.registry", registry)
     chosen = {"diffusion_model": "pocket", "use_secondary_model": True, "lpips_model": "pocket"}
     networks = load("pocket-conv", "pocket-vit", init_image="a.png", **chosen)
     x_t = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))

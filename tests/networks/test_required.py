@@ -20,8 +20,9 @@ from disco.rendering.memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
 from disco.weights.registry import Entry, registry
 from tests.networks.test_compile import Pair
+from tests.places import SETTINGS
 
-CLIP = Path(__file__).parent.parent / "settings" / "clips" / "sunrise.gif"
+CLIP = SETTINGS / "clips" / "sunrise.gif"
 PUBLISHED = "512x512_diffusion_uncond_finetune_008100"
 SECONDARY = "secondary_model_imagenet_2"
 POCKET = [

@@ -1,4 +1,4 @@
-"""settings_names, settings_networks: names from elsewhere, sizes by network, CLIP flags."""
+"""aliases, network_defaults: names from elsewhere, sizes by network, CLIP flags."""
 
 from __future__ import annotations
 

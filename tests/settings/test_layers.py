@@ -1,4 +1,4 @@
-"""settings_layers: which layer wins, where each value comes from, --set and --prompt."""
+"""layers: which layer wins, where each value comes from, --set and --prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""settings_load: paths, runs as values, and dumps that load again."""
+"""load: paths, runs as values, and dumps that load again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""settings_notices: what has no effect, and what may mean something else."""
+"""warnings: what has no effect, and what may mean something else."""
 
 from __future__ import annotations
 

@@ -337,10 +337,10 @@ def test_a_file_in_the_way_of_the_folder(tmp_path: Path, monkeypatch: pytest.Mon
 def test_two_processes_fetch_once(models: Path) -> None:
     gate = threading.Event()
     code = (
-        "import sys; from disco import weights; from disco.weights.registry import Entry, WeightFile\n"
+        "import sys; from disco.weights import fetch; from disco.weights.registry import Entry, WeightFile\n"
         "file = WeightFile(name='net.pth', sha256=sys.argv[1], mirrors=(sys.argv[2],))\n"
         "one = Entry(name='net', kind='secondary', title='', files=(file,), architecture={})\n"
-        "print(weights.fetch(one, None, lambda text: print(text, flush=True))['net.pth'])\n"
+        "print(fetch.fetch(one, None, lambda text: print(text, flush=True))['net.pth'])\n"
     )
     with serve(a=Page(DATA, gate=gate)) as server:
         command = [sys.executable, "-c", code, SHA, f"{server.url}/a"]

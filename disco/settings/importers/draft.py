@@ -22,7 +22,7 @@ TITLES: dict[Source, str] = {
 class Imported:
     """Another tool's settings file in our keys, and an account of every key it held.
 
-    run: flat keys of ours, ready for settings_load.run_from_mapping. mapped, changed, dropped: one sentence
+    run: flat keys of ours, ready for load.run_from_mapping. mapped, changed, dropped: one sentence
     each. notes: key of run -> what a reader of that line should know. silent: keys of run that the old file
     left to its tool's defaults. name: the old file's name.
     """
