@@ -25,8 +25,8 @@ from benchmarks import machine
 from disco.guidance import Guidance, Target
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
-from disco.memory.policy import Economy, Stage
-from disco.memory.retry import Governor
+from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.retry import OomRetry
 from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.networks.denoiser import Denoiser, build_unet, convert
 from disco.networks.estimate import MemoryEstimate, Work, need
@@ -56,7 +56,7 @@ _SMALL_UNET = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement. size: (W, H); cuts: of each CLIP in a step; given_up: of an Economy."""
+    """One measurement. size: (W, H); cuts: of each CLIP in a step; given_up: a MemoryPolicy's plain()."""
 
     size: tuple[int, int]
     cuts: int
@@ -85,27 +85,27 @@ def cells(real: bool) -> Iterator[Cell]:
     yield replace(base, batch_size=2, given_up={"together": 1})
     yield replace(base, secondary=False)
     yield replace(base, secondary=False, given_up={"guess_twice": True})
-    for economy in (
-        Economy(clip_batch=4),
-        Economy(guess_twice=True),
-        Economy(twice=True),
-        *([Economy(park=True)] if real else []),
+    for saving in (
+        MemoryPolicy(clip_batch=4),
+        MemoryPolicy(grad_checkpoint_guess=True),
+        MemoryPolicy(grad_checkpoint=True),
+        *([MemoryPolicy(offload=True)] if real else []),
     ):
-        yield replace(base, given_up=economy.plain())
+        yield replace(base, given_up=saving.plain())
 
 
 def measure(cell: Cell, device: torch.device, real: bool) -> dict[str, Any]:
     """Bytes: what two steps needed at most, and what the estimate says, of which stage."""
     if device.type == "cpu":  # libraries are loaded, threads started, kernels made
         warm = Cell((64, 64), 2, tuple(_SMALL))
-        _two_steps(warm, Governor(_networks(warm, device, False)))
+        _two_steps(warm, OomRetry(_networks(warm, device, False)))
     peak = _watch(device)
-    economy = Economy.of(cell.given_up)
+    saving = MemoryPolicy.of(cell.given_up)
     networks = _networks(cell, device, real)
-    governor = Governor(networks, economy=economy)
-    _two_steps(cell, governor)
+    oom_retry = OomRetry(networks, saving=saving)
+    _two_steps(cell, oom_retry)
     measured = peak()
-    found = _estimate(cell, device, real, economy)
+    found = _estimate(cell, device, real, saving)
     counted = {"counted": found.weights + found.work, "stage": found.stage.value}
     return {"peak": measured, "estimate": found.total, **counted}
 
@@ -167,20 +167,20 @@ def _networks(cell: Cell, device: torch.device, real: bool) -> Networks:
     return Networks(Denoiser(convert(unet, dtype), architecture), secondary, clips, device=device)
 
 
-def _two_steps(cell: Cell, governor: Governor) -> None:
-    networks, device, pictures = governor.networks, governor.networks.device, range(cell.batch_size)
+def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
+    networks, device, pictures = oom_retry.networks, oom_retry.networks.device, range(cell.batch_size)
     half = {"cut_overview": cell.cuts // 2, "cut_innercut": cell.cuts - cell.cuts // 2, "cutn_batches": 1}
     settings = run_from_mapping({"text_prompts": "a", "width_height": list(cell.size), **half}).settings
     targets = [
         Target(clip, torch.randn(1, clip.embed_dim, device=device), _one(device), Schedule.parse(1))
         for clip in networks.clips
     ]
-    together = governor.economy.together or cell.batch_size
+    together = oom_retry.saving.together or cell.batch_size
 
     def guided(some: range) -> Guidance:
         random = FixedRandom(0, some)
         parts = (networks.denoiser, networks.secondary, targets, settings, random)
-        return Guidance(*parts, economy=governor.economy, stages=governor.stage)
+        return Guidance(*parts, saving=oom_retry.saving, stages=oom_retry.stage)
 
     width, height = cell.size
     for at in range(0, cell.batch_size, together):
@@ -196,7 +196,7 @@ def _one(device: torch.device) -> Callable[[int], torch.Tensor]:
     return lambda index: torch.ones(1, device=device)
 
 
-def _estimate(cell: Cell, device: torch.device, real: bool, economy: Economy) -> MemoryEstimate:
+def _estimate(cell: Cell, device: torch.device, real: bool, saving: MemoryPolicy) -> MemoryEstimate:
     work = Work(cell.size, cell.batch_size, cell.cuts * cell.batch_size, device)
     configs = {f"{name}/openai": _config(name) for name in cell.clips}
     unet, dtype = _architecture(real), unet_dtype("auto", device.type)
@@ -206,7 +206,7 @@ def _estimate(cell: Cell, device: torch.device, real: bool, economy: Economy) ->
     if cell.secondary:
         facts = {"channels": 64 if real else 16}
         needs.append(Need("secondary", "", None, "fp32", Stage.SECONDARY, True, facts))
-    return need(count(needs, configs, work.size), work, economy)
+    return need(count(needs, configs, work.size), work, saving)
 
 
 def in_child(cell: Cell, device: str, real: bool) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def row_of(cell: Cell, found: Mapping[str, Any]) -> dict[str, Any]:
         "cuts": cell.cuts,
         "CLIPs": ", ".join(cell.clips),
         "secondary": "yes" if cell.secondary else "no",
-        "memory saving": Economy.of(cell.given_up).words() or "-",
+        "memory saving": MemoryPolicy.of(cell.given_up).words() or "-",
         "peak, GiB": round(gib["peak"], 3),
         "counted": round(gib["counted"], 3),
         "estimate": round(gib["estimate"], 3),

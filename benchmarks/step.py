@@ -33,8 +33,8 @@ from disco.media.images import png_bytes
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.oom import Stages, at_stage
-from disco.memory.policy import Economy, Stage
-from disco.memory.streams import InTurn, Side, side_of
+from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.streams import Executor, Inline, executor_for
 from disco.networks.perceptual import PerceptualModel, PerceptualNet, SmallPerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
@@ -119,7 +119,7 @@ class Bench:
         self.step: Step = make_steps(250)[STEPS[self.schedule]]
         self.x_t = noisy_picture(self.size, self.step, self.device)
 
-    def guidance(self, stages: Stages, side: Side) -> Guidance:
+    def guidance(self, stages: Stages, side: Executor) -> Guidance:
         """What a run calls at every step."""
         parts = (self.denoiser, self.secondary, self.targets, self.settings, FixedRandom(0, [0]))
         init = torch.zeros_like(self.x_t)
@@ -148,7 +148,7 @@ def perceptual(real: bool, device: torch.device) -> PerceptualNet:
 def by_part(bench: Bench, counting: bool = False) -> Parts:
     """One step, part by part."""
     parts = Parts(bench.device, counting)
-    guidance = bench.guidance(at_stage, InTurn())
+    guidance = bench.guidance(at_stage, Inline())
     guidance.stages = guidance._clip_loss.stages = parts
     began = now(bench.device)
     sample = bench.sample(guidance)
@@ -206,7 +206,7 @@ def rows_of(bench: Bench, turns: int) -> list[dict[str, Any]]:
         rows.append(_row(name, took, took / total, flops, its_floor))
     flops = sum(counted.flops.values())
     rows.append(_row("all parts", total, 1.0, flops, floor))
-    guidance = bench.guidance(at_stage, side_of(bench.device, Economy()))
+    guidance = bench.guidance(at_stage, executor_for(bench.device, MemoryPolicy()))
     took = min(timed(lambda: bench.sample(guidance).x_t, bench.device)[0] for _ in range(turns))
     rows.append(_row("a step as in a run", took, took / total, flops, floor))
     return rows

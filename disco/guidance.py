@@ -17,10 +17,10 @@ from torch import Tensor
 from disco.losses.clip import ClipLoss, CutoutOptions
 from disco.losses.pixel import clamp_grad, range_loss, sat_loss, tv_loss
 from disco.losses.targets import ClipNetwork, Target
-from disco.memory.grad_checkpoint import twice
+from disco.memory.grad_checkpoint import grad_checkpoint
 from disco.memory.oom import Stages, at_stage
-from disco.memory.policy import Economy, Stage
-from disco.memory.streams import InTurn, Result, Side
+from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.streams import Executor, Inline, Result
 from disco.sampling.diffusion import Step, predict_x0
 
 if TYPE_CHECKING:
@@ -92,14 +92,14 @@ class Guidance:
     init: Tensor | None = None
     lpips: Perceptual | None = None
     compat: str = "fixed"
-    economy: Economy = field(default_factory=Economy)
+    saving: MemoryPolicy = field(default_factory=MemoryPolicy)
     stages: Stages = at_stage
-    side: Side = field(default_factory=InTurn)
+    side: Executor = field(default_factory=Inline)
     _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        of_clip = (self.targets, self.settings, self.random, self.compat, self.economy, self.stages)
+        of_clip = (self.targets, self.settings, self.random, self.compat, self.saving, self.stages)
         self._clip_loss = ClipLoss(*of_clip)
         if self.init is not None and self.lpips is not None and max(self.settings.init_scale.values) > 0:
             with self.stages(Stage.PERCEPTUAL, self.lpips):
@@ -145,7 +145,7 @@ class Guidance:
             with self.stages(Stage.UNET, self.denoiser):
                 seen: Tensor = self._seen(self.denoiser, x_t, step.t)
                 return (lambda: seen), predict_x0(x_t, seen, step)
-        side = InTurn() if self.secondary is None else self.side
+        side = Inline() if self.secondary is None else self.side
         with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
             eps = side.start(lambda: self.denoiser(x_t, step.t), x_t)
         if self.secondary is None:
@@ -157,7 +157,7 @@ class Guidance:
 
     def _seen(self, network: Callable[..., Any], *args: Any) -> Any:
         """network(*args) with a graph; of it nothing is kept if that was given up."""
-        return twice(network, *args) if self.economy.guess_twice else network(*args)
+        return grad_checkpoint(network, *args) if self.saving.grad_checkpoint_guess else network(*args)
 
     def _at_x_in(
         self, x_in: Tensor, step: Step, scales: dict[str, float], losses: dict[str, Tensor]

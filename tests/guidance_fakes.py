@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disco.guidance import Guidance, Target
-from disco.memory.policy import Economy
+from disco.memory.policy import MemoryPolicy
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.secondary_model import SecondaryOutput
@@ -108,12 +108,12 @@ def pictures(n: int, height: int = 20, width: int = 28, seed: int = 0) -> Tensor
 
 
 def guide(
-    x_t: Tensor, *targets: Target, step: Step = STEP, economy: Economy | None = None, **values: Any
+    x_t: Tensor, *targets: Target, step: Step = STEP, saving: MemoryPolicy | None = None, **values: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradient and losses with the tiny secondary network."""
     random = FixedRandom(1, range(len(x_t)))
     guided = Guidance(
-        TinyDenoiser(), TinySecondary(), targets, options(**values), random, economy=economy or Economy()
+        TinyDenoiser(), TinySecondary(), targets, options(**values), random, saving=saving or MemoryPolicy()
     )
     _, grad, losses = guided(x_t, step)
     assert grad is not None and not grad.requires_grad

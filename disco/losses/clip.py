@@ -21,7 +21,7 @@ from disco.losses.pixel import spherical_dist
 from disco.losses.targets import Target
 from disco.memory.devices import at_once_by_itself
 from disco.memory.oom import Stages, at_stage
-from disco.memory.policy import Economy, Stage
+from disco.memory.policy import MemoryPolicy, Stage
 from disco.sampling.diffusion import Step
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ClipLoss:
     settings: CutoutOptions
     random: Randomness
     compat: str = "fixed"
-    economy: Economy = field(default_factory=Economy)
+    saving: MemoryPolicy = field(default_factory=MemoryPolicy)
     stages: Stages = at_stage
 
     def __post_init__(self) -> None:
@@ -191,7 +191,7 @@ class ClipLoss:
         """The gradient at cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M]."""
         flat, factors = cutouts.detach().flatten(0, 1), factors.repeat(len(cutouts))
         by_itself = at_once_by_itself(cutouts.shape[-1], cutouts.device)
-        limits = (self.settings.clip_batch, self.economy.clip_batch, by_itself, len(flat))
+        limits = (self.settings.clip_batch, self.saving.clip_batch, by_itself, len(flat))
         size = min(limit for limit in limits if isinstance(limit, int))
         with self.stages(Stage.CLIP, target.clip, cutouts=size):
             parts = [

@@ -1,6 +1,6 @@
-"""Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of networks as they are: parts computed twice.
+"""Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of networks as they are.
 
-A part keeps only what went into it; what it made is computed again on the way back. The numbers are the same.
+A checkpointed block keeps only its inputs and is recomputed in backward. The numbers are the same.
 """
 
 from __future__ import annotations
@@ -43,29 +43,32 @@ def _chains(network: nn.Module) -> list[nn.Module]:
     return found
 
 
-def set_twice(network: nn.Module, on: bool) -> None:
-    """From now on the blocks of this one network are computed twice, or once again. With gradient only."""
+def set_grad_checkpoint(network: nn.Module, on: bool) -> None:
+    """Turn gradient checkpointing of a network's blocks on or off. It acts in passes with gradient only."""
     for block in blocks_of(network):
         if getattr(block, "use_checkpoint", False):
             continue  # guided-diffusion's own blocks can do it by themselves, and do so already
         if not on:
             block.__dict__.pop("forward", None)
         elif "forward" not in block.__dict__:
-            block.forward = _Twice(block.forward)
+            block.forward = _Checkpointed(block.forward)
 
 
-class _Twice:
-    """A forward that is computed again on the way back."""
+class _Checkpointed:
+    """A forward that is recomputed in backward; without gradient it is called as it is."""
 
     def __init__(self, forward: Any) -> None:
         self.forward = forward
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        return (
-            twice(self.forward, *args, **named) if torch.is_grad_enabled() else self.forward(*args, **named)
-        )
+        if not torch.is_grad_enabled():
+            return self.forward(*args, **named)
+        return grad_checkpoint(self.forward, *args, **named)
 
 
-def twice(function: Any, *args: Any, **named: Any) -> Any:
-    """function(*args), of which nothing is kept for the way back but its arguments. It must draw nothing."""
+def grad_checkpoint(function: Any, *args: Any, **named: Any) -> Any:
+    """Checkpoint function(*args): recompute it in backward.
+
+    It must not use random numbers (the RNG state is not restored).
+    """
     return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False, **named)

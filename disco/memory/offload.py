@@ -20,7 +20,7 @@ def modules_of(thing: object) -> Iterator[nn.Module]:
             yield from modules_of(part)
 
 
-class Parking:
+class CpuOffload:
     """Frozen networks, of which only those at work are on the device.
 
     A copy of each stays in the computer's memory, so that nothing is copied back when its work is done.
@@ -33,7 +33,7 @@ class Parking:
         self._here = set(self._networks)
         self._copies: dict[nn.Module, list[Tensor]] = {}
 
-    def need(self, *at_work: nn.Module) -> None:
+    def require(self, *at_work: nn.Module) -> None:
         """These come to the device, all others leave it first."""
         for network in self._networks:
             if network in self._here and network not in at_work:
@@ -46,7 +46,7 @@ class Parking:
 
     def close(self) -> None:
         """All come back."""
-        self.need(*self._networks)
+        self.require(*self._networks)
 
     def _leave(self, network: nn.Module) -> None:
         if network not in self._copies:

@@ -1,13 +1,13 @@
-"""What is given up, one thing after another, so that a step fits into memory. No picture changes by it.
+"""Memory savings, and the order in which they are tried until a step fits. No picture changes by them.
 
-A step is cut into stages. When one of them needs more than there is, next_economy names the cheapest thing
-that would help there; the cutouts of a CLIP and the pictures of a batch are halved, again and again.
+A step is cut into stages. When one of them needs more than there is, next_saving names the cheapest
+saving that helps there; the cutouts of a CLIP and the pictures of a batch are halved, again and again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -45,51 +45,64 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Levers:
-    """What can be given up in a run at all.
+class PossibleSavings:
+    """The savings that a run can use.
 
-    through_unet: without a secondary network the gradient goes through the UNet; twice: there are networks
-    whose parts are known, so that these can be computed twice; park: the device has a memory of its own.
+    through_unet: without a secondary network the gradient goes through the UNet; grad_checkpoint: there are
+    networks with known blocks, which can be checkpointed; offload: the device has memory of its own.
     """
 
     through_unet: bool = False
-    twice: bool = True
-    park: bool = False
+    grad_checkpoint: bool = True
+    offload: bool = False
+
+
+# Field -> key in run.json, reports and PNGs: the names of the first version, so that old runs resume.
+ON_DISK = {
+    "clip_batch": "clip_batch",
+    "together": "together",
+    "grad_checkpoint": "twice",
+    "grad_checkpoint_guess": "guess_twice",
+    "offload": "park",
+}
 
 
 @dataclass(frozen=True)
-class Economy:
-    """What is given up. clip_batch: cutouts that a CLIP sees at once; together: pictures guided at once.
+class MemoryPolicy:
+    """The memory savings in use. clip_batch: cutouts per CLIP pass; together: pictures guided at once.
 
-    twice: CLIPs and the network of init_scale compute their parts again on the way back, instead of keeping
-    what they saw; guess_twice: so does the network through which the guidance sees the clean picture; park:
-    networks that are not at work wait in the computer's memory.
+    grad_checkpoint: gradient checkpointing in the CLIPs and in the network of init_scale;
+    grad_checkpoint_guess: in the network that predicts the clean picture; offload: networks are moved to CPU
+    RAM while they are not used.
     """
 
     clip_batch: int | None = None
     together: int | None = None
-    twice: bool = False
-    guess_twice: bool = False
-    park: bool = False
+    grad_checkpoint: bool = False
+    grad_checkpoint_guess: bool = False
+    offload: bool = False
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Economy:
-        """From plain(); what is unknown is passed over."""
-        return cls(**{f.name: plain[f.name] for f in fields(cls) if f.name in plain})
+    def of(cls, plain: Mapping[str, Any]) -> MemoryPolicy:
+        """From plain(); unknown keys are ignored."""
+        known = {key: field for field, key in ON_DISK.items()}
+        return cls(**{known[key]: value for key, value in plain.items() if key in known})
 
     def plain(self) -> dict[str, Any]:
-        """What is given up, as JSON has it: nothing is {}."""
-        return {name: value for name, value in asdict(self).items() if value}
+        """The savings in use, by their keys on disk; {} without any."""
+        return {ON_DISK[field]: value for field, value in asdict(self).items() if value}
 
-    def since(self, before: Economy) -> Economy:
-        """Only what is given up here and was not before."""
+    def since(self, before: MemoryPolicy) -> MemoryPolicy:
+        """Only the savings that `before` did not have."""
         was = before.plain()
-        return Economy.of({name: value for name, value in self.plain().items() if was.get(name) != value})
+        return MemoryPolicy.of(
+            {name: value for name, value in self.plain().items() if was.get(name) != value}
+        )
 
-    def joined(self, other: Economy) -> Economy:
-        """What is given up here or there, and of numbers the smaller."""
+    def joined(self, other: MemoryPolicy) -> MemoryPolicy:
+        """The savings of both; of two numbers the smaller."""
         mine, theirs = self.plain(), other.plain()
-        return Economy.of(
+        return MemoryPolicy.of(
             {name: min(plain[name] for plain in (mine, theirs) if name in plain) for name in mine | theirs}
         )
 
@@ -102,68 +115,74 @@ class Economy:
             yield f"{self.together} picture{'s' if self.together > 1 else ''} guided at once"
         if self.clip_batch is not None:
             yield f"{self.clip_batch} cutout{'s' if self.clip_batch > 1 else ''} seen by a CLIP at once"
-        if self.twice:
+        if self.grad_checkpoint:
             yield "gradient checkpointing in the CLIPs"
-        if self.guess_twice:
+        if self.grad_checkpoint_guess:
             yield "gradient checkpointing in the network that predicts the clean picture"
-        if self.park:
+        if self.offload:
             yield "idle networks offloaded to CPU RAM"
 
 
-def next_economy(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    """The next thing to give up that helps there; None if nothing is left."""
-    for rung in _RUNGS:
-        following = rung(now, failure, levers)
+def next_saving(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    """The policy with the next saving that helps at that stage; None if none is left."""
+    for saving in _SAVINGS:
+        following = saving(now, failure, possible)
         if following is not None:
             return following
     return None
 
 
 def _fewer_cutouts(
-    now: Economy, failure: Failure, levers: Levers, least: int = FEW_CUTOUTS
-) -> Economy | None:
+    now: MemoryPolicy, failure: Failure, possible: PossibleSavings, least: int = FEW_CUTOUTS
+) -> MemoryPolicy | None:
     seen = min(now.clip_batch or failure.cutouts, failure.cutouts)
     if failure.stage is not Stage.CLIP or seen <= least:
         return None
     return replace(now, clip_batch=(seen + 1) // 2)
 
 
-def _fewer_pictures(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
+def _fewer_pictures(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
     guided = min(now.together or failure.pictures, failure.pictures)
     if failure.stage not in ONE_STEP or guided <= 1:
         return None
     return replace(now, together=(guided + 1) // 2)
 
 
-def _guess_twice(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    """Nothing of the guess is kept while CLIP looks. Through the UNet its blocks compute twice as well."""
-    helped = GUIDING | {Stage.UNET, Stage.BACK} if levers.through_unet else GUIDING
-    return None if now.guess_twice or failure.stage not in helped else replace(now, guess_twice=True)
+def _checkpoint_guess(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    """Frees the guess's activations while CLIP works; through the UNet its blocks are checkpointed too."""
+    helped = GUIDING | {Stage.UNET, Stage.BACK} if possible.through_unet else GUIDING
+    return (
+        None
+        if now.grad_checkpoint_guess or failure.stage not in helped
+        else replace(now, grad_checkpoint_guess=True)
+    )
 
 
-def _cheap_guess_twice(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    return None if levers.through_unet else _guess_twice(now, failure, levers)
+def _cheap_checkpoint_guess(
+    now: MemoryPolicy, failure: Failure, possible: PossibleSavings
+) -> MemoryPolicy | None:
+    return None if possible.through_unet else _checkpoint_guess(now, failure, possible)
 
 
-def _twice(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    helps = levers.twice and failure.stage in (Stage.CLIP, Stage.PERCEPTUAL)
-    return replace(now, twice=True) if helps and not now.twice else None
+def _checkpoint_clips(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    helps = possible.grad_checkpoint and failure.stage in (Stage.CLIP, Stage.PERCEPTUAL)
+    return replace(now, grad_checkpoint=True) if helps and not now.grad_checkpoint else None
 
 
-def _one_cutout(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    return _fewer_cutouts(now, failure, levers, least=1)
+def _one_cutout(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    return _fewer_cutouts(now, failure, possible, least=1)
 
 
-def _park(now: Economy, failure: Failure, levers: Levers) -> Economy | None:
-    return replace(now, park=True) if levers.park and not now.park else None
+def _offload_idle(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    return replace(now, offload=True) if possible.offload and not now.offload else None
 
 
-_RUNGS: tuple[Callable[[Economy, Failure, Levers], Economy | None], ...] = (
+_SAVINGS: tuple[Callable[[MemoryPolicy, Failure, PossibleSavings], MemoryPolicy | None], ...] = (
     _fewer_cutouts,
     _fewer_pictures,
-    _cheap_guess_twice,
-    _twice,
-    _guess_twice,
+    _cheap_checkpoint_guess,
+    _checkpoint_clips,
+    _checkpoint_guess,
     _one_cutout,
-    _park,
+    _offload_idle,
 )

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from disco.errors import RunError
-from disco.memory.grad_checkpoint import blocks_of, set_twice, tower_of
-from disco.memory.offload import Parking, modules_of, tensors_of
+from disco.memory.grad_checkpoint import blocks_of, set_grad_checkpoint, tower_of
+from disco.memory.offload import CpuOffload, modules_of, tensors_of
 from disco.memory.oom import OutOfMemory, at_stage
-from disco.memory.policy import Economy, Levers, Stage, next_economy
+from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage, next_saving
 
 T = TypeVar("T")
 
@@ -35,10 +35,10 @@ def nothing() -> None:
     """What is done where nothing is to be done."""
 
 
-class Governor:
+class OomRetry:
     """Of one run. economy: what is given up by now; levers: what can be.
 
-    remember(economy) is told of every change, and keep(), the argument of attempt, is called before it: so a
+    remember(economy) is told of every change, and keep(), the argument of run, is called before it: so a
     run that is resumed goes on with what the stopped one would have gone on with.
     """
 
@@ -46,35 +46,35 @@ class Governor:
         self,
         networks: Placed,
         *,
-        economy: Economy | None = None,
-        levers: Levers | None = None,
-        remember: Callable[[Economy], None] = lambda economy: None,
+        saving: MemoryPolicy | None = None,
+        possible: PossibleSavings | None = None,
+        remember: Callable[[MemoryPolicy], None] = lambda saving: None,
         would_fit: Callable[[], str] = lambda: "",
     ) -> None:
         """would_fit: asked at the end: a sentence about what would fit by the estimate, or nothing."""
-        self.networks, self.levers = networks, levers or levers_of(networks)
-        self.economy = Economy()
+        self.networks, self.possible = networks, possible or possible_savings(networks)
+        self.saving = MemoryPolicy()
         self._remember, self._would_fit = remember, would_fit
-        self._parking: Parking | None = None
-        self._news: list[str] = []
-        self._apply(economy or Economy())
+        self._offload: CpuOffload | None = None
+        self._messages: list[str] = []
+        self._apply(saving or MemoryPolicy())
 
-    def begin(self, economy: Economy, why: str) -> None:
+    def begin(self, saving: MemoryPolicy, why: str) -> None:
         """Start with that given up."""
-        if economy != self.economy:
-            self._apply(economy)
-            self._remember(economy)
-            self._news.append(f"{why}: {economy.words()}")
+        if saving != self.saving:
+            self._apply(saving)
+            self._remember(saving)
+            self._messages.append(f"{why}: {saving.words()}")
 
     @contextmanager
     def stage(self, stage: Stage, *networks: object, cutouts: int = 1) -> Iterator[None]:
         """As oom.at_stage; where networks are offloaded, these are on the device and no others."""
         with at_stage(stage, cutouts=cutouts):
-            if self._parking is not None:
-                self._parking.need(*(module for network in networks for module in modules_of(network)))
+            if self._offload is not None:
+                self._offload.require(*(module for network in networks for module in modules_of(network)))
             yield
 
-    def attempt(
+    def run(
         self,
         do: Callable[[], T],
         *,
@@ -88,7 +88,7 @@ class Governor:
         would help there it is done once more all the same, in case memory was lent out for a moment.
         Raises RunError when nothing is left to give up.
         """
-        before, last_time = self.economy, False
+        before, last_time = self.saving, False
         while True:
             try:
                 with self.stage(stage):
@@ -99,7 +99,7 @@ class Governor:
                 self._tell(before)
                 return done
             # Outside of the handler, so that the tensors of the failed pass are gone.
-            following = next_economy(self.economy, replace(failure, pictures=pictures), self.levers)
+            following = next_saving(self.saving, replace(failure, pictures=pictures), self.possible)
             if following is None and last_time:
                 raise RunError(self._lost(text))
             release()
@@ -109,55 +109,55 @@ class Governor:
                 self._apply(following)
                 self._remember(following)
 
-    def lend(self, thing: T, *networks: object) -> T:
+    def wrap(self, thing: T, *networks: object) -> T:
         """The same, whose methods are tried until they fit; networks: those that they need on the device.
 
         For the maps between frames.
         """
-        return _Lent(thing, networks, self)  # type: ignore[return-value]
+        return _Wrapped(thing, networks, self)  # type: ignore[return-value]
 
-    def news(self) -> list[str]:
+    def pop_messages(self) -> list[str]:
         """What was given up since it was asked last, in sentences for the user."""
-        news, self._news = self._news, []
-        return news
+        messages, self._messages = self._messages, []
+        return messages
 
     def tell(self, text: str) -> None:
         """Say that among the news."""
-        self._news.append(text)
+        self._messages.append(text)
 
     def close(self) -> None:
         """The networks as they were before."""
-        self._apply(Economy())
+        self._apply(MemoryPolicy())
 
-    def _tell(self, before: Economy) -> None:
-        more = self.economy.since(before).words()
+    def _tell(self, before: MemoryPolicy) -> None:
+        more = self.saving.since(before).words()
         if more:
-            self._news.append(f"out of memory: retried with {more}; the run remembers this memory saving")
+            self._messages.append(f"out of memory: retried with {more}; the run remembers this memory saving")
 
     def _lost(self, text: str) -> str:
-        tried = self.economy.words() or "none is possible here"
+        tried = self.saving.words() or "none is possible here"
         said = [text, f"memory saving tried: {tried}", self._would_fit()]
         elsewhere = "" if self.networks.device.type == "cpu" else ", or with --device cpu"
         ending = f"finished steps are saved: --resume goes on when more memory is free{elsewhere}"
         return "\n".join(line for line in (*said, ending) if line)
 
-    def _apply(self, economy: Economy) -> None:
-        networks, levers = self.networks, self.levers
+    def _apply(self, saving: MemoryPolicy) -> None:
+        networks, possible = self.networks, self.possible
         for module in _seen_by(networks):
-            set_twice(module, economy.twice)
+            set_grad_checkpoint(module, saving.grad_checkpoint)
         for module in _modules(networks, Stage.UNET):
-            set_twice(module, economy.guess_twice and levers.through_unet)
-        if economy.park and self._parking is None:
-            self._parking = Parking(_all(networks), networks.device)
-        elif not economy.park and self._parking is not None:
-            self._parking.close()
-            self._parking = None
-        self.economy = economy
+            set_grad_checkpoint(module, saving.grad_checkpoint_guess and possible.through_unet)
+        if saving.offload and self._offload is None:
+            self._offload = CpuOffload(_all(networks), networks.device)
+        elif not saving.offload and self._offload is not None:
+            self._offload.close()
+            self._offload = None
+        self.saving = saving
 
 
-class _Lent:
-    def __init__(self, thing: object, networks: Sequence[object], governor: Governor) -> None:
-        self._thing, self._networks, self._governor = thing, networks, governor
+class _Wrapped:
+    def __init__(self, thing: object, networks: Sequence[object], oom_retry: OomRetry) -> None:
+        self._thing, self._networks, self._oom_retry = thing, networks, oom_retry
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._thing, name)
@@ -165,18 +165,18 @@ class _Lent:
 
     def _tried(self, method: Callable[..., T], *args: Any) -> T:
         def call() -> T:
-            with self._governor.stage(Stage.MOVING, *self._networks):
+            with self._oom_retry.stage(Stage.MOVING, *self._networks):
                 return method(*args)
 
-        return self._governor.attempt(call, stage=Stage.MOVING)
+        return self._oom_retry.run(call, stage=Stage.MOVING)
 
 
-def levers_of(networks: Placed) -> Levers:
+def possible_savings(networks: Placed) -> PossibleSavings:
     """What can be given up with these networks."""
-    return Levers(
+    return PossibleSavings(
         through_unet=not networks.at(Stage.SECONDARY),
-        twice=any(blocks_of(module) for module in _seen_by(networks)),
-        park=networks.device.type == "cuda" and any(_all(networks)),
+        grad_checkpoint=any(blocks_of(module) for module in _seen_by(networks)),
+        offload=networks.device.type == "cuda" and any(_all(networks)),
     )
 
 

@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from disco.memory.policy import Economy
+from disco.memory.policy import MemoryPolicy
 
 Result = Callable[[], Tensor]
 
 
-class Side(Protocol):
+class Executor(Protocol):
     """Where work may be done beside what comes after it."""
 
     def start(self, work: Callable[[], Tensor], *inputs: Tensor) -> Result:
@@ -25,7 +25,7 @@ class Side(Protocol):
         ...
 
 
-class InTurn:
+class Inline:
     """No side at all: the work is done before anything else."""
 
     def start(self, work: Callable[[], Tensor], *inputs: Tensor) -> Result:
@@ -33,7 +33,7 @@ class InTurn:
         return lambda: answer
 
 
-class Beside:
+class SecondStream:
     """A second stream of a CUDA device. The numbers are those of one stream; the memory is that of both."""
 
     def __init__(self, device: torch.device) -> None:
@@ -56,15 +56,15 @@ class Beside:
         return joined
 
 
-def side_of(device: torch.device, economy: Economy) -> Side:
+def executor_for(device: torch.device, saving: MemoryPolicy) -> Executor:
     """A second stream on CUDA, while half of the memory is free and nothing had to be given up for it."""
-    if device.type != "cuda" or economy.plain():
-        return InTurn()
+    if device.type != "cuda" or saving.plain():
+        return Inline()
     free, total = torch.cuda.mem_get_info(device)
     lent = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # ours, and not in use
-    return _beside(device) if 2 * (free + lent) >= total else InTurn()
+    return _second_stream(device) if 2 * (free + lent) >= total else Inline()
 
 
 @cache
-def _beside(device: torch.device) -> Beside:
-    return Beside(device)
+def _second_stream(device: torch.device) -> SecondStream:
+    return SecondStream(device)

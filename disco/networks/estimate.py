@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from disco.memory.devices import at_once_by_itself
-from disco.memory.policy import Economy, Failure, Levers, Stage, next_economy
+from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
 from disco.networks.footprint import Counts, count
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class Needs:
 
     counts: Counts
     work: Work
-    levers: Levers
+    possible: PossibleSavings
 
-    def fitting(self, room: int) -> tuple[Economy, MemoryEstimate]:
+    def fitting(self, room: int) -> tuple[MemoryPolicy, MemoryEstimate]:
         """See what_fits."""
-        return what_fits(self.counts, self.work, room, self.levers)
+        return what_fits(self.counts, self.work, room, self.possible)
 
     def would_fit(self, room: int) -> str:
         """What fits into `room`, if this does not: a sentence for the user."""
@@ -93,29 +93,31 @@ def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Work)
     return need(count(needs, clips, work.size), work)
 
 
-def need(counts: Counts, work: Work, economy: Economy | None = None) -> MemoryEstimate:
+def need(counts: Counts, work: Work, saving: MemoryPolicy | None = None) -> MemoryEstimate:
     """What a step needs with something given up, or with nothing."""
-    economy = economy or Economy()
-    stages = [*_stages(counts, work, economy)]
-    if not economy.park:
+    saving = saving or MemoryPolicy()
+    stages = [*_stages(counts, work, saving)]
+    if not saving.offload:
         everything = sum(weights for _, weights in _weights(counts))
         stages = [MemoryEstimate(everything, found.work, found.stage, found.cutouts) for found in stages]
     return max(stages, key=lambda found: found.weights + found.work)
 
 
-def what_fits(counts: Counts, work: Work, room: int, levers: Levers) -> tuple[Economy, MemoryEstimate]:
+def what_fits(
+    counts: Counts, work: Work, room: int, possible: PossibleSavings
+) -> tuple[MemoryPolicy, MemoryEstimate]:
     """What has to be given up so that a step needs no more than `room`, and what it needs then.
 
     Where it does not fit whatever is given up, that is all that would help.
     """
-    economy = Economy()
+    saving = MemoryPolicy()
     while True:
-        found = need(counts, work, economy)
+        found = need(counts, work, saving)
         failure = Failure(found.stage, found.cutouts, work.batch_size)
-        following = None if found.total <= room else next_economy(economy, failure, levers)
+        following = None if found.total <= room else next_saving(saving, failure, possible)
         if following is None:
-            return economy, found
-        economy = following
+            return saving, found
+        saving = following
 
 
 def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
@@ -128,13 +130,13 @@ def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
         yield Stage.CLIP, clip.weights
 
 
-def _stages(counts: Counts, work: Work, economy: Economy) -> Iterator[MemoryEstimate]:
+def _stages(counts: Counts, work: Work, saving: MemoryPolicy) -> Iterator[MemoryEstimate]:
     """Every stage with the weights of the networks at work in it, were all others parked."""
-    together = min(economy.together or work.batch_size, work.batch_size)
+    together = min(saving.together or work.batch_size, work.batch_size)
     through_unet = counts.secondary is None
-    in_blocks = through_unet and (work.use_checkpoint or economy.guess_twice)
-    guess = together * (counts.guess.twice if in_blocks else counts.guess.whole)
-    kept = 0 if economy.guess_twice else guess
+    in_blocks = through_unet and (work.use_checkpoint or saving.grad_checkpoint_guess)
+    guess = together * (counts.guess.grad_checkpoint if in_blocks else counts.guess.whole)
+    kept = 0 if saving.grad_checkpoint_guess else guess
     yield MemoryEstimate(counts.unet, together * counts.forward, Stage.UNET)
     if through_unet:
         yield MemoryEstimate(counts.unet, guess, Stage.BACK)
@@ -142,13 +144,13 @@ def _stages(counts: Counts, work: Work, economy: Economy) -> Iterator[MemoryEsti
         yield MemoryEstimate(counts.secondary or 0, guess, Stage.BACK)
     cutouts = -(-work.cutouts * together // work.batch_size)
     for clip in counts.clips:
-        limits = (work.clip_batch, economy.clip_batch, at_once_by_itself(clip.side, work.device), cutouts)
+        limits = (work.clip_batch, saving.clip_batch, at_once_by_itself(clip.side, work.device), cutouts)
         at_once = min(limit for limit in limits if limit is not None)
-        seen = at_once * (clip.kept.twice if economy.twice else clip.kept.whole)
+        seen = at_once * (clip.kept.grad_checkpoint if saving.grad_checkpoint else clip.kept.whole)
         augmented = cutouts * _OF_A_CUTOUT * 3 * clip.side**2 * 4
         yield MemoryEstimate(clip.weights, kept + seen + augmented, Stage.CLIP, at_once)
     if counts.seen is not None:
-        seen = together * (counts.seen.twice if economy.twice else counts.seen.whole)
+        seen = together * (counts.seen.grad_checkpoint if saving.grad_checkpoint else counts.seen.whole)
         yield MemoryEstimate(counts.perceptual, kept + seen, Stage.PERCEPTUAL)
     if counts.moving:
         yield MemoryEstimate(counts.moving, counts.moved, Stage.MOVING)

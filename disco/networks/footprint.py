@@ -31,10 +31,10 @@ class Kept:
     """Bytes that autograd keeps of a pass: of all of it, and when its blocks are computed twice."""
 
     whole: int
-    twice: int
+    grad_checkpoint: int
 
     def __mul__(self, factor: float) -> Kept:
-        return Kept(int(self.whole * factor), int(self.twice * factor))
+        return Kept(int(self.whole * factor), int(self.grad_checkpoint * factor))
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def render_frames(job: Job, studio: Studio, pictures: Pictures, tally: Tally, st
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
         load_moving(settings).join(networks)
     mover = Mover(settings, studio.device, networks.depth, networks.flow, pictures.video)
-    mover = studio.governor.lend(mover, networks.depth, networks.flow)
+    mover = studio.oom_retry.wrap(mover, networks.depth, networks.flow)
     turbo = turbo_of(settings)
     store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
     reel = Reel(job, studio, pictures, tally, stop, mover, turbo, store, saved=saved)
@@ -181,7 +181,7 @@ def _of_one(
 def _studio(reel: Reel, frame: int) -> Studio:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
     settings, seed = at_frame(reel.settings, frame), reel.job.seed
-    given = (reel.studio.networks, reel.studio.governor, reel.pictures)
+    given = (reel.studio.networks, reel.studio.oom_retry, reel.pictures)
     if settings.compat == "dd57":
         return open_studio(settings, seed, *given, stream_seed(reel.settings, seed, frame))
     prompts = (settings.text_prompts, settings.image_prompts, settings.clip_models)

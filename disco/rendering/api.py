@@ -11,7 +11,7 @@ from typing import Any
 
 from disco.events import Event, Notice, RunFinished
 from disco.memory.devices import exactly, pick_device
-from disco.memory.retry import Governor
+from disco.memory.retry import OomRetry
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
 from disco.rendering.animate import check_frames, render_frames
@@ -141,9 +141,9 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from loading(job.run, plan.runs, load_for)
         shared.key = networks_key(settings, job.run.base_dirs)
-    with exactly(settings), closing(_govern(job, shared, plan.again)) as governor:
-        yield from (Notice(text) for text in governor.news())
-        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, governor, pictures)
+    with exactly(settings), closing(_govern(job, shared, plan.again)) as oom_retry:
+        yield from (Notice(text) for text in oom_retry.pop_messages())
+        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, oom_retry, pictures)
         yield from _tell_differences(plan.again, studio)
         with working():
             if is_animation(settings):
@@ -152,11 +152,11 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
                 yield from _render_groups(job, studio, tally, stop)
         if not tally.stopped:
             yield from film(job.folder, settings)
-        yield from (Notice(text) for text in governor.news())
+        yield from (Notice(text) for text in oom_retry.pop_messages())
         yield finished(job, tally, time.monotonic() - began, where(studio))
 
 
-def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
+def _govern(job: Job, shared: _Shared, again: Again | None) -> OomRetry:
     """A run goes on with what it gave up before, a picture rendered again with what it was made with."""
     assert shared.networks is not None
     was = job.folder.info.get("memory")
@@ -164,8 +164,8 @@ def _govern(job: Job, shared: _Shared, again: Again | None) -> Governor:
         machine = again.metadata.get("machine", {})
         was = {"device": machine.get("device"), **machine.get("memory", {})}
 
-    def remember(given_up: Mapping[str, Any]) -> None:
-        job.folder.update_info(memory=dict(given_up))
+    def remember(saved_by: Mapping[str, Any]) -> None:
+        job.folder.update_info(memory=dict(saved_by))
 
     return govern(job.run, shared.networks, was, remember, known=not shared.given)
 

@@ -13,8 +13,8 @@ from disco.errors import DiscoError, SettingsError
 from disco.memory.devices import device_name, pick_device
 from disco.memory.free import free_memory
 from disco.memory.number_types import check_precision
-from disco.memory.policy import Economy, Levers
-from disco.memory.retry import Governor, bytes_of, levers_of
+from disco.memory.policy import MemoryPolicy, PossibleSavings
+from disco.memory.retry import OomRetry, bytes_of, possible_savings
 from disco.networks.clip import ClipConfig
 from disco.networks.clip_configs import clip_configs
 from disco.networks.estimate import Needs, Work, gib, need
@@ -33,8 +33,8 @@ _MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once
 def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator[str]:
     """What stands under `memory`. configs: of the CLIPs; None where only a download could tell."""
     settings, device = run.settings, _device(run.settings.device)
-    levers = Levers(through_unet=not settings.use_secondary_model, park=device.type == "cuda")
-    needs = _needs(run, configs, levers)
+    possible = PossibleSavings(through_unet=not settings.use_secondary_model, offload=device.type == "cuda")
+    needs = _needs(run, configs, possible)
     if isinstance(needs, str):
         yield f"unknown: {needs}"
         return
@@ -57,9 +57,9 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
 
 def _to_fit(needs: Needs, room: int) -> Iterator[str]:
     """What the run will begin with where memory is short."""
-    economy, found = needs.fitting(room)
+    saving, found = needs.fitting(room)
     if found.total <= room:
-        yield f"memory saving to fit: {economy.words()}; then about {gib(found.total)} GiB"
+        yield f"memory saving to fit: {saving.words()}; then about {gib(found.total)} GiB"
     else:
         yield "does not fit: " + needs.would_fit(room)
 
@@ -72,7 +72,7 @@ def govern(
     *,
     known: bool = True,
     share: int = 1,
-) -> Governor:
+) -> OomRetry:
     """The governor of a run, which begins with what was given up before, or else with what should fit.
 
     was: what `remember` was told last; it counts on the same kind of device. known: the networks are those
@@ -82,7 +82,9 @@ def govern(
     device, name = networks.device, device_name(networks.device)
 
     def needs() -> Needs | str:
-        return _needs(run, dict(clip_configs(run)), levers_of(networks)) if known else "unknown networks"
+        return (
+            _needs(run, dict(clip_configs(run)), possible_savings(networks)) if known else "unknown networks"
+        )
 
     def room() -> int | None:
         left = _room(device)
@@ -92,21 +94,21 @@ def govern(
         found, left = needs(), room()
         return "" if isinstance(found, str) or left is None else found.would_fit(left)
 
-    governor = Governor(
+    oom_retry = OomRetry(
         networks,
-        remember=lambda economy: remember({"device": name, **economy.plain()}),
+        remember=lambda saving: remember({"device": name, **saving.plain()}),
         would_fit=would_fit,
     )
     if was is not None and was.get("device") == name:
-        governor.begin(Economy.of(was), "memory saving as before")
-        return governor
+        oom_retry.begin(MemoryPolicy.of(was), "memory saving as before")
+        return oom_retry
     if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), room()):
         found, left = needs(), room()
         if not isinstance(found, str) and left is not None:
-            governor.begin(found.fitting(left)[0], f"memory saving to fit into {gib(left)} GiB")
-    if not governor.economy.plain():
+            oom_retry.begin(found.fitting(left)[0], f"memory saving to fit into {gib(left)} GiB")
+    if not oom_retry.saving.plain():
         remember({"device": name})  # whoever resumes the run does not estimate anew: its bits would change
-    return governor
+    return oom_retry
 
 
 def _room(device: torch.device) -> int | None:
@@ -136,7 +138,7 @@ def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
         yield "use_secondary_model: true (a little less exact)"
 
 
-def _needs(run: Run, configs: Mapping[str, ClipConfig | None], levers: Levers) -> Needs | str:
+def _needs(run: Run, configs: Mapping[str, ClipConfig | None], possible: PossibleSavings) -> Needs | str:
     """configs: of the CLIPs; those that are None are not counted. A text says why nothing is known."""
     known = {name: config for name, config in configs.items() if config is not None}
     work = _work(at_frame(run.settings, 0))
@@ -145,7 +147,7 @@ def _needs(run: Run, configs: Mapping[str, ClipConfig | None], levers: Levers) -
         check_precision(run.settings.precision, work.device.type)
         moving, moved = moving_needs(needs, work.size, work.device)
         counts = replace(count(needs, known, work.size), moving=moving, moved=moved)
-        return Needs(counts, work, levers)
+        return Needs(counts, work, possible)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 

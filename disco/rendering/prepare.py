@@ -18,7 +18,7 @@ from disco.media.perlin import perlin_init
 from disco.memory.devices import device_name, pick_device
 from disco.memory.oom import at_stage
 from disco.memory.policy import Stage
-from disco.memory.retry import Governor
+from disco.memory.retry import OomRetry
 from disco.networks.compile import compiled
 from disco.networks.load import Networks, load_networks, published
 from disco.networks.required import networks_key, required
@@ -56,7 +56,7 @@ class Studio:
     mask: Tensor | None = None
     known: Tensor | None = None
     drawn_as: tuple[int, ...] | None = None
-    governor: Governor = field(kw_only=True)
+    oom_retry: OomRetry = field(kw_only=True)
 
     def randomness(self, pictures: Sequence[int]) -> Randomness:
         """The random numbers of pictures rendered together."""
@@ -67,8 +67,8 @@ class Studio:
     @property
     def machine(self) -> dict[str, Any]:
         """What, besides the settings and the weights, decides about the last bits of a picture."""
-        given_up = self.governor.economy.plain()
-        facts = {"memory": given_up, "compiled": compiled(self.networks)}
+        saved_by = self.oom_retry.saving.plain()
+        facts = {"memory": saved_by, "compiled": compiled(self.networks)}
         known = {name: fact for name, fact in facts.items() if fact}
         return {"device": device_name(self.device), "threads": torch.get_num_threads(), **known}
 
@@ -144,7 +144,7 @@ def open_studio(
     settings: Settings,
     seed: int,
     networks: Networks,
-    governor: Governor,
+    oom_retry: OomRetry,
     pictures: Pictures,
     stream_seed: int | None = None,
 ) -> Studio:
@@ -152,8 +152,8 @@ def open_studio(
 
     stream_seed: of that stream, where it is not the run's (frames of an animation).
     """
-    return governor.attempt(
-        lambda: _opened(settings, seed, networks, governor, pictures, stream_seed), stage=Stage.PROMPTS
+    return oom_retry.run(
+        lambda: _opened(settings, seed, networks, oom_retry, pictures, stream_seed), stage=Stage.PROMPTS
     )
 
 
@@ -161,14 +161,14 @@ def _opened(
     settings: Settings,
     seed: int,
     networks: Networks,
-    governor: Governor,
+    oom_retry: OomRetry,
     pictures: Pictures,
     stream_seed: int | None,
 ) -> Studio:
     dd57 = settings.compat == "dd57"
     stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)
-    with governor.stage(Stage.PROMPTS, *networks.clips):
+    with oom_retry.stage(Stage.PROMPTS, *networks.clips):
         targets = encode_targets(
             networks.clips,
             prompts_at(settings.text_prompts, 0),
@@ -190,7 +190,7 @@ def _opened(
         stream,
         pictures.inputs,
         pictures.mask,
-        governor=governor,
+        oom_retry=oom_retry,
     )
 
 

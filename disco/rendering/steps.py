@@ -9,8 +9,8 @@ from functools import partial
 from torch import Tensor
 
 from disco.guidance import Perceptual, in_parts, make_guidance
-from disco.memory.policy import Economy
-from disco.memory.streams import side_of
+from disco.memory.policy import MemoryPolicy
+from disco.memory.streams import executor_for
 from disco.networks.compile import is_worth_it, prepare
 from disco.networks.perceptual import PerceptualNet
 from disco.rendering.batch import Batch
@@ -37,14 +37,14 @@ def steps_of(
     pulls to. keep: writes the last whole step down; called before memory is given up, so that a resumed run
     changes over at the same step.
     """
-    governor, networks = batch.studio.governor, batch.studio.networks
+    oom_retry, networks = batch.studio.oom_retry, batch.studio.networks
     steps_left = len(batch.steps) - begin[1] + batch.steps_after
-    prepare(networks, is_worth_it(batch.studio.settings, networks, steps_left), governor.tell)
-    loop = governor.attempt(lambda: _loop(batch, random, _Guide(batch, random, init)))
+    prepare(networks, is_worth_it(batch.studio.settings, networks, steps_left), oom_retry.tell)
+    loop = oom_retry.run(lambda: _loop(batch, random, _Guide(batch, random, init)))
     x_t, done, history = begin
     for _ in batch.steps[done:]:
         once = partial(_once, loop, random, random.state(), (x_t, done, history))
-        sample = governor.attempt(once, pictures=len(batch.pictures), keep=keep)
+        sample = oom_retry.run(once, pictures=len(batch.pictures), keep=keep)
         yield sample
         x_t, done, history = sample.x_t, done + 1, sample.history
 
@@ -66,30 +66,30 @@ class _Guide:
 
     def __init__(self, batch: Batch, random: Randomness, init: Tensor | None) -> None:
         self.batch, self.random, self.init = batch, random, init
-        self._made: tuple[Economy, Guided] | None = None
+        self._made: tuple[MemoryPolicy, Guided] | None = None
 
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        economy = self.batch.studio.governor.economy
-        if self._made is None or self._made[0] != economy:
+        saving = self.batch.studio.oom_retry.saving
+        if self._made is None or self._made[0] != saving:
             self._made = None  # let go of what it kept before the new one comes
-            self._made = (economy, self._make(economy))
+            self._made = (saving, self._make(saving))
         return self._made[1](x_t, step)
 
-    def _make(self, economy: Economy) -> Guided:
+    def _make(self, saving: MemoryPolicy) -> Guided:
         studio, pictures = self.batch.studio, self.batch.pictures
-        together = economy.together or len(pictures)
+        together = saving.together or len(pictures)
         if together >= len(pictures):
-            return self._one(economy, self.random, self.init, studio.networks.lpips)
+            return self._one(saving, self.random, self.init, studio.networks.lpips)
         found, parts = studio.networks.lpips, []
         lpips = None if found is None else _Once(found)
         for at in range(0, len(pictures), together):
             some = slice(at, at + together)
             init = self.init if self.init is None or len(self.init) == 1 else self.init[some]
-            parts.append((some, self._one(economy, studio.randomness(pictures[some]), init, lpips)))
+            parts.append((some, self._one(saving, studio.randomness(pictures[some]), init, lpips)))
         return in_parts(parts)
 
     def _one(
-        self, economy: Economy, random: Randomness, init: Tensor | None, lpips: Perceptual | None
+        self, saving: MemoryPolicy, random: Randomness, init: Tensor | None, lpips: Perceptual | None
     ) -> Guided:
         studio = self.batch.studio
         return make_guidance(
@@ -101,9 +101,9 @@ class _Guide:
             init=init,
             lpips=lpips,
             compat=studio.settings.compat,
-            economy=economy,
-            stages=studio.governor.stage,
-            side=side_of(studio.device, economy),
+            saving=saving,
+            stages=studio.oom_retry.stage,
+            side=executor_for(studio.device, saving),
         )
 
 

@@ -41,7 +41,7 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     done = found.step if found else 0
     yield PictureStarted(batch.pictures, done)
     x_t, init = _begin(batch, random, found)
-    governor = studio.governor
+    oom_retry = studio.oom_retry
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
     keeper = Keeper(batch, random)
     began = time.monotonic()
@@ -53,10 +53,10 @@ def render_batch(batch: Batch) -> Iterator[Event]:
             keeper.reached(sample)
             event = _step_done(batch, sample, time.monotonic() - began, done)
             keeper.seconds_left = event.seconds_left
-            yield from (Notice(text) for text in governor.news())
+            yield from (Notice(text) for text in oom_retry.pop_messages())
             yield event
             yield from _save_partials(batch, sample, labels)
-            governor.attempt(partial(keeper.progress, sample), stage=Stage.PICTURE)
+            oom_retry.run(partial(keeper.progress, sample), stage=Stage.PICTURE)
             if sample.step.i + 1 < sample.step.n and batch.stop():
                 batch.tally.stopped = True
                 return
@@ -100,7 +100,7 @@ def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepD
         step=step.i,
         n=step.n,
         losses=lambda: numbers(sample.losses),
-        preview=lambda: batch.studio.governor.attempt(lambda: previews(sample), stage=Stage.PICTURE),
+        preview=lambda: batch.studio.oom_retry.run(lambda: previews(sample), stage=Stage.PICTURE),
         seconds_left=per_step * (step.n - step.i - 1 + batch.steps_after),
     )
 
@@ -134,7 +134,7 @@ def _finish(batch: Batch, keeper: Keeper, seconds: float) -> Iterator[Event]:
 
 
 def _png(batch: Batch, picture: Tensor, metadata: Mapping[str, Any]) -> bytes:
-    return batch.studio.governor.attempt(lambda: png_bytes(picture, metadata), stage=Stage.PICTURE)
+    return batch.studio.oom_retry.run(lambda: png_bytes(picture, metadata), stage=Stage.PICTURE)
 
 
 def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:
@@ -157,6 +157,6 @@ def where(studio: Studio) -> dict[str, Any]:
     device = studio.device
     return {
         "device": str(device),
-        "memory": studio.governor.economy.plain(),
+        "memory": studio.oom_retry.saving.plain(),
         "peak_memory": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     }

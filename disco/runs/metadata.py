@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from disco.errors import InputError
-from disco.memory.policy import Economy
+from disco.memory.policy import MemoryPolicy
 
 PACKAGES = (
     "torch",
@@ -123,5 +123,5 @@ def differences(metadata: Mapping[str, Any], machine: Mapping[str, Any]) -> list
 def _other_fact(name: str, was: Any, now: Any) -> str:
     """A sentence about a fact of `machine`; memory: the savings that were on, as run.json has them."""
     if name == "memory":
-        name, was, now = "memory saving", Economy.of(was).words(), Economy.of(now or {}).words()
+        name, was, now = "memory saving", MemoryPolicy.of(was).words(), MemoryPolicy.of(now or {}).words()
     return f"{name} was {was}, now {now or 'none'}"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from disco.animation.memory import moving_needs
-from disco.memory.policy import Economy, Stage
+from disco.memory.policy import MemoryPolicy, Stage
 from disco.networks.estimate import Work, need
 from disco.networks.footprint import Counts, Kept, most_alive, weights_of
 from disco.networks.required import required
@@ -79,8 +79,8 @@ def test_they_can_be_parked() -> None:
     counts = Counts(100, 10, Kept(0, 0), None, (), moving=50, moved=70)
     work = Work((64, 64), 1, 8, CUDA)
     assert need(counts, work).weights == 150 and need(counts, work).work == 70
-    parked = need(counts, work, Economy(park=True))
-    assert (parked.weights, parked.work) == (50, 70) and parked.stage is Stage.MOVING
+    offloaded = need(counts, work, MemoryPolicy(offload=True))
+    assert (offloaded.weights, offloaded.work) == (50, 70) and offloaded.stage is Stage.MOVING
     assert counts.of_size(0.5).moved == 35
 
 

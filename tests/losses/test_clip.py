@@ -18,7 +18,7 @@ from disco.losses.augment import STILLS, augment, draw_uniform, make_params
 from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import range_loss, spherical_dist, tv_loss
 from disco.memory.oom import OutOfMemory
-from disco.memory.policy import Economy, Failure, Stage
+from disco.memory.policy import Failure, MemoryPolicy, Stage
 from disco.sampling.diffusion import Step
 from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.schedules import Schedule
@@ -169,7 +169,7 @@ def test_clip_batch_does_not_matter(clip_batch) -> None:
 def test_fewer_cutouts_at_once_change_nothing(most: int) -> None:
     whole, _ = guide(pictures(2), TinyClip().target(), **BUSY)
     clip = TinyClip()
-    halved, _ = guide(pictures(2), clip.target(), economy=Economy(clip_batch=most), **BUSY)
+    halved, _ = guide(pictures(2), clip.target(), saving=MemoryPolicy(clip_batch=most), **BUSY)
     assert max(clip.seen) == most and sum(clip.seen) == 32
     assert relative(halved, whole.numpy()) < 1e-5
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.memory.grad_checkpoint import blocks_of, set_twice, tower_of, twice
+from disco.memory.grad_checkpoint import blocks_of, grad_checkpoint, set_grad_checkpoint, tower_of
 from disco.networks.clip import ClipConfig, build_clip
 from disco.networks.denoiser import build_unet
 from disco.networks.perceptual import build_perceptual
@@ -69,12 +69,12 @@ def test_the_towers_of_clips(kind: str, n: int) -> None:
     visual = tower(kind)
     assert len(blocks_of(visual)) == n
     plain = gradient(visual, (2, 3, 32, 32))
-    set_twice(visual, True)
+    set_grad_checkpoint(visual, True)
     frugal = gradient(visual, (2, 3, 32, 32))
     assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1])
     assert frugal[2] < 0.6 * plain[2]
-    set_twice(visual, True)
-    set_twice(visual, False)
+    set_grad_checkpoint(visual, True)
+    set_grad_checkpoint(visual, False)
     assert not any("forward" in block.__dict__ for block in visual.modules())
     assert gradient(visual, (2, 3, 32, 32))[2] == plain[2]
 
@@ -83,7 +83,7 @@ def test_every_block_works_twice_and_once_without_gradient() -> None:
     visual, calls = tower("ViT"), []
     block = blocks_of(visual)[0]
     block.ln_1.register_forward_hook(lambda *args: calls.append(1))  # type: ignore[union-attr, operator]
-    set_twice(visual, True)
+    set_grad_checkpoint(visual, True)
     gradient(visual, (1, 3, 32, 32))
     assert len(calls) == 2
     with torch.no_grad():
@@ -98,9 +98,9 @@ def test_the_unet(use_checkpoint: bool, whole: bool) -> None:
     t = torch.tensor([7.0])
     plain = gradient(lambda x: unet(use_checkpoint)(x, t), (1, 3, 16, 16))
     network = unet(use_checkpoint)
-    set_twice(network, True)
+    set_grad_checkpoint(network, True)
     assert any("forward" in block.__dict__ for block in network.modules()) is not use_checkpoint
-    run = (lambda x: twice(network, x, t)) if whole else (lambda x: network(x, t))
+    run = (lambda x: grad_checkpoint(network, x, t)) if whole else (lambda x: network(x, t))
     frugal = gradient(run, (1, 3, 16, 16))
     assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1])
     assert plain[1].abs().max() > 0
@@ -110,13 +110,13 @@ def test_the_secondary_network_as_a_whole() -> None:
     torch.manual_seed(0)
     network, t = SecondaryModel(8).requires_grad_(False), torch.tensor([0.4])
     plain = gradient(lambda x: network(x, t).pred_x0, (1, 3, 32, 32))
-    frugal = gradient(lambda x: twice(network, x, t).pred_x0, (1, 3, 32, 32))
+    frugal = gradient(lambda x: grad_checkpoint(network, x, t).pred_x0, (1, 3, 32, 32))
     assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1])
 
 
 def test_no_random_number_is_drawn() -> None:
     visual = tower("ViT")
-    set_twice(visual, True)
+    set_grad_checkpoint(visual, True)
     before = torch.get_rng_state()
     gradient(visual, (1, 3, 32, 32))
     assert torch.equal(before, torch.get_rng_state())

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from disco.memory.offload import Parking, modules_of, tensors_of
+from disco.memory.offload import CpuOffload, modules_of, tensors_of
 
 NOTHING = -99
 
 
-class Lot(Parking):
+class Lot(CpuOffload):
     """On one device: what waits holds no numbers, so that whoever works with it is found out."""
 
     def _leave(self, network: nn.Module) -> None:
@@ -42,12 +42,12 @@ def test_only_those_at_work_are_there() -> None:
     before = [one(x) for one in (a, b, c)]
     lot = Lot([a, b, c], torch.device("cpu"))
     for at_work in ((a,), (b, c), (), (c,), (a, b, c)):
-        lot.need(*at_work)
+        lot.require(*at_work)
         for one, expected in zip((a, b, c), before, strict=True):
             assert all(bool((tensor != NOTHING).all()) is (one in at_work) for tensor in tensors_of(one))
             if one in at_work:
                 assert torch.equal(one(x), expected)
-    lot.need(a)
+    lot.require(a)
     lot.close()
     assert all(torch.equal(one(x), expected) for one, expected in zip((a, b, c), before, strict=True))
 
@@ -65,10 +65,10 @@ def test_on_a_gpu() -> None:
     a, b = network(1).to(device), network(2).to(device)
     x = torch.ones(1, 3, 5, 5, device=device)
     before: Tensor = a(x)
-    lot = Parking([a, b], device)
-    lot.need(b)
+    lot = CpuOffload([a, b], device)
+    lot.require(b)
     assert {tensor.device.type for tensor in tensors_of(a)} == {"cpu"}
-    lot.need(a)
+    lot.require(a)
     assert torch.equal(a(x), before) and {tensor.device.type for tensor in tensors_of(b)} == {"cpu"}
     lot.close()
     assert {tensor.device.type for tensor in tensors_of(b)} == {"cuda"}

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from disco.memory.policy import Economy, Failure, Levers, Stage, next_economy
+from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
 
-PARK = Levers(park=True)
+PARK = PossibleSavings(offload=True)
 
 
-def given_up(failure: Failure, levers: Levers = PARK, limit: int = 50) -> list[Economy]:
+def saved_by(failure: Failure, possible: PossibleSavings = PARK, limit: int = 50) -> list[MemoryPolicy]:
     """What is given up when it fails there again and again."""
-    found: list[Economy] = []
-    now: Economy | None = Economy()
+    found: list[MemoryPolicy] = []
+    now: MemoryPolicy | None = MemoryPolicy()
     while now is not None and len(found) < limit:
-        now = next_economy(now, failure, levers)
+        now = next_saving(now, failure, possible)
         found += [] if now is None else [now]
     return found
 
 
 def test_a_clip_sees_fewer_then_all_else_and_one_by_one_in_the_end() -> None:
-    steps = [economy.plain() for economy in given_up(Failure(Stage.CLIP, cutouts=16, pictures=2))]
+    steps = [saving.plain() for saving in saved_by(Failure(Stage.CLIP, cutouts=16, pictures=2))]
     assert steps[:2] == [{"clip_batch": 8}, {"clip_batch": 4}]
     assert steps[2] == {"clip_batch": 4, "together": 1}
     assert list(steps[3]) == ["clip_batch", "together", "guess_twice"]
@@ -30,7 +30,7 @@ def test_a_clip_sees_fewer_then_all_else_and_one_by_one_in_the_end() -> None:
 
 
 def test_through_the_unet_the_clips_are_computed_twice_before_it_is() -> None:
-    steps = given_up(Failure(Stage.CLIP, cutouts=4), Levers(through_unet=True))
+    steps = saved_by(Failure(Stage.CLIP, cutouts=4), PossibleSavings(through_unet=True))
     assert [list(step.plain()) for step in steps[:2]] == [["twice"], ["twice", "guess_twice"]]
 
 
@@ -52,25 +52,27 @@ def test_through_the_unet_the_clips_are_computed_twice_before_it_is() -> None:
     ],
 )
 def test_only_what_helps_there_is_given_up(stage: Stage, through_unet: bool, expected: list[str]) -> None:
-    steps = given_up(Failure(stage, pictures=2), Levers(through_unet=through_unet, park=True))
-    new = [set(b.plain()) - set(a.plain()) for a, b in zip([Economy(), *steps], steps, strict=False)]
+    steps = saved_by(Failure(stage, pictures=2), PossibleSavings(through_unet=through_unet, offload=True))
+    new = [set(b.plain()) - set(a.plain()) for a, b in zip([MemoryPolicy(), *steps], steps, strict=False)]
     assert [next(name for name in expected if name in names) for names in new] == expected
 
 
 def test_what_a_run_cannot_give_up_is_not_named() -> None:
-    steps = given_up(Failure(Stage.CLIP, cutouts=1), Levers(twice=False))
+    steps = saved_by(Failure(Stage.CLIP, cutouts=1), PossibleSavings(grad_checkpoint=False))
     assert [list(step.plain()) for step in steps] == [["guess_twice"]]
 
 
 def test_it_goes_through_json_and_says_what_is_new() -> None:
-    economy = Economy(clip_batch=4, together=1, twice=True)
-    assert Economy.of({**economy.plain(), "of a later version": 3}) == economy
-    assert economy.since(Economy(clip_batch=8, together=1)) == Economy(clip_batch=4, twice=True)
-    assert economy.since(economy).words() == ""
-    first, second, third = economy.words().split(", ", 2)
+    saving = MemoryPolicy(clip_batch=4, together=1, grad_checkpoint=True)
+    assert MemoryPolicy.of({**saving.plain(), "of a later version": 3}) == saving
+    assert saving.since(MemoryPolicy(clip_batch=8, together=1)) == MemoryPolicy(
+        clip_batch=4, grad_checkpoint=True
+    )
+    assert saving.since(saving).words() == ""
+    first, second, third = saving.words().split(", ", 2)
     assert (first, second) == ("1 picture guided at once", "4 cutouts seen by a CLIP at once")
     assert third == "gradient checkpointing in the CLIPs"
-    assert Economy(guess_twice=True, park=True).words() == (
+    assert MemoryPolicy(grad_checkpoint_guess=True, offload=True).words() == (
         "gradient checkpointing in the network that predicts the clean picture, "
         "idle networks offloaded to CPU RAM"
     )

@@ -17,7 +17,7 @@ from disco.animation.transition import Mover
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.media.images import png_bytes
-from disco.memory.retry import Governor, release
+from disco.memory.retry import OomRetry, release
 from disco.rendering.api import render
 from disco.runs.new_run import read_again
 from tests.animation_run import animation
@@ -255,10 +255,10 @@ def test_an_attempt_without_a_lever_is_made_once_more() -> None:
         calls.append(1)
         raise MemoryError
 
-    governor = Governor(short_networks(Shortage()), would_fit=lambda: "64x64 would fit")
+    oom_retry = OomRetry(short_networks(Shortage()), would_fit=lambda: "64x64 would fit")
     with pytest.raises(RunError) as caught:
-        governor.attempt(do)
-    assert len(calls) == 2 and governor.news() == []
+        oom_retry.run(do)
+    assert len(calls) == 2 and oom_retry.pop_messages() == []
     first, tried, fits, ending = str(caught.value).splitlines()
     assert first == "out of memory (the sampler): MemoryError"
     assert (tried, fits) == ("memory saving tried: none is possible here", "64x64 would fit")
@@ -279,7 +279,7 @@ def test_what_a_failed_pass_held_is_let_go(monkeypatch: pytest.MonkeyPatch) -> N
         held.append(weakref.ref(circle[0]))
         raise MemoryError
 
-    assert Governor(short_networks(Shortage())).attempt(do) == 0 and len(held) == 1
+    assert OomRetry(short_networks(Shortage())).run(do) == 0 and len(held) == 1
 
 
 def test_rendered_reports_nothing_given_up(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from disco.guidance import Guidance, Target
-from disco.memory.policy import Economy, Levers
-from disco.memory.retry import Governor, levers_of
+from disco.memory.policy import MemoryPolicy, PossibleSavings
+from disco.memory.retry import OomRetry, possible_savings
 from disco.networks.clip import ClipConfig, ClipModel, build_clip
 from disco.networks.denoiser import Denoiser, build_unet
 from disco.networks.load import Networks
@@ -33,12 +33,12 @@ def real_networks(secondary: bool = True) -> Networks:
     return Networks(denoiser, SecondaryModel(8).requires_grad_(False) if secondary else None, [clip])
 
 
-def guided_by(networks: Networks, economy: Economy, governor: Governor) -> tuple[Tensor, Tensor]:
+def guided_by(networks: Networks, saving: MemoryPolicy, oom_retry: OomRetry) -> tuple[Tensor, Tensor]:
     embeds = torch.randn(1, 16, generator=torch.Generator().manual_seed(2))
     target = Target(networks.clips[0], embeds, lambda index: torch.ones(1), Schedule.parse(1))
     how = options(cut_innercut=4, tv_scale=10, skip_augs=False)
     parts = (networks.denoiser, networks.secondary, [target], how, FixedRandom(1, (0,)))
-    guide = Guidance(*parts, economy=economy, stages=governor.stage)
+    guide = Guidance(*parts, saving=saving, stages=oom_retry.stage)
     x_t = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     eps, grad, _ = guide(x_t, STEP)
     assert grad is not None
@@ -48,29 +48,33 @@ def guided_by(networks: Networks, economy: Economy, governor: Governor) -> tuple
 @pytest.mark.parametrize("secondary", [True, False])
 def test_every_lever_gives_the_same_gradient(secondary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Computed twice and parked: bit for bit; fewer cutouts at once: within 1e-5."""
-    monkeypatch.setattr("disco.memory.retry.Parking", Lot)
+    monkeypatch.setattr("disco.memory.retry.CpuOffload", Lot)
     networks = real_networks(secondary)
-    plain_governor = Governor(networks)
-    assert plain_governor.levers == Levers(through_unet=not secondary, twice=True, park=False)
-    plain = guided_by(networks, Economy(), plain_governor)
-    for economy in (
-        Economy(twice=True),
-        Economy(guess_twice=True),
-        Economy(park=True),
-        Economy(twice=True, guess_twice=True, park=True),
+    plain_retry = OomRetry(networks)
+    assert plain_retry.possible == PossibleSavings(
+        through_unet=not secondary, grad_checkpoint=True, offload=False
+    )
+    plain = guided_by(networks, MemoryPolicy(), plain_retry)
+    for saving in (
+        MemoryPolicy(grad_checkpoint=True),
+        MemoryPolicy(grad_checkpoint_guess=True),
+        MemoryPolicy(offload=True),
+        MemoryPolicy(grad_checkpoint=True, grad_checkpoint_guess=True, offload=True),
     ):
-        governor = Governor(networks, economy=economy)
-        frugal = guided_by(networks, economy, governor)
-        governor.close()
-        assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1]), economy
-    split = guided_by(networks, Economy(clip_batch=3), Governor(networks))
+        oom_retry = OomRetry(networks, saving=saving)
+        frugal = guided_by(networks, saving, oom_retry)
+        oom_retry.close()
+        assert torch.equal(plain[0], frugal[0]) and torch.equal(plain[1], frugal[1]), saving
+    split = guided_by(networks, MemoryPolicy(clip_batch=3), OomRetry(networks))
     assert (split[1] - plain[1]).abs().max() < 1e-5 * plain[1].abs().max()
-    again = guided_by(networks, Economy(), Governor(networks))
+    again = guided_by(networks, MemoryPolicy(), OomRetry(networks))
     assert torch.equal(again[1], plain[1])
 
 
 def test_what_can_be_given_up_depends_on_the_networks() -> None:
-    assert levers_of(short_networks(Shortage())) == Levers(through_unet=False, twice=False, park=False)
+    assert possible_savings(short_networks(Shortage())) == PossibleSavings(
+        through_unet=False, grad_checkpoint=False, offload=False
+    )
     networks = real_networks()
     networks.device = torch.device("cuda")
-    assert levers_of(networks).park
+    assert possible_savings(networks).offload

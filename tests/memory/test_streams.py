@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from disco.guidance import Guidance, Target
-from disco.memory.policy import Economy
-from disco.memory.streams import Beside, InTurn, Result, side_of
+from disco.memory.policy import MemoryPolicy
+from disco.memory.streams import Inline, Result, SecondStream, executor_for
 from disco.networks.denoiser import Denoiser, build_unet
 from disco.sampling.randomness import FixedRandom
 from disco.sampling.samplers import ddim
@@ -73,7 +73,7 @@ def steps_of(guidance: Guidance, random: FixedRandom, device: str = "cpu") -> li
 
 
 def test_the_order_of_work_changes_no_number_and_no_draw() -> None:
-    plain, drawn = guided(InTurn())
+    plain, drawn = guided(Inline())
     expected = steps_of(plain, drawn)
     side = Later()
     other, drawn_later = guided(side)
@@ -92,21 +92,21 @@ def test_a_guidance_that_looks_through_the_unet_has_no_side() -> None:
 
 def test_a_second_stream_is_for_gpus_with_room(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, sides = torch.device("cuda"), object()
-    monkeypatch.setattr("disco.memory.streams._beside", lambda device: sides)
+    monkeypatch.setattr("disco.memory.streams._second_stream", lambda device: sides)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3, 10))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2)
-    assert isinstance(side_of(torch.device("cpu"), Economy()), InTurn)
-    assert side_of(cuda, Economy()) is sides
-    assert isinstance(side_of(cuda, Economy(park=True)), InTurn)
+    assert isinstance(executor_for(torch.device("cpu"), MemoryPolicy()), Inline)
+    assert executor_for(cuda, MemoryPolicy()) is sides
+    assert isinstance(executor_for(cuda, MemoryPolicy(offload=True)), Inline)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2, 10))
-    assert isinstance(side_of(cuda, Economy()), InTurn)
+    assert isinstance(executor_for(cuda, MemoryPolicy()), Inline)
 
 
 @pytest.mark.gpu
 def test_two_streams_equal_one() -> None:
     torch.backends.cudnn.deterministic = True
-    plain, beside = guided(InTurn(), "cuda"), guided(Beside(torch.device("cuda")), "cuda")
+    plain, beside = guided(Inline(), "cuda"), guided(SecondStream(torch.device("cuda")), "cuda")
     expected = steps_of(*plain, "cuda")
     for _ in range(5):
         found = steps_of(*beside, "cuda")

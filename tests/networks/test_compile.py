@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from disco.events import Notice
 from disco.media.png import read_metadata
-from disco.memory.grad_checkpoint import set_twice
+from disco.memory.grad_checkpoint import set_grad_checkpoint
 from disco.networks.compile import ENOUGH_STEPS, SHAPES, compiled, is_worth_it, prepare
 from disco.networks.denoiser import Denoiser, build_unet
 from disco.networks.load import Networks
@@ -187,10 +187,10 @@ def test_a_network_that_is_computed_twice_is_left_alone() -> None:
     found, backend = networks(), Backend()
     network, x = found.denoiser.network, noise(1, 3, 8, 8)  # type: ignore[attr-defined]
     prepare(found, True, lambda text: None, backend)
-    set_twice(network, True)
+    set_grad_checkpoint(network, True)
     found.denoiser(x, 500)
     assert backend.graphs == 0
-    set_twice(network, False)
+    set_grad_checkpoint(network, False)
     found.denoiser(x, 500)
     assert backend.graphs == 1
     checkpointed = Networks(Denoiser(build_unet(TINY, use_checkpoint=True), TINY))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from disco.memory.number_types import Dtype
-from disco.memory.policy import Economy, Levers, Stage
+from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage
 from disco.networks.architectures import read_architecture
 from disco.networks.clip import ClipConfig, builtin_config, directory_config
 from disco.networks.denoiser import build_unet
@@ -103,8 +103,8 @@ def test_the_perceptual_network_counts_with_an_init_picture(name: str) -> None:
     init = sum(pixel * channel for pixel, channel in zip(pixels, channels, strict=True))
     assert beside.weights - without.weights == 4 * (parameters + init)
     assert beside.work > without.work + 2 * 4 * init
-    twice = estimate(wanted(None, facts), {}, replace(work, batch_size=2))
-    assert twice.work > beside.work and twice.weights == beside.weights
+    doubled = estimate(wanted(None, facts), {}, replace(work, batch_size=2))
+    assert doubled.work > beside.work and doubled.weights == beside.weights
 
 
 def test_half_precision_halves_the_unet() -> None:
@@ -131,11 +131,11 @@ def test_the_originals_default_run() -> None:
 
 @functools.cache
 def needs(secondary: int | None = 8, **work: object) -> Needs:
-    levers = Levers(through_unet=secondary is None, park=True)
+    possible = PossibleSavings(through_unet=secondary is None, offload=True)
     given = replace(WORK, batch_size=4, cutouts=64, device=CUDA, **work)  # type: ignore[arg-type]
     configs = {"pocket-conv": pocket_clip()}
     counts = count(wanted(secondary), configs, given.size)
-    return Needs(counts, given, levers)
+    return Needs(counts, given, possible)
 
 
 @pytest.mark.parametrize("secondary", [8, None])
@@ -143,36 +143,41 @@ def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
     """With less and less room more and more is given up, in the order of the rungs, and it fits."""
     counted = needs(secondary)
     whole = need(counted.counts, counted.work).total
-    given_up, before = [], Economy()
+    saved_by, before = [], MemoryPolicy()
     for share in range(100, 0, -2):
         room = whole * share // 100
-        economy, found = counted.fitting(room)
+        saving, found = counted.fitting(room)
         if found.total > room:
             break
-        assert len(economy.plain()) >= len(before.plain())
-        if economy != before:
-            given_up.append(economy)
-        before = economy
-    assert given_up[0] == Economy(clip_batch=32)
-    assert {name for economy in given_up for name in economy.plain()} >= {"clip_batch", "together"}
-    assert counted.fitting(whole) == (Economy(), need(counted.counts, counted.work))
+        assert len(saving.plain()) >= len(before.plain())
+        if saving != before:
+            saved_by.append(saving)
+        before = saving
+    assert saved_by[0] == MemoryPolicy(clip_batch=32)
+    assert {name for saving in saved_by for name in saving.plain()} >= {"clip_batch", "together"}
+    assert counted.fitting(whole) == (MemoryPolicy(), need(counted.counts, counted.work))
     least = counted.fitting(0)[0]
-    assert least.park and least.together == 1 and least.clip_batch == 1
+    assert least.offload and least.together == 1 and least.clip_batch == 1
 
 
 def test_computed_twice_needs_less() -> None:
     counted = needs(None, use_checkpoint=False)
     (clip,) = counted.counts.clips
-    assert clip.kept.twice < clip.kept.whole / 2 and counted.counts.guess.twice < counted.counts.guess.whole
+    assert (
+        clip.kept.grad_checkpoint < clip.kept.whole / 2
+        and counted.counts.guess.grad_checkpoint < counted.counts.guess.whole
+    )
     of_one = replace(counted.work, batch_size=1, cutouts=8)
-    plain, frugal = (need(counted.counts, of_one, Economy(guess_twice=on)).work for on in (False, True))
+    plain, frugal = (
+        need(counted.counts, of_one, MemoryPolicy(grad_checkpoint_guess=on)).work for on in (False, True)
+    )
     assert frugal < plain
 
 
 def test_parked_networks_do_not_count() -> None:
     counted = needs()
-    parked = need(counted.counts, counted.work, Economy(park=True))
-    assert parked.weights < need(counted.counts, counted.work).weights
+    offloaded = need(counted.counts, counted.work, MemoryPolicy(offload=True))
+    assert offloaded.weights < need(counted.counts, counted.work).weights
 
 
 def test_what_would_fit_is_said() -> None:

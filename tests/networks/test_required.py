@@ -12,7 +12,7 @@ import pytest
 from disco.cli.plan import describe
 from disco.errors import InputError, SettingsError
 from disco.memory.policy import Stage
-from disco.memory.retry import Governor, bytes_of
+from disco.memory.retry import OomRetry, bytes_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.load import LOADERS, load_networks
 from disco.networks.required import ROLES, Asked, Need, Role, downloads, networks_key, required
@@ -168,8 +168,8 @@ def test_a_new_row_is_offloaded_and_compiled(upscaler: Entry) -> None:
     networks.more.clear()
     assert bytes_of(networks) == size - sum(tensor.nbytes for tensor in loaded.parameters())
     networks.more["upscaler"] = [loaded]
-    governor = Governor(networks)
-    with governor.stage(Stage.PICTURE, loaded):
-        assert governor.levers.twice
+    oom_retry = OomRetry(networks)
+    with oom_retry.stage(Stage.PICTURE, loaded):
+        assert oom_retry.possible.grad_checkpoint
     prepare(networks, True, lambda text: None, backend=lambda graph, inputs: graph.forward)
     assert loaded._compiled_call_impl is not None

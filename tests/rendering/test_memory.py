@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from disco.memory.policy import Economy
+from disco.memory.policy import MemoryPolicy
 from disco.networks.clip_configs import clip_configs
 from disco.rendering.memory import govern, memory_lines
 from disco.rendering.prepare import load_for
@@ -76,12 +76,12 @@ def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) ->
     told: list[Mapping[str, Any]] = []
     run = run_of(clip_batch=64)
     free["bytes"] = share * 60 * MIB
-    governor = govern(run, loaded(), None, told.append, share=share)
-    assert governor.economy.clip_batch is not None and governor.economy.clip_batch <= 8
-    assert told == [{"device": "cpu", **governor.economy.plain()}]
-    (news,) = governor.news()
-    assert news == f"memory saving to fit into 0.1 GiB: {governor.economy.words()}"
-    governor.close()
+    oom_retry = govern(run, loaded(), None, told.append, share=share)
+    assert oom_retry.saving.clip_batch is not None and oom_retry.saving.clip_batch <= 8
+    assert told == [{"device": "cpu", **oom_retry.saving.plain()}]
+    (news,) = oom_retry.pop_messages()
+    assert news == f"memory saving to fit into 0.1 GiB: {oom_retry.saving.words()}"
+    oom_retry.close()
 
 
 @pytest.mark.parametrize("room", [None, 100 * 2**30])
@@ -91,16 +91,18 @@ def test_with_memory_enough_or_unknown_nothing_is_counted(
     monkeypatch.setattr("disco.rendering.memory.count", None)
     told: list[Mapping[str, Any]] = []
     free["bytes"] = room
-    assert govern(run_of(), loaded(), None, told.append).economy == Economy()
+    assert govern(run_of(), loaded(), None, told.append).saving == MemoryPolicy()
     assert told == [{"device": "cpu"}], "so that a resume does not count anew"
 
 
-@pytest.mark.parametrize("device, expected", [("cpu", Economy(together=2)), ("NVIDIA T4", Economy())])
-def test_what_was_given_up_counts_on_the_same_device(device: str, expected: Economy) -> None:
+@pytest.mark.parametrize(
+    "device, expected", [("cpu", MemoryPolicy(together=2)), ("NVIDIA T4", MemoryPolicy())]
+)
+def test_what_was_given_up_counts_on_the_same_device(device: str, expected: MemoryPolicy) -> None:
     was = {"device": device, "together": 2}
-    governor = govern(run_of(), loaded(), was, lambda given_up: None, known=False)
-    assert governor.economy == expected
-    assert governor.news() == (
+    oom_retry = govern(run_of(), loaded(), was, lambda saved_by: None, known=False)
+    assert oom_retry.saving == expected
+    assert oom_retry.pop_messages() == (
         ["memory saving as before: 2 pictures guided at once"] if expected.together else []
     )
 
@@ -109,10 +111,10 @@ def test_the_error_at_the_end_says_what_would_fit(free: dict[str, int | None]) -
     from disco.errors import RunError
 
     free["bytes"] = 20 * MIB
-    governor = govern(run_of(width_height=[512, 512]), loaded(), {"device": "cpu"}, lambda given_up: None)
+    oom_retry = govern(run_of(width_height=[512, 512]), loaded(), {"device": "cpu"}, lambda saved_by: None)
 
     def do() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
 
     with pytest.raises(RunError, match=r"a step needs about .* would fit"):
-        governor.attempt(do)
+        oom_retry.run(do)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
-from disco.memory.policy import Economy
+from disco.memory.policy import MemoryPolicy
 from disco.rendering.distributed.messages import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
 from disco.runs.inputs import Pictures
 from disco.runs.new_run import Job
@@ -188,7 +188,7 @@ class SpreadRun:
         """What any worker gave up on the same kind of device, the next batch begins with."""
         now, was = dict(gave_up.memory), self.job.folder.info.get("memory")
         if was is not None and was.get("device") == now.get("device"):
-            now |= Economy.of(was).joined(Economy.of(now)).plain()
+            now |= MemoryPolicy.of(was).joined(MemoryPolicy.of(now)).plain()
         if now != was:
             self.job.folder.update_info(memory=now)
 
@@ -212,9 +212,9 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What the report says of several workers: all devices, all that was given up, the highest peak."""
     devices = {*one["device"].split(", "), other["device"]} - {""}
     peaks = [where["peak_memory"] for where in (one, other) if where["peak_memory"] is not None]
-    given_up = Economy.of(one["memory"]).joined(Economy.of(other["memory"]))
+    saved_by = MemoryPolicy.of(one["memory"]).joined(MemoryPolicy.of(other["memory"]))
     return {
         "device": ", ".join(sorted(devices)),
-        "memory": given_up.plain(),
+        "memory": saved_by.plain(),
         "peak_memory": max(peaks, default=None),
     }

@@ -87,7 +87,7 @@ class Worker:
             self.studio_of = order.names.settings
         studio, tally, began = self.studio, Tally(), time.monotonic()
         assert studio is not None
-        yield from (Heard(Notice(text)) for text in studio.governor.news())
+        yield from (Heard(Notice(text)) for text in studio.oom_retry.pop_messages())
         batch = Batch(
             studio,
             shelf,
@@ -102,7 +102,7 @@ class Worker:
         speaker = _Speaker(studio.settings.display_rate)
         for event in render_batch(batch):
             yield speaker.said(event)
-        yield from (Heard(Notice(text)) for text in studio.governor.news())
+        yield from (Heard(Notice(text)) for text in studio.oom_retry.pop_messages())
         nan_steps = 0 if tally.nan_steps is None else int(tally.nan_steps)
         yield Done(tally.stopped, time.monotonic() - began, nan_steps, where(studio))
 
@@ -123,9 +123,9 @@ class Worker:
     def _studio(self, order: Order) -> Studio:
         assert self.networks is not None
         self._open.enter_context(exactly(order.run.settings))
-        governor = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
-        self._open.enter_context(closing(governor))
-        return open_studio(order.run.settings, order.seed, self.networks, governor, order.given)
+        oom_retry = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
+        self._open.enter_context(closing(oom_retry))
+        return open_studio(order.run.settings, order.seed, self.networks, oom_retry, order.given)
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
         assert self.shelf is not None
