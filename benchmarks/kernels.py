@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, settings_of
 from disco.guidance import Guidance
-from disco.losses.targets import Target
+from disco.losses.targets import PromptTarget
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.settings.schedules import Schedule
@@ -72,10 +72,10 @@ class MeanColour:
         """[N, 3, S, S] -> [N, 3]."""
         return cutouts.mean((2, 3))
 
-    def target(self, device: str) -> Target:
+    def target(self, device: str) -> PromptTarget:
         """One prompt."""
         embeds, weight = torch.ones(1, 3, device=device), torch.ones(1, device=device)
-        return Target(self, embeds, lambda index: weight, Schedule.parse(1))
+        return PromptTarget(self, embeds, lambda index: weight, Schedule.parse(1))
 
 
 class OnDevice(FixedRandom):

@@ -22,14 +22,14 @@ from typing import Any
 import torch
 
 from benchmarks import machine
-from disco.guidance import Guidance, Target
+from disco.guidance import Guidance, PromptTarget
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.policy import MemoryPolicy, Stage
 from disco.memory.retry import OomRetry
 from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.networks.denoiser import Denoiser, build_unet, convert
-from disco.networks.estimate import MemoryEstimate, Work, need
+from disco.networks.estimate import MemoryEstimate, Workload, peak_memory
 from disco.networks.footprint import count
 from disco.networks.load import Networks
 from disco.networks.required import Need
@@ -172,7 +172,7 @@ def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
     half = {"cut_overview": cell.cuts // 2, "cut_innercut": cell.cuts - cell.cuts // 2, "cutn_batches": 1}
     settings = run_from_mapping({"text_prompts": "a", "width_height": list(cell.size), **half}).settings
     targets = [
-        Target(clip, torch.randn(1, clip.embed_dim, device=device), _one(device), Schedule.parse(1))
+        PromptTarget(clip, torch.randn(1, clip.embed_dim, device=device), _one(device), Schedule.parse(1))
         for clip in networks.clips
     ]
     together = oom_retry.saving.together or cell.batch_size
@@ -197,7 +197,7 @@ def _one(device: torch.device) -> Callable[[int], torch.Tensor]:
 
 
 def _estimate(cell: Cell, device: torch.device, real: bool, saving: MemoryPolicy) -> MemoryEstimate:
-    work = Work(cell.size, cell.batch_size, cell.cuts * cell.batch_size, device)
+    work = Workload(cell.size, cell.batch_size, cell.cuts * cell.batch_size, device)
     configs = {f"{name}/openai": _config(name) for name in cell.clips}
     unet, dtype = _architecture(real), unet_dtype("auto", device.type)
     torso = unet_dtype("auto", device.type, half=bool(unet.get("use_fp16", True)))
@@ -206,7 +206,7 @@ def _estimate(cell: Cell, device: torch.device, real: bool, saving: MemoryPolicy
     if cell.secondary:
         facts = {"channels": 64 if real else 16}
         needs.append(Need("secondary", "", None, "fp32", Stage.SECONDARY, True, facts))
-    return need(count(needs, configs, work.size), work, saving)
+    return peak_memory(count(needs, configs, work.size), work, saving)
 
 
 def in_child(cell: Cell, device: str, real: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from disco.losses.targets import Target
+from disco.losses.targets import PromptTarget
 from disco.memory.devices import torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
@@ -53,11 +53,13 @@ def clips(kind: str, device: torch.device) -> list[ClipModel]:
     return made
 
 
-def targets(networks: list[ClipModel], device: torch.device) -> list[Target]:
+def targets(networks: list[ClipModel], device: torch.device) -> list[PromptTarget]:
     """One random prompt for each."""
     weight = torch.ones(1, device=device)
     return [
-        Target(clip, torch.randn(1, clip.embed_dim, device=device), lambda index: weight, Schedule.parse(1))
+        PromptTarget(
+            clip, torch.randn(1, clip.embed_dim, device=device), lambda index: weight, Schedule.parse(1)
+        )
         for clip in networks
     ]
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disco.guidance import Target
+from disco.guidance import PromptTarget
 from disco.losses.augment import RECIPES, augment, draw_uniform, make_params
 from disco.losses.augment_dd57 import augment_dd57
 from disco.sampling.diffusion import Step, predict_x0
@@ -36,7 +36,7 @@ class Reference:
 
     denoiser: Any
     secondary: Any
-    targets: Sequence[Target]
+    targets: Sequence[PromptTarget]
     settings: Any
     random: Randomness
     compat: str = "fixed"
@@ -81,7 +81,7 @@ class Reference:
         sat = (x_in - x_in.clamp(-1, 1)).abs().mean()
         return tv * self.settings.tv_scale.at(index) + sat * self.settings.sat_scale.at(index)
 
-    def _loss(self, target: Target, cutouts: Tensor, index: int) -> Tensor:
+    def _loss(self, target: PromptTarget, cutouts: Tensor, index: int) -> Tensor:
         """The mean over a batch of cuts of half the squared angles to the prompts, weighted."""
         embeds = F.normalize(target.clip.encode_image(cutouts), dim=-1)[:, None]  # [n, 1, D]
         texts = F.normalize(target.text_embeds, dim=-1)[None]  # [1, P, D]

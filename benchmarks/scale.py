@@ -46,7 +46,7 @@ class Pace:
     from_: float | None = None
     until: float | None = None
 
-    def hear(self, event: object) -> None:
+    def handle(self, event: object) -> None:
         now = time.monotonic()
         if isinstance(event, PictureStarted):
             self.started += 1
@@ -78,7 +78,7 @@ def measure(workers: int, batch_size: int, overrides: Sequence[str], crew: RayCr
         crew.most = workers
     with tempfile.TemporaryDirectory() as out:
         for event in render(run, out=out, networks=crew):
-            pace.hear(event)
+            pace.handle(event)
     assert pace.from_ is not None
     steps = run.settings.steps - run.settings.skip_steps
     return {

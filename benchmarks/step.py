@@ -28,7 +28,7 @@ from benchmarks import machine, networks
 from benchmarks.guidance import STEPS, noisy_picture, settings_of, timed
 from disco.guidance import Guidance
 from disco.losses.clip import ClipLoss
-from disco.losses.targets import Target
+from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
@@ -166,7 +166,7 @@ def by_part(bench: Bench, counting: bool = False) -> Parts:
 
 
 def augmentations(
-    loss: ClipLoss, target: Target, bench: Bench, place: int, counting: bool
+    loss: ClipLoss, target: PromptTarget, bench: Bench, place: int, counting: bool
 ) -> tuple[float, int]:
     """The augmentations of a network's cutouts, there and back, by themselves: seconds, flops."""
     settings, index, side = bench.settings, bench.step.index, target.clip.image_size

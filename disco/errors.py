@@ -44,20 +44,20 @@ class RunError(DiscoError):
     """The run failed for an outside reason: a full disk, an unwritable folder."""
 
 
-Fault = tuple[tuple[Any, ...], str]
+FieldError = tuple[tuple[Any, ...], str]
 
 
-class BadValue(ValueError):
+class ValueErrors(ValueError):
     """One or more faults of a value: each the keys that lead to the faulty part, and a sentence."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: FieldError) -> None:
         self.faults = faults
         super().__init__("; ".join(text for _, text in faults))
 
 
-def faults_of(error: ValueError, *under: Any) -> list[Fault]:
+def faults_of(error: ValueError, *under: Any) -> list[FieldError]:
     """The faults of any ValueError, seen from a value that holds the faulty one at the keys `under`."""
-    faults: tuple[Fault, ...] = error.faults if isinstance(error, BadValue) else (((), str(error)),)
+    faults: tuple[FieldError, ...] = error.faults if isinstance(error, ValueErrors) else (((), str(error)),)
     return [((*under, *path), text) for path, text in faults]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from disco.losses.clip import ClipLoss, CutoutOptions
 from disco.losses.pixel import clamp_grad, range_loss, sat_loss, tv_loss
-from disco.losses.targets import ClipNetwork, Target
+from disco.losses.targets import ClipNetwork, PromptTarget
 from disco.memory.grad_checkpoint import grad_checkpoint
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from disco.secondary_model import SecondaryModel
     from disco.settings.schedules import Schedule
 
-__all__ = ["ClipNetwork", "Guidance", "Target", "make_guidance"]
+__all__ = ["ClipNetwork", "Guidance", "PromptTarget", "make_guidance"]
 
 
 class Denoiser(Protocol):
@@ -86,7 +86,7 @@ class Guidance:
 
     denoiser: Denoiser
     secondary: SecondaryModel | None
-    targets: Sequence[Target]
+    targets: Sequence[PromptTarget]
     settings: GuidanceOptions
     random: Randomness
     init: Tensor | None = None
@@ -108,7 +108,7 @@ class Guidance:
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         scales = self._scales(step.index)
         if not scales["clip"]:
-            self._clip_loss.draw_in_vain(x_t, step)
+            self._clip_loss.consume_rng(x_t, step)
         if not any(scales.values()):
             with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
                 return self.denoiser(x_t, step.t), None, {}

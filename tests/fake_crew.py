@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from disco.networks.load import Networks
-from disco.rendering.distributed.messages import Done, Failed, Lost, Message, Order
+from disco.rendering.distributed.messages import Done, Failed, Message, WorkerLost, WorkItem
 from disco.rendering.distributed.worker import Worker
 from disco.settings.load import Run
 from tests.small_run import small_networks
@@ -30,7 +30,7 @@ class FakeCrew:
         self.stopped: set[int] = set()
         self.said: dict[int, int] = {}
         self.new: list[int] = []
-        self.orders: list[tuple[int, Order]] = []
+        self.orders: list[tuple[int, WorkItem]] = []
         self.starts = True  # or does every worker die at once?
         self.hired = 0
 
@@ -45,7 +45,7 @@ class FakeCrew:
         self.new.append(worker)
         return worker
 
-    def give(self, worker: int, order: Order) -> None:
+    def give(self, worker: int, order: WorkItem) -> None:
         assert worker not in self.at_work
         order = _travelled(order)
         self.orders.append((worker, order))
@@ -58,7 +58,7 @@ class FakeCrew:
         del self.workers[worker]
         self.at_work.pop(worker, None)
 
-    def news(self, seconds: float) -> list[tuple[int, Message]]:
+    def pop_messages(self, seconds: float) -> list[tuple[int, Message]]:
         new, self.new = self.new, []
         if not self.starts:
             return [(worker, self._die(worker)) for worker in new]
@@ -74,9 +74,9 @@ class FakeCrew:
             news.append((worker, _travelled(message)))
         return news
 
-    def _die(self, worker: int) -> Lost:
+    def _die(self, worker: int) -> WorkerLost:
         self.dismiss(worker)
-        return Lost("killed by the test\nand more about it")
+        return WorkerLost("killed by the test\nand more about it")
 
 
 def _travelled(thing):

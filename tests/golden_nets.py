@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from disco.guidance import Target
+from disco.guidance import PromptTarget
 from disco.networks.denoiser import Denoiser, build_unet
 from disco.networks.perceptual import PerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
@@ -91,18 +91,18 @@ def golden_nets() -> GoldenNets:
     return GoldenNets(clips, secondary.requires_grad_(False), Denoiser(unet, architecture))
 
 
-def golden_targets(clips: list[OpenAiClip], arrays: dict[str, np.ndarray]) -> list[Target]:
+def golden_targets(clips: list[OpenAiClip], arrays: dict[str, np.ndarray]) -> list[PromptTarget]:
     targets = []
     for k, clip in enumerate(clips):
         weights = torch.from_numpy(arrays[f"weights{k}"])
         weights = weights / weights.sum().abs()
         embeds = torch.from_numpy(arrays[f"target{k}"])
-        targets.append(Target(clip, embeds, lambda index, w=weights: w, ONE))
+        targets.append(PromptTarget(clip, embeds, lambda index, w=weights: w, ONE))
     return targets
 
 
-def step_at(spaced: int) -> Step:
-    (step,) = [s for s in make_steps(25) if s.spaced == spaced]
+def step_at(respaced_index: int) -> Step:
+    (step,) = [s for s in make_steps(25) if s.respaced_index == respaced_index]
     return step
 
 

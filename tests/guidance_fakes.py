@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from disco.guidance import Guidance, Target
+from disco.guidance import Guidance, PromptTarget
 from disco.memory.policy import MemoryPolicy
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
@@ -75,10 +75,10 @@ class TinyClip:
         assert cutouts.shape[1:] == (3, self.image_size, self.image_size)
         return torch.tanh(F.conv2d(cutouts - 0.5, self.weight, stride=2)).mean((2, 3)) @ self.mix
 
-    def target(self, weight: Schedule = ONE) -> Target:
+    def target(self, weight: Schedule = ONE) -> PromptTarget:
         g = torch.Generator().manual_seed(self.seed + 1)
         embeds = torch.randn(3, 5, generator=g).to(self.dtype)
-        return Target(self, embeds, lambda index: torch.tensor([1.5, -1.0, 0.5]).to(self.dtype), weight)
+        return PromptTarget(self, embeds, lambda index: torch.tensor([1.5, -1.0, 0.5]).to(self.dtype), weight)
 
 
 class TinySecondary(nn.Module):
@@ -108,7 +108,7 @@ def pictures(n: int, height: int = 20, width: int = 28, seed: int = 0) -> Tensor
 
 
 def guide(
-    x_t: Tensor, *targets: Target, step: Step = STEP, saving: MemoryPolicy | None = None, **values: Any
+    x_t: Tensor, *targets: PromptTarget, step: Step = STEP, saving: MemoryPolicy | None = None, **values: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradient and losses with the tiny secondary network."""
     random = FixedRandom(1, range(len(x_t)))

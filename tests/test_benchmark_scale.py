@@ -27,7 +27,7 @@ def test_the_pace_is_that_of_all_workers_at_work(monkeypatch: pytest.MonkeyPatch
     heard += [PictureFinished(3, Path("b.png"), 1.0), step(third), step(third)]
     for event in heard:
         now += 1
-        pace.hear(event)
+        pace.handle(event)
     assert (pace.from_, pace.until) == (5.0, 12.0)
     assert pace.per_minute(steps=4) == pytest.approx(60 * (4 * 2 / 4) / 7)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.guidance import Guidance, Target, make_guidance
+from disco.guidance import Guidance, PromptTarget, make_guidance
 from disco.media.images import load_picture
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom, StreamRandom
@@ -83,7 +83,7 @@ def test_a_guided_step_lowers_the_loss(name) -> None:
 
 def test_a_red_prompt_makes_the_picture_redder() -> None:
     clip, x_t = EightNumberClip(), torch.zeros(1, 3, 32, 32)
-    target = Target(clip, clip.encode_text(["red"]), lambda index: torch.ones(1), ONE)
+    target = PromptTarget(clip, clip.encode_text(["red"]), lambda index: torch.ones(1), ONE)
     grad, losses = guide(x_t, target, **{**BUSY, "tv_scale": 0})
     red, green, blue = grad.mean((0, 2, 3))
     assert red > 0 > max(green, blue) and losses["eight"] > 0

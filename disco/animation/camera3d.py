@@ -69,7 +69,7 @@ def warp3d(
     rotation: degrees about x, y, z; x takes the picture down, y left, z turns it counter-clockwise.
     Returns [B, 3, H, W] in [-1, 1].
     """
-    places = look_up(
+    places = sampling_grid(
         lens.held(fitting(depth, frame)), rotation_matrix(rotation), shift(translation), lens.fov
     )
     seen = F.grid_sample(
@@ -105,7 +105,7 @@ def rotation_matrix(degrees: Sequence[float]) -> Tensor:
     return (turns[0] @ turns[1] @ turns[2]).float()
 
 
-def look_up(depth: Tensor, turn: Tensor, move: Tensor, fov: float) -> Tensor:
+def sampling_grid(depth: Tensor, turn: Tensor, move: Tensor, fov: float) -> Tensor:
     """Where the pixels that the moved camera sees lie in the frame, as grid_sample takes it, [B, H, W, 2].
 
     depth: [B, 1, H, W]. turn [3, 3] and move [3] act on row vectors: p @ turn + move. As in the original, the

@@ -50,7 +50,7 @@ def load_dpt(config: Path, weights: Path, *, device: torch.device | str = "cpu")
     with torch.device("meta"):  # no memory and no random start values: the file brings all of it
         network = DPTForDepthEstimation(DPTConfig(**facts))
     state = _fitted(network, read_state_dict(weights))
-    load_strict(network, state, weights, looks_like=lambda _: f"{config.name} describes another network")
+    load_strict(network, state, weights, describe=lambda _: f"{config.name} describes another network")
     side = network.config.image_size
     size = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
     return DptDepth(network.to(device), size)

@@ -106,11 +106,11 @@ def read_raft(path: Path, net: str) -> nn.Module:
     state: Mapping[str, Tensor] = read_state_dict(path)
     if any(name.startswith("fnet.") for name in state):
         state = from_original(state)
-    load_strict(network, state, path, looks_like=_looks_like)
+    load_strict(network, state, path, describe=_describe_state_dict)
     return network
 
 
-def _looks_like(state: Mapping[str, Tensor]) -> str:
+def _describe_state_dict(state: Mapping[str, Tensor]) -> str:
     first = state.get("feature_encoder.convnormrelu.0.weight")
     if first is None:
         return "It holds no RAFT"

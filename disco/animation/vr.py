@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from disco.animation.camera3d import Lens, fitting, look_up, rotation_matrix, shift
+from disco.animation.camera3d import Lens, fitting, rotation_matrix, sampling_grid, shift
 
 _BULGE = 0.4  # how far the edge of the picture is drawn in
 
@@ -36,7 +36,7 @@ def fisheye(frame: Tensor, depth: Tensor, lens: Lens, *, turn: Tensor, move: Ten
     Both lookups put the picture's corners at the centres of its corner pixels, as the original does; what the
     fish-eye shows from outside is black. Returns [B, 3, H, W] in [-1, 1].
     """
-    places = look_up(lens.held(fitting(depth, frame)), turn, move, lens.fov)
+    places = sampling_grid(lens.held(fitting(depth, frame)), turn, move, lens.fov)
     seen = F.grid_sample(
         (frame + 1) / 2 + lens.brightness_offset,
         places,

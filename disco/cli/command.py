@@ -18,7 +18,7 @@ from disco.files.places import RECIPES
 from disco.settings.load import Run, load_runs
 
 if TYPE_CHECKING:
-    from disco.runs.new_run import Again
+    from disco.runs.new_run import RerenderRequest
 
 USAGE = """python run.py SETTINGS... [options]      render the pictures of settings files, in order
        python run.py PICTURE.png [options]      render a finished picture again, pixel for pixel
@@ -143,25 +143,25 @@ def _render(options: argparse.Namespace) -> int:
         if options.plan:
             print(_plan(options, runs, again))
             return 0
-        from disco.cli.terminal import Bars, Lines, listen
+        from disco.cli.terminal import PlainOutput, ProgressBars, listen
         from disco.rendering.api import render
 
-        with _crew(options, runs, again) as crew:
+        with _crew(options, runs, again) as pool:
             events = render(
                 runs,
                 out=options.out,
                 images=options.images,
                 resume=options.resume,
                 again=again,
-                networks=crew,
+                networks=pool,
                 stop=flag.is_set,
                 working=flag.working,
             )
-            listen(events, Lines() if options.quiet else Bars())
+            listen(events, PlainOutput() if options.quiet else ProgressBars())
     return flag.exit_code
 
 
-def _plan(options: argparse.Namespace, runs: Sequence[Run], again: Again | None) -> str:
+def _plan(options: argparse.Namespace, runs: Sequence[Run], again: RerenderRequest | None) -> str:
     from disco.cli.plan import describe, indented
 
     lines: list[str] = []
@@ -175,7 +175,7 @@ def _plan(options: argparse.Namespace, runs: Sequence[Run], again: Again | None)
     return "\n".join([report, *indented("ray", lines)])
 
 
-def _crew(options: argparse.Namespace, runs: Sequence[Run], again: Again | None) -> Any:
+def _crew(options: argparse.Namespace, runs: Sequence[Run], again: RerenderRequest | None) -> Any:
     """The workers of --ray, or None. Raises before a folder is made."""
     if options.ray is None:
         return nullcontext(None)
@@ -186,7 +186,7 @@ def _crew(options: argparse.Namespace, runs: Sequence[Run], again: Again | None)
     return connect(options.ray, needs_of(runs))
 
 
-def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], Again | None]:
+def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], RerenderRequest | None]:
     """The runs that the command line names. Raises SettingsError, InputError, ResumeError."""
     if options.images is not None and options.resume is not None:
         raise InputError("--images: not with --resume, which goes on with the pictures of that run")

@@ -27,7 +27,7 @@ from disco.settings.schedules import Schedule
 from disco.weights.fetch import readable_size
 
 if TYPE_CHECKING:
-    from disco.runs.new_run import Again
+    from disco.runs.new_run import RerenderRequest
 
 
 def describe(
@@ -35,7 +35,7 @@ def describe(
     out: Path,
     *,
     images: Sequence[int] | None = None,
-    again: Again | None = None,
+    again: RerenderRequest | None = None,
     resume: int | str | None = None,
 ) -> str:
     """The whole report as text. Raises InputError for impossible --images; nothing is loaded or written.

@@ -28,7 +28,7 @@ LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
 
 
 class Listener(Protocol):
-    def hear(self, event: Event) -> None: ...
+    def handle(self, event: Event) -> None: ...
 
     def close(self) -> None: ...
 
@@ -41,7 +41,7 @@ def listen(events: Iterable[Event], listener: Listener) -> None:
     try:
         for event in events:
             try:
-                listener.hear(event)
+                listener.handle(event)
             except BrokenPipeError:
                 to_nowhere(sys.stderr)
     finally:
@@ -55,10 +55,10 @@ def to_nowhere(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-class Lines:
+class PlainOutput:
     """--quiet: finished pictures on stdout, what must be read on stderr."""
 
-    def hear(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.say(event.text)
         elif isinstance(event, RunStarted):
@@ -87,7 +87,7 @@ class Lines:
         pass
 
 
-class Bars(Lines):
+class ProgressBars(PlainOutput):
     """tqdm bars on stderr: downloads, pictures, steps with the time left and the current losses, videos."""
 
     def __init__(self) -> None:
@@ -98,8 +98,8 @@ class Bars(Lines):
         self.losses_at = 0.0
         self.n_steps: int | None = None
 
-    def hear(self, event: Event) -> None:
-        super().hear(event)
+    def handle(self, event: Event) -> None:
+        super().handle(event)
         if isinstance(event, RunStarted):
             verb = "going on with" if event.resumed else "starting"
             self.say(f"{verb} run {event.run} in {event.folder} ({event.steps} steps a picture)")

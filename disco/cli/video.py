@@ -15,7 +15,7 @@ from disco.errors import InputError
 from disco.settings.animation import VideoOutSettings
 
 if TYPE_CHECKING:
-    from disco.runs.footage import Footage
+    from disco.runs.footage import VideoSource
     from disco.runs.video import VideoForm
 
 _OFFERED = ("h264", "vp9", "gif", "webp")
@@ -87,7 +87,7 @@ def _rate(text: str) -> float:
     return number
 
 
-def _footage(options: argparse.Namespace) -> tuple[Footage, VideoForm]:
+def _footage(options: argparse.Namespace) -> tuple[VideoSource, VideoForm]:
     from disco.runs.footage import find_run, folder_footage, run_footage, saved_values
     from disco.runs.video import form_of
 
@@ -116,7 +116,7 @@ def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
         ) from error
 
 
-def _write(footage: Footage, form: VideoForm, options: argparse.Namespace) -> int:
+def _write(footage: VideoSource, form: VideoForm, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from disco.media.ffmpeg_write import CODECS

@@ -16,10 +16,10 @@ from torch import Tensor
 from disco.cutouts import grey_of
 from disco.losses.colour_jitter import jitter
 
-N_UNIFORM = 9  # numbers that one picture draws: whether it is seen askew, and its four corners
+N_UNIFORM = 9  # numbers that one picture draws: whether it is warped, and its four corners
 
 
-def look_up(uniform: Tensor, side: int, distortion: float, chance: float) -> Tensor:
+def sampling_grid(uniform: Tensor, side: int, distortion: float, chance: float) -> Tensor:
     """[N, 9] in [0, 1) -> [N, 3, 3]: output (x, y, 1), in pixels about the centre, to where it is looked up.
 
     Each corner of the picture moves inwards, along both sides, by up to distortion / 2 of the side. With
@@ -30,9 +30,9 @@ def look_up(uniform: Tensor, side: int, distortion: float, chance: float) -> Ten
     corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # [4, 2]
     inwards = uniform[:, 1:].reshape(-1, 4, 2) * distortion  # of half the side
     seen = corners * (1 - inwards) * half  # [N, 4, 2]: where the picture's corners are seen
-    askew = _through(seen, (corners * half).expand_as(seen))
-    is_askew = (uniform[:, 0] < chance)[:, None, None]
-    return torch.where(is_askew, askew, torch.eye(3))
+    perspective = _through(seen, (corners * half).expand_as(seen))
+    is_warped = (uniform[:, 0] < chance)[:, None, None]
+    return torch.where(is_warped, perspective, torch.eye(3))
 
 
 def _through(points: Tensor, goals: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Recipe:
     """Brightness, contrast and saturation are multiplied by 1 - jitter .. 1 + jitter."""
     hue: float = 0.1
     """Hues turn by minus to plus this share of a full turn."""
-    askew: float = 0.0
+    perspective: float = 0.0
     """Probability of a perspective."""
     distortion: float = 0.4
     """How far its corners move inwards at most, twice the share of the side."""
@@ -81,12 +81,12 @@ class Recipe:
     @property
     def n_uniform(self) -> int:
         """How many numbers a cutout draws."""
-        return 13 + (N_UNIFORM if self.askew else 0)
+        return 13 + (N_UNIFORM if self.perspective else 0)
 
 
 STILLS = Recipe()
 _MOVING = Recipe(hflip=0.4, hue=0.3)
-_VIDEO = Recipe(degrees=15, translate=0.1, grey=0.15, jitter=0, hue=0, askew=0.7)
+_VIDEO = Recipe(degrees=15, translate=0.1, grey=0.15, jitter=0, hue=0, perspective=0.7)
 RECIPES = {"None": STILLS, "2D": _MOVING, "3D": _MOVING, "Video Input": _VIDEO}  # by animation_mode
 
 
@@ -105,7 +105,7 @@ class AugmentParams:
     """The cutouts whose hue is turned first, second, ...: four index tensors."""
     back: Tensor
     """[N]: where each cutout is found when these four groups are put one after the other."""
-    askew: Tensor | None = None
+    perspective: Tensor | None = None
     """[N, 3, 3]: perspectives, through which an output pixel goes before the affine map."""
 
     def to(self, device: torch.device) -> AugmentParams:
@@ -116,7 +116,7 @@ class AugmentParams:
             move(self.blend, device),
             tuple(move(index, device) for index in self.hue_at),
             move(self.back, device),
-            None if self.askew is None else move(self.askew, device),
+            None if self.perspective is None else move(self.perspective, device),
         )
 
 
@@ -144,10 +144,10 @@ def make_params(uniform: Tensor, cut_size: int, recipe: Recipe = STILLS) -> Augm
         factors=signed[:, 5:9] * jitter + torch.tensor([1.0, 1.0, 1.0, 0.0]),
         order=uniform[:, 9:13].argsort(dim=1),
     )
-    if not recipe.askew:
+    if not recipe.perspective:
         return params
-    askew = look_up(uniform[:, 13:], cut_size, recipe.distortion, recipe.askew)
-    return replace(params, askew=askew)
+    perspective = sampling_grid(uniform[:, 13:], cut_size, recipe.distortion, recipe.perspective)
+    return replace(params, perspective=perspective)
 
 
 def params_of(
@@ -180,7 +180,7 @@ def augment(
     device of the cutouts.
     """
     cutouts = cutouts.add(noise(0), alpha=recipe.noise)
-    cutouts = warp(cutouts, params.affine, params.askew).add(noise(1), alpha=recipe.noise)
+    cutouts = warp(cutouts, params.affine, params.perspective).add(noise(1), alpha=recipe.noise)
     grey = params.grey[:, None, None, None]
     cutouts = torch.addcmul((1 - grey) * cutouts, grey, grey_of(cutouts))
     cutouts = cutouts.add(noise(2), alpha=recipe.noise)
@@ -189,7 +189,7 @@ def augment(
     return jitter(cutouts, params.blend, params.hue_at, params.back)
 
 
-def warp(image: Tensor, affine: Tensor, askew: Tensor | None = None) -> Tensor:
+def warp(image: Tensor, affine: Tensor, perspective: Tensor | None = None) -> Tensor:
     """Each picture through its maps, bilinear, black outside. image: [N, C, S, S]; maps: see
     AugmentParams.
 
@@ -199,8 +199,8 @@ def warp(image: Tensor, affine: Tensor, askew: Tensor | None = None) -> Tensor:
     side = image.shape[-1]
     line = torch.arange(side, device=image.device, dtype=image.dtype) + (0.5 - side / 2)
     grid = torch.stack([line.expand(side, side), line[:, None].expand(side, side)], -1).reshape(1, -1, 2)
-    if askew is not None:
-        seen = grid @ askew[:, :, :2].mT + askew[:, None, :, 2]  # [N, S*S, 3]
+    if perspective is not None:
+        seen = grid @ perspective[:, :, :2].mT + perspective[:, None, :, 2]  # [N, S*S, 3]
         grid = seen[..., :2] / seen[..., 2:]
     places = grid @ affine[:, :, :2].mT + affine[:, None, :, 2]  # [N, S*S, 2], (x, y) about the centre
     places = places.reshape(-1, side, side, 2)

@@ -18,7 +18,7 @@ from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overvie
 from disco.losses.augment import RECIPES, augment, draw_uniform, make_params, move
 from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import spherical_dist
-from disco.losses.targets import Target
+from disco.losses.targets import PromptTarget
 from disco.memory.devices import at_once_by_itself
 from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
@@ -56,7 +56,7 @@ class CutoutOptions(Protocol):
 class ClipLoss:
     """See Guidance for the fields."""
 
-    targets: Sequence[Target]
+    targets: Sequence[PromptTarget]
     settings: CutoutOptions
     random: Randomness
     compat: str = "fixed"
@@ -78,15 +78,15 @@ class ClipLoss:
         """
         image = ((x_in + 1) / 2).requires_grad_()  # [0, 1]
         total = torch.zeros_like(image)
-        views: dict[int, _View] = {}
+        views: dict[int, _SharedOverview] = {}
         for place, target in enumerate(self.targets):
             weight, side = target.clip_weight.at(step.index), target.clip.image_size
             if not weight:
-                self._draw_one_in_vain(x_in, step, place)
+                self._consume_rng_of(x_in, step, place)
                 continue
             with self.stages(Stage.CUTOUTS), torch.enable_grad():
                 if side not in views:
-                    views[side] = _View(image, side)
+                    views[side] = _SharedOverview(image, side)
                 cutouts, shares = self._cutouts(image, views[side].seen, step, place)
             # Half precision should meet the original's numbers: those of one batch of cuts, averaged after.
             n_batches = int(self.settings.cutn_batches.at(step.index))
@@ -103,13 +103,13 @@ class ClipLoss:
                 total += view.at_image(image)
         return total / 2
 
-    def draw_in_vain(self, image: Tensor, step: Step) -> None:
+    def consume_rng(self, image: Tensor, step: Step) -> None:
         """dd57's one stream moves on by what the cutouts of this step draw, needed or not."""
         for place in range(len(self.targets)):
-            self._draw_one_in_vain(image, step, place)
+            self._consume_rng_of(image, step, place)
 
     @torch.no_grad()
-    def _draw_one_in_vain(self, image: Tensor, step: Step, place: int) -> None:
+    def _consume_rng_of(self, image: Tensor, step: Step, place: int) -> None:
         if self.compat == "dd57" and self._plan(step.index).n:
             view = overview_cut(image, self.targets[place].clip.image_size)
             self._cutouts(image, view, step, place)
@@ -187,7 +187,9 @@ class ClipLoss:
             changed.append(augment(part, params, its_noises.__getitem__, recipe))
         return torch.cat(changed).reshape(n_pictures, *shape)
 
-    def _look(self, target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    def _look(
+        self, target: PromptTarget, cutouts: Tensor, factors: Tensor, index: int
+    ) -> tuple[Tensor, Tensor]:
         """The gradient at cutouts [B, M, 3, S, S] of the sum of factors [M] * distances; these, [B, M]."""
         flat, factors = cutouts.detach().flatten(0, 1), factors.repeat(len(cutouts))
         by_itself = at_once_by_itself(cutouts.shape[-1], cutouts.device)
@@ -202,7 +204,7 @@ class ClipLoss:
             return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
 
 
-def _look_at(target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
+def _look_at(target: PromptTarget, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:
     """cutouts: [N, 3, S, S]; factors: [N]. The gradient at the cutouts and the distances, [N]."""
     with torch.enable_grad():
         cutouts = cutouts.requires_grad_()
@@ -212,7 +214,7 @@ def _look_at(target: Target, cutouts: Tensor, factors: Tensor, index: int) -> tu
     return gradient, distances.detach()
 
 
-class _View:
+class _SharedOverview:
     """The overview at one input side, shared by networks; their gradients at it are collected here."""
 
     def __init__(self, image: Tensor, side: int) -> None:

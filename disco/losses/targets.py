@@ -49,7 +49,7 @@ class TextNetwork(ClipNetwork, Protocol):
 
 
 @dataclass(frozen=True)
-class Target:
+class PromptTarget:
     """What one network looks for."""
 
     clip: ClipNetwork
@@ -116,7 +116,7 @@ def encode_targets(
     settings: PromptOptions,
     random: Randomness,
     compat: str = "fixed",
-) -> list[Target]:
+) -> list[PromptTarget]:
     """One Target for each network that has prompts, in the order of `clips`, which is that of random draws.
 
     "dd57": the tokenizer gets a prompt with its ":weight" (quirk Q2), noisy copies are clamped to 0..1 (Q18)
@@ -167,9 +167,11 @@ class _Encoder:
         self.rows: list[tuple[Schedule, float]] = []
         self.entries = 0
 
-    def target(self, clip_weight: Schedule) -> Target:
+    def target(self, clip_weight: Schedule) -> PromptTarget:
         embeds = torch.cat(self.embeds)
-        return Target(self.clip, embeds, WeightTable(self.rows, self.clip.name, embeds.device), clip_weight)
+        return PromptTarget(
+            self.clip, embeds, WeightTable(self.rows, self.clip.name, embeds.device), clip_weight
+        )
 
     def add_text(self, prompt: Prompt) -> None:
         self._add(self.clip.encode_text([prompt.raw if self.dd57 else prompt.text]), prompt.weight)

@@ -15,7 +15,7 @@ import torch
 
 from disco.memory.devices import at_once_by_itself
 from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
-from disco.networks.footprint import Counts, count
+from disco.networks.footprint import Footprints, count
 
 if TYPE_CHECKING:
     from disco.networks.clip import ClipConfig
@@ -43,7 +43,7 @@ class MemoryEstimate:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What decides about memory besides the networks.
 
     size: (W, H). cutouts: of one CLIP in a step, of all pictures that are rendered together. clip_batch: how
@@ -59,11 +59,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Needs:
+class MemoryPlan:
     """A run's networks, counted, what they do in a step, and what can be given up."""
 
-    counts: Counts
-    work: Work
+    counts: Footprints
+    work: Workload
     possible: PossibleSavings
 
     def fitting(self, room: int) -> tuple[MemoryPolicy, MemoryEstimate]:
@@ -88,12 +88,12 @@ def gib(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.1f}"
 
 
-def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Work) -> MemoryEstimate:
+def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Workload) -> MemoryEstimate:
     """needs: of a run, by required; clips: name -> configuration."""
-    return need(count(needs, clips, work.size), work)
+    return peak_memory(count(needs, clips, work.size), work)
 
 
-def need(counts: Counts, work: Work, saving: MemoryPolicy | None = None) -> MemoryEstimate:
+def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None = None) -> MemoryEstimate:
     """What a step needs with something given up, or with nothing."""
     saving = saving or MemoryPolicy()
     stages = [*_stages(counts, work, saving)]
@@ -104,7 +104,7 @@ def need(counts: Counts, work: Work, saving: MemoryPolicy | None = None) -> Memo
 
 
 def what_fits(
-    counts: Counts, work: Work, room: int, possible: PossibleSavings
+    counts: Footprints, work: Workload, room: int, possible: PossibleSavings
 ) -> tuple[MemoryPolicy, MemoryEstimate]:
     """What has to be given up so that a step needs no more than `room`, and what it needs then.
 
@@ -112,7 +112,7 @@ def what_fits(
     """
     saving = MemoryPolicy()
     while True:
-        found = need(counts, work, saving)
+        found = peak_memory(counts, work, saving)
         failure = Failure(found.stage, found.cutouts, work.batch_size)
         following = None if found.total <= room else next_saving(saving, failure, possible)
         if following is None:
@@ -120,7 +120,7 @@ def what_fits(
         saving = following
 
 
-def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
+def _weights(counts: Footprints) -> Iterator[tuple[Stage, int]]:
     yield Stage.UNET, counts.unet
     yield Stage.SECONDARY, counts.secondary or 0
     yield Stage.PERCEPTUAL, counts.perceptual
@@ -130,7 +130,7 @@ def _weights(counts: Counts) -> Iterator[tuple[Stage, int]]:
         yield Stage.CLIP, clip.weights
 
 
-def _stages(counts: Counts, work: Work, saving: MemoryPolicy) -> Iterator[MemoryEstimate]:
+def _stages(counts: Footprints, work: Workload, saving: MemoryPolicy) -> Iterator[MemoryEstimate]:
     """Every stage with the weights of the networks at work in it, were all others parked."""
     together = min(saving.together or work.batch_size, work.batch_size)
     through_unet = counts.secondary is None

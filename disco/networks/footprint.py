@@ -27,27 +27,27 @@ _COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "
 
 
 @dataclass(frozen=True)
-class Kept:
+class Activations:
     """Bytes that autograd keeps of a pass: of all of it, and when its blocks are computed twice."""
 
     whole: int
     grad_checkpoint: int
 
-    def __mul__(self, factor: float) -> Kept:
-        return Kept(int(self.whole * factor), int(self.grad_checkpoint * factor))
+    def __mul__(self, factor: float) -> Activations:
+        return Activations(int(self.whole * factor), int(self.grad_checkpoint * factor))
 
 
 @dataclass(frozen=True)
-class OfClip:
+class ClipFootprint:
     """weights: bytes of the image tower; kept: of one cutout, whose side is `side`."""
 
     weights: int
-    kept: Kept
+    kept: Activations
     side: int
 
 
 @dataclass(frozen=True)
-class Counts:
+class Footprints:
     """Bytes. forward: of the UNet's pass without gradient; guess: what the guidance looks through keeps.
 
     unet, secondary, perceptual: weights, of the last with the init's features. moving, moved: weights of the
@@ -57,23 +57,23 @@ class Counts:
 
     unet: int
     forward: int
-    guess: Kept
+    guess: Activations
     secondary: int | None
-    clips: tuple[OfClip, ...]
+    clips: tuple[ClipFootprint, ...]
     perceptual: int = 0
-    seen: Kept | None = None
+    seen: Activations | None = None
     moving: int = 0
     moved: int = 0
     others: tuple[tuple[Stage, int], ...] = ()
 
-    def of_size(self, share: float) -> Counts:
+    def of_size(self, share: float) -> Footprints:
         """Nearly the counts of pictures with that share of the pixels."""
         seen = None if self.seen is None else self.seen * share
         forward, moved = int(self.forward * share), int(self.moved * share)
         return replace(self, forward=forward, guess=self.guess * share, seen=seen, moved=moved)
 
 
-def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[int, int]) -> Counts:
+def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[int, int]) -> Footprints:
     """needs: of a run, by required; CLIPs without a configuration are not counted. size: (W, H)."""
     (unet,) = (need for need in needs if need.role == "diffusion")
     secondary = next((need for need in needs if need.role == "secondary"), None)
@@ -85,7 +85,7 @@ def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[in
     towers = (_clip(need, clips[need.name]) for need in needs if need.role == "clip" and need.name in clips)
     fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual.architecture, size)
     others = tuple((need.stage, _published(need)) for need in needs if need.role not in _COUNTED)
-    return Counts(weights, forward, guess, smaller, tuple(towers), fixed, seen, others=others)
+    return Footprints(weights, forward, guess, smaller, tuple(towers), fixed, seen, others=others)
 
 
 def _published(need: Need) -> int:
@@ -97,20 +97,20 @@ def _published(need: Need) -> int:
     return need.entry.size()[0] or 0
 
 
-def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Kept]:
+def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Activations]:
     """Bytes of its weights, of a pass without gradient; what a pass with one keeps, if it has one."""
     architecture, dtype = need.architecture, torch_dtype(need.dtype)
     with torch.device("meta"):
         unet = build_unet(architecture)
     patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
     x_in = (1, 3 * patch**2, size[1] // patch, size[0] // patch)
-    forward, guess = int(_kept_without_grad(unet, x_in) * share), Kept(0, 0)
+    forward, guess = int(_kept_without_grad(unet, x_in) * share), Activations(0, 0)
     if need.sees_gradient:
         guess = _kept_with_grad(unet, x_in, times=True) * share
     return weights_of(unet, dtype), forward, guess
 
 
-def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Kept]:
+def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Activations]:
     """Bytes of its weights, and what its pass keeps."""
     with torch.device("meta"):
         network = SecondaryModel(int(need.architecture["channels"]))
@@ -118,17 +118,17 @@ def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Kept]:
     return weights_of(network, torch_dtype(need.dtype)), kept
 
 
-def _clip(need: Need, config: ClipConfig) -> OfClip:
+def _clip(need: Need, config: ClipConfig) -> ClipFootprint:
     dtype = torch_dtype(need.dtype)
     with torch.device("meta"):
         network: Any = build_clip(config)
     visual = network.visual
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     kept = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
-    return OfClip(weights_of(visual, dtype), kept, side)
+    return ClipFootprint(weights_of(visual, dtype), kept, side)
 
 
-def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Kept]:
+def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Activations]:
     """Bytes of its weights and of the init's features, and what it keeps; always float32."""
     pictures = (1, 3, size[1], size[0])
     net = build_perceptual(architecture)
@@ -147,14 +147,14 @@ def weights_of(network: nn.Module, dtype: torch.dtype) -> int:
     return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
 
 
-def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> Kept:
+def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> Activations:
     """Of one float32 pass with gradient to the input; weights do not count."""
     network.requires_grad_(False).eval()
     given = (torch.zeros(shape[0], device="meta"),) if times else ()
     return _kept(lambda x: network(x, *given), network, shape)
 
 
-def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int, ...]) -> Kept:
+def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int, ...]) -> Activations:
     """What autograd keeps of run(pictures), in which `network` works, with gradient to the pictures."""
     kept = 0
     # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
@@ -174,7 +174,7 @@ def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int,
     with _watching_blocks(network, lambda: kept) as (inputs, inside), torch.enable_grad():
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             run(x)
-    return Kept(kept, min(kept, kept - sum(inside) + sum(inputs) + max(inside, default=0)))
+    return Activations(kept, min(kept, kept - sum(inside) + sum(inputs) + max(inside, default=0)))
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def _spelled(facts: Facts) -> str:
     )
 
 
-def looks_like(state: Mapping[str, Tensor], known: Iterable[tuple[str, Facts]]) -> str:
+def describe_state_dict(state: Mapping[str, Tensor], known: Iterable[tuple[str, Facts]]) -> str:
     """One sentence about what `state` holds. known: names and facts of diffusion networks."""
     facts = guess_unet(state)
     if facts is None:

@@ -26,7 +26,7 @@ from disco.networks.clip import (
 )
 from disco.networks.clip_configs import published_config
 from disco.networks.denoiser import Denoiser, build_unet, convert, facts_of
-from disco.networks.identify import looks_like
+from disco.networks.identify import describe_state_dict
 from disco.networks.perceptual import PerceptualNet, load_perceptual
 from disco.networks.required import ROLES, Need, in_loading_order, required
 from disco.networks.state_dicts import load_strict, read_state_dict
@@ -108,7 +108,12 @@ def load_denoiser(
     """A diffusion network from a file. Raises WeightsError, saying what a misfit looks like."""
     with torch.device("meta"):  # no memory and no random start values: the file brings all of it
         network = build_unet(architecture, use_checkpoint=use_checkpoint)
-    load_strict(network, read_state_dict(path), path, looks_like=lambda s: looks_like(s, _known_unets()))
+    load_strict(
+        network,
+        read_state_dict(path),
+        path,
+        describe=lambda s: describe_state_dict(s, _known_unets()),
+    )
     return Denoiser(convert(network, dtype).to(device), architecture)
 
 
@@ -119,7 +124,12 @@ def load_secondary(path: Path, channels: int = 64, *, device: torch.device | str
     """
     with torch.device("meta"):
         network = SecondaryModel(channels)
-    load_strict(network, read_state_dict(path), path, looks_like=lambda s: looks_like(s, _known_unets()))
+    load_strict(
+        network,
+        read_state_dict(path),
+        path,
+        describe=lambda s: describe_state_dict(s, _known_unets()),
+    )
     network.requires_grad_(False).eval().to(device)
     if channels >= _WIDE and torch.device(device).type == "cpu":
         network.to(memory_format=torch.channels_last)
@@ -137,14 +147,14 @@ def load_clip(
     """A CLIP from a file in OpenAI's or open_clip's format. Raises WeightsError."""
     network = build_clip(config, dtype)
     state = fit_state(network, read_state_dict(path, torchscript=True))
-    load_strict(network, state, path, looks_like=_not_clip)
+    load_strict(network, state, path, describe=_not_clip)
     return ClipModel(name, network, config, device=device, dtype=dtype)
 
 
 def _not_clip(state: Mapping[str, torch.Tensor]) -> str:
     if any(key.startswith("visual.") for key in state):
         return "The file holds another CLIP than its name or its configuration says"
-    return looks_like(state, _known_unets())
+    return describe_state_dict(state, _known_unets())
 
 
 class _Loader:

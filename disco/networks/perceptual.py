@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
-from disco.networks.identify import looks_like
+from disco.networks.identify import describe_state_dict
 from disco.networks.state_dicts import load_strict, read_state_dict
 
 _SLICES = {1: range(0, 4), 2: range(4, 9), 3: range(9, 16), 4: range(16, 23), 5: range(23, 30)}
@@ -163,9 +163,9 @@ def load_perceptual(
     state = read_state_dict(path)
     if architecture["family"] == "lpips":
         state = lpips_state(net.network, state)
-        load_strict(net.network, state, path, looks_like=lambda _: _EXPECTED)
+        load_strict(net.network, state, path, describe=lambda _: _EXPECTED)
     else:
-        load_strict(net.network, state, path, looks_like=lambda found: looks_like(found, []))
+        load_strict(net.network, state, path, describe=lambda found: describe_state_dict(found, []))
     net.network.requires_grad_(False).to(device)
     return net
 

@@ -113,17 +113,17 @@ def load_strict(
     state: Mapping[str, Tensor],
     path: Path,
     *,
-    looks_like: Callable[[Mapping[str, Tensor]], str] = lambda state: "",
+    describe: Callable[[Mapping[str, Tensor]], str] = lambda state: "",
 ) -> None:
     """Put every tensor of `state` into `network` (which may live on the meta device), or raise WeightsError.
 
-    looks_like: a sentence about what the file seems to hold, or "".
+    describe: a sentence about what the file seems to hold, or "".
     """
     wrong = differences(network, state)
     if wrong:
         shown = wrong[:3]
         more = f"; {len(wrong) - len(shown)} more" if len(wrong) > len(shown) else ""
-        hint = looks_like(state)
+        hint = describe(state)
         raise WeightsError(
             f"{path}: does not fit the network: {'; '.join(shown)}{more}" + (f". {hint}" if hint else "")
         )

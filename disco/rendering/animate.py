@@ -9,44 +9,44 @@ from typing import Any
 
 from torch import Tensor
 
-from disco.animation.transition import Mover
+from disco.animation.transition import FrameTransition
 from disco.animation.turbo import Turbo, blend, turbo_of
 from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
-from disco.losses.targets import Target
+from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.rendering.batch import Batch, Stop
-from disco.rendering.prepare import Studio, load_moving, open_studio
+from disco.rendering.prepare import RunContext, load_motion_networks, open_run
 from disco.rendering.still import executed_steps, metadata_of, render_batch
 from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
 from disco.runs.frames import FrameState, FrameStore
 from disco.runs.inputs import Pictures
 from disco.runs.names import RunNames
 from disco.runs.new_run import Job, saved_values
-from disco.runs.report import Tally
+from disco.runs.report import RunStats
 from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
 from disco.settings.model import Settings
 
 FIRST = 0
-Develop = Callable[[Tensor], Tensor]
+Postprocess = Callable[[Tensor], Tensor]
 
 
 @dataclass
-class Reel:
+class AnimationState:
     """An animation on its way. studio: of the run, which has the networks; last: the frame rendered last."""
 
     job: Job
-    studio: Studio
+    context: RunContext
     pictures: Pictures
-    tally: Tally
+    stats: RunStats
     stop: Stop
-    mover: Mover
+    transition: FrameTransition
     turbo: Turbo | None
     store: FrameStore
     last: FrameState | None = None
     first: Tensor | None = None
     saved: dict[str, Any] = field(default_factory=dict)
-    encoded: tuple[Any, tuple[Target, ...]] | None = None
+    encoded: tuple[Any, tuple[PromptTarget, ...]] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -54,7 +54,7 @@ class Reel:
 
 
 @dataclass(frozen=True)
-class _Place:
+class FrameInputs:
     """A frame in the reel. before: what the frame before left; moved, old: pictures moved to here.
 
     known: what of `moved` is to be repainted but lightly.
@@ -67,25 +67,27 @@ class _Place:
     known: Tensor | None = None
 
 
-def render_frames(job: Job, studio: Studio, pictures: Pictures, tally: Tally, stop: Stop) -> Iterator[Event]:
+def render_frames(
+    job: Job, context: RunContext, pictures: Pictures, stats: RunStats, stop: Stop
+) -> Iterator[Event]:
     """Render what the job wants, going on from what is there. Raises InputError if a frame before is gone."""
-    settings, networks = job.run.settings, studio.networks
+    settings, networks = job.run.settings, context.networks
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
-        load_moving(settings).join(networks)
-    mover = Mover(settings, studio.device, networks.depth, networks.flow, pictures.video)
-    mover = studio.oom_retry.wrap(mover, networks.depth, networks.flow)
+        load_motion_networks(settings).join(networks)
+    transition = FrameTransition(settings, context.device, networks.depth, networks.flow, pictures.video)
+    transition = context.oom_retry.wrap(transition, networks.depth, networks.flow)
     turbo = turbo_of(settings)
     store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
-    reel = Reel(job, studio, pictures, tally, stop, mover, turbo, store, saved=saved)
+    animation = AnimationState(job, context, pictures, stats, stop, transition, turbo, store, saved=saved)
     left = sum(executed(settings, frame) for (frame,) in job.groups if is_rendered(turbo, frame))
     for (frame,) in job.groups:
-        place = yield from _placed(reel, frame)
+        place = yield from _placed(animation, frame)
         if not is_rendered(turbo, frame):
-            yield from _left_out(reel, place)
+            yield from _left_out(animation, place)
         else:
             left -= executed(settings, frame)
-            yield from render_batch(_batch(reel, place, left))
-        if tally.stopped:
+            yield from render_batch(_batch(animation, place, left))
+        if stats.stopped:
             return
         store.keep({FIRST, frame - 1, frame} if _looks_at_first(settings) else {frame - 1, frame})
 
@@ -119,111 +121,119 @@ def _gone(job: Job, frame: int) -> InputError:
     )
 
 
-def _earlier(reel: Reel, frame: int) -> Generator[Event, None, FrameState]:
+def _earlier(animation: AnimationState, frame: int) -> Generator[Event, None, FrameState]:
     """What an earlier frame left, with a notice if only its PNG is there."""
-    if reel.last is not None and reel.last.frame == frame:
-        return reel.last
-    state = load_frame(_places(reel.job), frame)
+    if animation.last is not None and animation.last.frame == frame:
+        return animation.last
+    state = load_frame(_places(animation.job), frame)
     if state is None:
-        raise _gone(reel.job, frame)
-    width, height = reel.settings.width_height
+        raise _gone(animation.job, frame)
+    width, height = animation.settings.width_height
     if state.picture.shape[-2:] != (height, width):
         there = f"{state.picture.shape[-1]}x{state.picture.shape[-2]}"
         raise InputError(
             f"frame {frame} is {there}, width_height is {width}x{height}: no frame can start from it"
         )
-    if not state.exact and reel.settings.compat == "fixed":
+    if not state.exact and animation.settings.compat == "fixed":
         yield Notice(f"frame {frame} is read from its 8-bit PNG: the frames after it change slightly")
     return state
 
 
-def _placed(reel: Reel, frame: int) -> Generator[Event, None, _Place]:
-    settings, turbo = reel.settings, reel.turbo
+def _placed(animation: AnimationState, frame: int) -> Generator[Event, None, FrameInputs]:
+    settings, turbo = animation.settings, animation.turbo
     if frame == 0 or not is_chained(settings):
-        return _Place(frame)
-    before = yield from _earlier(reel, frame - 1)
-    (moved, known), old = reel.mover.moved(frame, before.picture), None
+        return FrameInputs(frame)
+    before = yield from _earlier(animation, frame - 1)
+    (moved, known), old = animation.transition.moved(frame, before.picture), None
     if turbo is not None and frame > turbo.preroll:
-        old = moved if before.old is None else reel.mover.moved(frame, before.old)[0]
-    if _looks_at_first(settings) and reel.first is None:
-        first = yield from _earlier(reel, FIRST)
-        reel.first = first.picture
-    return _Place(frame, before.picture, moved, old, known)
+        old = moved if before.old is None else animation.transition.moved(frame, before.old)[0]
+    if _looks_at_first(settings) and animation.first is None:
+        first = yield from _earlier(animation, FIRST)
+        animation.first = first.picture
+    return FrameInputs(frame, before.picture, moved, old, known)
 
 
-def _batch(reel: Reel, place: _Place, steps_after: int) -> Batch:
+def _batch(animation: AnimationState, place: FrameInputs, steps_after: int) -> Batch:
     """The frame as a batch of one, from its own settings, start and random numbers."""
-    settings, frame, studio = at_frame(reel.settings, place.frame), place.frame, _studio(reel, place.frame)
-    init = reel.mover.start(frame, place.moved, place.before, reel.first)
+    settings, frame, context = (
+        at_frame(animation.settings, place.frame),
+        place.frame,
+        _studio(animation, place.frame),
+    )
+    init = animation.transition.start(frame, place.moved, place.before, animation.first)
     if init is not None:
-        studio = replace(studio, init=init.to(studio.device))
-    studio = replace(studio, settings=settings, mask=reel.pictures.mask_of(frame), known=place.known)
-    return _of_one(reel, frame, studio, steps_after, lambda guess: _develop(reel, place, guess))
+        context = replace(context, init=init.to(context.device))
+    context = replace(context, settings=settings, mask=animation.pictures.mask_of(frame), known=place.known)
+    return _of_one(animation, frame, context, steps_after, lambda guess: _develop(animation, place, guess))
 
 
 def _of_one(
-    reel: Reel, frame: int, studio: Studio, steps_after: int = 0, develop: Develop | None = None
+    animation: AnimationState,
+    frame: int,
+    context: RunContext,
+    steps_after: int = 0,
+    postprocess: Postprocess | None = None,
 ) -> Batch:
     return Batch(
-        studio,
-        reel.job.folder,
+        context,
+        animation.job.folder,
         (frame,),
         frozenset({frame}),
-        reel.saved,
-        reel.stop,
-        reel.tally,
+        animation.saved,
+        animation.stop,
+        animation.stats,
         steps_after=steps_after,
-        steps=executed_steps(studio) if develop is not None else [],
-        develop=develop,
+        steps=executed_steps(context) if postprocess is not None else [],
+        postprocess=postprocess,
     )
 
 
-def _studio(reel: Reel, frame: int) -> Studio:
+def _studio(animation: AnimationState, frame: int) -> RunContext:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
-    settings, seed = at_frame(reel.settings, frame), reel.job.seed
-    given = (reel.studio.networks, reel.studio.oom_retry, reel.pictures)
+    settings, seed = at_frame(animation.settings, frame), animation.job.seed
+    given = (animation.context.networks, animation.context.oom_retry, animation.pictures)
     if settings.compat == "dd57":
-        return open_studio(settings, seed, *given, stream_seed(reel.settings, seed, frame))
+        return open_run(settings, seed, *given, stream_seed(animation.settings, seed, frame))
     prompts = (settings.text_prompts, settings.image_prompts, settings.clip_models)
-    if reel.encoded is None or reel.encoded[0] != prompts:
-        reel.encoded = (prompts, open_studio(settings, seed, *given).targets)
+    if animation.encoded is None or animation.encoded[0] != prompts:
+        animation.encoded = (prompts, open_run(settings, seed, *given).targets)
     drawn_as = (random_place(settings, frame),)
-    return replace(reel.studio, targets=reel.encoded[1], drawn_as=drawn_as)
+    return replace(animation.context, targets=animation.encoded[1], drawn_as=drawn_as)
 
 
-def _develop(reel: Reel, place: _Place, guess: Tensor) -> Tensor:
+def _develop(animation: AnimationState, place: FrameInputs, guess: Tensor) -> Tensor:
     """Keep a rendered frame [3, H, W] for the next one; returns what is shown of it."""
-    picture, moved, turbo = reel.mover.kept(guess[None]), place.moved, reel.turbo
+    picture, moved, turbo = animation.transition.kept(guess[None]), place.moved, animation.turbo
     if turbo is None or moved is None:
-        _keep(reel, FrameState(place.frame, picture), picture)
+        _keep(animation, FrameState(place.frame, picture), picture)
         return guess
     old = turbo.next_old(place.frame, picture, moved, place.old)
-    shown = reel.mover.shown(blend(picture, moved, turbo.share(place.frame)))
-    _keep(reel, FrameState(place.frame, picture, old), shown)
+    shown = animation.transition.shown(blend(picture, moved, turbo.share(place.frame)))
+    _keep(animation, FrameState(place.frame, picture, old), shown)
     return shown[0]
 
 
-def _left_out(reel: Reel, place: _Place) -> Iterator[Event]:
+def _left_out(animation: AnimationState, place: FrameInputs) -> Iterator[Event]:
     """A frame that turbo makes of the two before it."""
-    turbo, frame, began = reel.turbo, place.frame, time.monotonic()
+    turbo, frame, began = animation.turbo, place.frame, time.monotonic()
     assert turbo is not None and place.moved is not None
     yield PictureStarted((frame,))
     old = turbo.next_old(frame, None, place.moved, place.old)
-    shown = reel.mover.shown(blend(place.moved, old, turbo.share(frame)))
-    _keep(reel, FrameState(frame, place.moved, old), shown)
-    metadata = metadata_of(_of_one(reel, frame, reel.studio), frame)
-    path = reel.job.folder.save_picture(frame, png_bytes(shown[0], metadata))
+    shown = animation.transition.shown(blend(place.moved, old, turbo.share(frame)))
+    _keep(animation, FrameState(frame, place.moved, old), shown)
+    metadata = metadata_of(_of_one(animation, frame, animation.context), frame)
+    path = animation.job.folder.save_picture(frame, png_bytes(shown[0], metadata))
     yield PictureFinished(frame, path, time.monotonic() - began)
-    if frame != reel.job.groups[-1][0] and reel.stop():
-        reel.tally.stopped = True
+    if frame != animation.job.groups[-1][0] and animation.stop():
+        animation.stats.stopped = True
 
 
-def _keep(reel: Reel, state: FrameState, shown: Tensor) -> None:
+def _keep(animation: AnimationState, state: FrameState, shown: Tensor) -> None:
     """All that must be on disk before the frame's own PNG says that it is done."""
-    reel.store.save(state)
-    reel.last = state
+    animation.store.save(state)
+    animation.last = state
     if state.frame == FIRST:
-        reel.first = state.picture
-    if reel.settings.vr_mode and reel.settings.animation_mode == "3D":
-        for side, eye in zip("lr", reel.mover.eyes(shown), strict=True):
-            reel.job.folder.save_eye(state.frame, side, png_bytes(eye[0]))
+        animation.first = state.picture
+    if animation.settings.vr_mode and animation.settings.animation_mode == "3D":
+        for side, eye in zip("lr", animation.transition.eyes(shown), strict=True):
+            animation.job.folder.save_eye(state.frame, side, png_bytes(eye[0]))

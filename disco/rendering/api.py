@@ -15,18 +15,18 @@ from disco.memory.retry import OomRetry
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
 from disco.rendering.animate import check_frames, render_frames
-from disco.rendering.batch import Batch, Ending, Stop, Working
+from disco.rendering.batch import ActiveScope, Batch, Ending, Stop
 from disco.rendering.checkpoint_writer import keep_start
 from disco.rendering.distributed.driver import spread
-from disco.rendering.distributed.messages import Crew, check_spread
+from disco.rendering.distributed.messages import WorkerPool, check_spread
 from disco.rendering.memory import govern
-from disco.rendering.prepare import Studio, load_for, loading, open_studio
+from disco.rendering.prepare import RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, render_batch, where
 from disco.runs.inputs import Pictures, load_pictures, with_frames
 from disco.runs.metadata import differences, other_weights
-from disco.runs.new_run import Again, Job, check_inputs, saved_values
+from disco.runs.new_run import Job, RerenderRequest, check_inputs, saved_values
 from disco.runs.queue import Plan, plan_jobs, sweep_sheet
-from disco.runs.report import Tally, announced, film, finished, keep_inputs
+from disco.runs.report import RunStats, announced, film, finished, keep_inputs
 from disco.settings.frame import at_frame
 from disco.settings.load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.settings.model import Settings, is_animation, plain_values
@@ -53,10 +53,10 @@ def render(
     out: str | Path = "images_out",
     images: Sequence[int] | None = None,
     resume: int | str | None = None,
-    again: Again | None = None,
-    networks: Networks | Crew | None = None,
+    again: RerenderRequest | None = None,
+    networks: Networks | WorkerPool | None = None,
     stop: Stop = never,
-    working: Working = nullcontext,
+    working: ActiveScope = nullcontext,
 ) -> Iterator[Event]:
     """Render one run or several, one after another; yields events, the finished pictures among them.
 
@@ -71,10 +71,10 @@ def render(
     Raises SettingsError, InputError, ResumeError before anything is loaded; WeightsError; RunError.
     """
     runs = [run for source in _listed(settings) for run in _runs(source)]
-    crew = None if networks is None or isinstance(networks, Networks) else networks
-    if crew is not None:
+    pool = None if networks is None or isinstance(networks, Networks) else networks
+    if pool is not None:
         check_spread(runs, again)
-    for run in runs if crew is None else ():
+    for run in runs if pool is None else ():
         pick_device(run.settings.device)  # one that is not here is told before a folder is made
     frames = Path(out) / ".video_frames"
     pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
@@ -82,12 +82,12 @@ def render(
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:
         check_inputs(again.metadata.get("inputs", {}), pictures[0].inputs)
-    if crew is None:
+    if pool is None:
         assert networks is None or isinstance(networks, Networks)
         shared = _Shared(networks, given=networks is not None)
         interrupted = yield from _in_turn(plan, pictures, shared, (stop, working))
     else:
-        interrupted = yield from spread(plan, pictures, crew, (stop, working))
+        interrupted = yield from spread(plan, pictures, pool, (stop, working))
     if interrupted:
         return
     sheet = sweep_sheet(plan)
@@ -129,7 +129,7 @@ def _runs(source: Source) -> list[Run]:
 
 
 def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
-    settings, tally, (stop, working) = job.run.settings, Tally(), ending
+    settings, stats, (stop, working) = job.run.settings, RunStats(), ending
     keep_inputs(job, pictures.inputs)
     if is_animation(settings):
         check_frames(job)
@@ -143,20 +143,20 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         shared.key = networks_key(settings, job.run.base_dirs)
     with exactly(settings), closing(_govern(job, shared, plan.again)) as oom_retry:
         yield from (Notice(text) for text in oom_retry.pop_messages())
-        studio = open_studio(at_frame(settings, 0), job.seed, shared.networks, oom_retry, pictures)
-        yield from _tell_differences(plan.again, studio)
+        context = open_run(at_frame(settings, 0), job.seed, shared.networks, oom_retry, pictures)
+        yield from _tell_differences(plan.again, context)
         with working():
             if is_animation(settings):
-                yield from render_frames(job, studio, pictures, tally, stop)
+                yield from render_frames(job, context, pictures, stats, stop)
             else:
-                yield from _render_groups(job, studio, tally, stop)
-        if not tally.stopped:
+                yield from _render_groups(job, context, stats, stop)
+        if not stats.stopped:
             yield from film(job.folder, settings)
         yield from (Notice(text) for text in oom_retry.pop_messages())
-        yield finished(job, tally, time.monotonic() - began, where(studio))
+        yield finished(job, stats, time.monotonic() - began, where(context))
 
 
-def _govern(job: Job, shared: _Shared, again: Again | None) -> OomRetry:
+def _govern(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetry:
     """A run goes on with what it gave up before, a picture rendered again with what it was made with."""
     assert shared.networks is not None
     was = job.folder.info.get("memory")
@@ -170,33 +170,33 @@ def _govern(job: Job, shared: _Shared, again: Again | None) -> OomRetry:
     return govern(job.run, shared.networks, was, remember, known=not shared.given)
 
 
-def _render_groups(job: Job, studio: Studio, tally: Tally, stop: Stop) -> Iterator[Event]:
-    steps = executed_steps(studio)
-    if studio.stream is not None and not job.starts:
-        keep_start(job.folder, job.groups[0][0], studio.stream)
+def _render_groups(job: Job, context: RunContext, stats: RunStats, stop: Stop) -> Iterator[Event]:
+    steps = executed_steps(context)
+    if context.stream is not None and not job.starts:
+        keep_start(job.folder, job.groups[0][0], context.stream)
     for place, group in enumerate(job.groups):
         start = (dict(job.starts) | job.folder.info.get("starts", {})).get(str(group[0]))
         batch = Batch(
-            studio,
+            context,
             job.folder,
             group,
             job.wanted & frozenset(group),
             saved_values(job.run),
             stop,
-            tally,
+            stats,
             steps_after=len(steps) * (len(job.groups) - place - 1),
             start=start,
             steps=steps,
         )
         yield from render_batch(batch)
-        if tally.stopped:
+        if stats.stopped:
             return
 
 
-def _tell_differences(again: Again | None, studio: Studio) -> Iterator[Event]:
+def _tell_differences(again: RerenderRequest | None, context: RunContext) -> Iterator[Event]:
     """A picture rendered again: what is not as it was then, and what that means."""
     if again is None:
         return
-    yield from (Notice(text) for text in other_weights(again.metadata, studio.networks.hashes))
-    for text in differences(again.metadata, studio.machine):
+    yield from (Notice(text) for text in other_weights(again.metadata, context.networks.hashes))
+    for text in differences(again.metadata, context.machine):
         yield Notice(f"the picture may differ in details: {text}")

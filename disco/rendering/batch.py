@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from disco.rendering.prepare import Studio
+from disco.rendering.prepare import RunContext
 from disco.runs.checkpoints import Checkpoint
-from disco.runs.report import Tally
+from disco.runs.report import RunStats
 from disco.sampling.diffusion import Step
 
 Stop = Callable[[], bool]
-Working = Callable[[], AbstractContextManager[None]]
-Ending = tuple[Stop, Working]
+ActiveScope = Callable[[], AbstractContextManager[None]]
+Ending = tuple[Stop, ActiveScope]
 
 
 class States(Protocol):
@@ -30,7 +30,7 @@ class States(Protocol):
     def clear(self, pictures: Sequence[int] | None = None) -> None: ...
 
 
-class Shelf(Protocol):
+class ArtifactSink(Protocol):
     """Where a batch puts what it made: the run's folder, or a way there from another machine."""
 
     @property
@@ -59,14 +59,14 @@ class Batch:
     needs of the last guess, [3, H, W], and returns what the PNG shows.
     """
 
-    studio: Studio
-    folder: Shelf
+    context: RunContext
+    folder: ArtifactSink
     pictures: tuple[int, ...]
     wanted: frozenset[int]
     saved: Mapping[str, Any]
     stop: Stop
-    tally: Tally
+    stats: RunStats
     steps_after: int = 0  # executed steps of later batches, for the time left
     start: str | None = None
     steps: list[Step] = field(default_factory=list)
-    develop: Callable[[Tensor], Tensor] | None = None
+    postprocess: Callable[[Tensor], Tensor] | None = None

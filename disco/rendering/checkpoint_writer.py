@@ -14,14 +14,14 @@ from typing import Any
 from torch import Tensor
 
 from disco.media.images import contact_sheet, png_bytes, to_uint8
-from disco.rendering.batch import Batch, Shelf
+from disco.rendering.batch import ArtifactSink, Batch
 from disco.runs.checkpoints import Checkpoint
 from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample
 from disco.settings.model import picture_count
 
 
-class Keeper:
+class CheckpointWriter:
     """Remembers the last whole step, and writes it down: checkpoints, progress picture, status.
 
     beside: whether a thread of its own writes during a picture; by itself on CUDA alone (elsewhere the
@@ -30,7 +30,7 @@ class Keeper:
 
     def __init__(self, batch: Batch, random: Randomness, beside: bool | None = None) -> None:
         self.batch, self.random = batch, random
-        self.writer = Background(batch.studio.device.type == "cuda" if beside is None else beside)
+        self.writer = Background(batch.context.device.type == "cuda" if beside is None else beside)
         self.sample: Sample | None = None
         self.state: Mapping[str, Tensor] = {}
         self.saved_step = -1
@@ -39,11 +39,11 @@ class Keeper:
 
     def reached(self, sample: Sample) -> None:
         self.sample, self.state = sample, self.random.state()
-        tally = self.batch.tally
-        tally.steps += 1
+        stats = self.batch.stats
+        stats.steps += 1
         if "nan" in sample.losses:  # added up on the device, so that no step waits for it
             nan = sample.losses["nan"].sum()
-            tally.nan_steps = nan if tally.nan_steps is None else tally.nan_steps + nan
+            stats.nan_steps = nan if stats.nan_steps is None else stats.nan_steps + nan
 
     def resume_stream(self) -> None:
         """Whoever listened to the events may have drawn from torch's global stream: dd57 goes on."""
@@ -53,7 +53,7 @@ class Keeper:
     def checkpoint_if_due(self) -> None:
         """To be called after every step; after the last one what is under way is waited for."""
         assert self.sample is not None
-        every, done = self.batch.studio.settings.checkpoint_every, self.sample.step.i + 1
+        every, done = self.batch.context.settings.checkpoint_every, self.sample.step.i + 1
         if done == self.sample.step.n:
             self.writer.finish()
         elif every and done % every == 0:
@@ -83,18 +83,18 @@ class Keeper:
         def save() -> None:
             self.batch.folder.checkpoints.save(checkpoint)
             self.saved_step = sample.step.i
-            self.batch.tally.checkpoints += 1
+            self.batch.stats.checkpoints += 1
 
         self.writer.do(save)
 
     def progress(self, sample: Sample) -> None:
         """Refresh the progress picture and the status at the first step and at every display_rate-th."""
         batch, step = self.batch, sample.step
-        if step.i != 0 and (step.i + 1) % batch.studio.settings.display_rate != 0:
+        if step.i != 0 and (step.i + 1) % batch.context.settings.display_rate != 0:
             return
         status = {
             "picture": batch.pictures[0],
-            "of": picture_count(batch.studio.settings),
+            "of": picture_count(batch.context.settings),
             "step": step.i + 1,
             "steps": step.n,
             "seconds_left": self.seconds_left,
@@ -106,7 +106,7 @@ class Keeper:
             batch.folder.write_status(status | {"losses": numbers(sample.losses)})
 
         self.writer.do(write)
-        batch.tally.previews += 1
+        batch.stats.previews += 1
 
     def close(self) -> None:
         """However the loop ended: leave a checkpoint unless the pictures are saved."""
@@ -127,7 +127,7 @@ def numbers(losses: Mapping[str, Tensor]) -> dict[str, list[float]]:
     return {name: [float(value) for value in loss.tolist()] for name, loss in losses.items()}
 
 
-def keep_start(folder: Shelf, picture: int, stream: StreamRandom) -> None:
+def keep_start(folder: ArtifactSink, picture: int, stream: StreamRandom) -> None:
     """Write down the random states at a picture's start, so that it can be rendered alone (compat dd57)."""
     starts = dict(folder.info.get("starts", {}))
     folder.update_info(starts=starts | {str(picture): stream.snapshot()})

@@ -17,7 +17,7 @@ from disco.memory.policy import MemoryPolicy, PossibleSavings
 from disco.memory.retry import OomRetry, bytes_of, possible_savings
 from disco.networks.clip import ClipConfig
 from disco.networks.clip_configs import clip_configs
-from disco.networks.estimate import Needs, Work, gib, need
+from disco.networks.estimate import MemoryPlan, Workload, gib, peak_memory
 from disco.networks.footprint import count
 from disco.networks.load import Networks
 from disco.networks.required import required
@@ -38,7 +38,7 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
     if isinstance(needs, str):
         yield f"unknown: {needs}"
         return
-    found, room = need(needs.counts, needs.work), None
+    found, room = peak_memory(needs.counts, needs.work), None
     here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, activations of a step "
     here += f"{gib(found.work)}, the rest for kernels"
     try:
@@ -55,7 +55,7 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
         yield "to use less: " + ", ".join(_savings(settings, device))
 
 
-def _to_fit(needs: Needs, room: int) -> Iterator[str]:
+def _to_fit(needs: MemoryPlan, room: int) -> Iterator[str]:
     """What the run will begin with where memory is short."""
     saving, found = needs.fitting(room)
     if found.total <= room:
@@ -81,7 +81,7 @@ def govern(
     """
     device, name = networks.device, device_name(networks.device)
 
-    def needs() -> Needs | str:
+    def needs() -> MemoryPlan | str:
         return (
             _needs(run, dict(clip_configs(run)), possible_savings(networks)) if known else "unknown networks"
         )
@@ -117,7 +117,7 @@ def _room(device: torch.device) -> int | None:
     return None if free is None else max(free - RESERVE, 0)
 
 
-def _is_ample(networks: Networks, work: Work, room: int | None) -> bool:
+def _is_ample(networks: Networks, work: Workload, room: int | None) -> bool:
     """So much that there is no need to count?"""
     if room is None:
         return True
@@ -138,7 +138,7 @@ def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
         yield "use_secondary_model: true (a little less exact)"
 
 
-def _needs(run: Run, configs: Mapping[str, ClipConfig | None], possible: PossibleSavings) -> Needs | str:
+def _needs(run: Run, configs: Mapping[str, ClipConfig | None], possible: PossibleSavings) -> MemoryPlan | str:
     """configs: of the CLIPs; those that are None are not counted. A text says why nothing is known."""
     known = {name: config for name, config in configs.items() if config is not None}
     work = _work(at_frame(run.settings, 0))
@@ -147,17 +147,17 @@ def _needs(run: Run, configs: Mapping[str, ClipConfig | None], possible: Possibl
         check_precision(run.settings.precision, work.device.type)
         moving, moved = moving_needs(needs, work.size, work.device)
         counts = replace(count(needs, known, work.size), moving=moving, moved=moved)
-        return Needs(counts, work, possible)
+        return MemoryPlan(counts, work, possible)
     except (DiscoError, RuntimeError) as error:
         return str(error).splitlines()[0]
 
 
-def _work(settings: Settings) -> Work:
+def _work(settings: Settings) -> Workload:
     cuts = [
         (settings.cut_overview.at(i) + settings.cut_innercut.at(i)) * settings.cutn_batches.at(i)
         for i in range(1000)
     ]
-    return Work(
+    return Workload(
         settings.width_height,
         together(settings),
         int(max(cuts)) * together(settings),

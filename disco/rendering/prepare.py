@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from disco.events import Download, Event, NetworksLoaded, Notice
-from disco.losses.targets import Target, encode_targets
+from disco.losses.targets import PromptTarget, encode_targets
 from disco.media.perlin import perlin_init
 from disco.memory.devices import device_name, pick_device
 from disco.memory.oom import at_stage
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Studio:
+class RunContext:
     """Everything that the pictures of one run share. init: [1, 3, H, W] on the device, or None.
 
     mask: which part of init stays (0) and which is painted (1), softened, [1, 1, H, W] on the CPU, or None.
@@ -47,7 +47,7 @@ class Studio:
 
     settings: Settings
     networks: Networks
-    targets: tuple[Target, ...]
+    targets: tuple[PromptTarget, ...]
     init: Tensor | None
     device: torch.device
     seed: int
@@ -78,7 +78,7 @@ def load_for(
 ) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
     settings = run.settings
-    moving = load_moving(settings, progress=progress, notice=notice)
+    moving = load_motion_networks(settings, progress=progress, notice=notice)
     networks = load_networks(
         settings,
         device=pick_device(settings.device),
@@ -91,7 +91,7 @@ def load_for(
 
 
 @dataclass(frozen=True)
-class Moving:
+class MotionNetworks:
     """What an animation needs besides the networks of stills: depth for 3D, motion for Video Input."""
 
     depth: Depth | None = None
@@ -105,12 +105,12 @@ class Moving:
         networks.hashes = networks.hashes | dict(self.hashes)
 
 
-def load_moving(
+def load_motion_networks(
     settings: Settings,
     *,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
-) -> Moving:
+) -> MotionNetworks:
     """What the mode of these settings needs. Raises SettingsError and WeightsError."""
     device = pick_device(settings.device)
     needs = [need for need in required(settings, device=device.type) if need.stage is Stage.MOVING]
@@ -119,13 +119,13 @@ def load_moving(
         from disco.animation.depth import load_depth
 
         depth = load_depth(depths, device=device, progress=progress, notice=notice)
-        return Moving(depth=depth, hashes=depth.hashes)
+        return MotionNetworks(depth=depth, hashes=depth.hashes)
     for need in needs:
         from disco.animation.flow import load_flow
 
         flow = load_flow(need.name, device, progress=progress, notice=notice)
-        return Moving(flow=flow, hashes=flow.hashes)
-    return Moving()
+        return MotionNetworks(flow=flow, hashes=flow.hashes)
+    return MotionNetworks()
 
 
 def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
@@ -140,14 +140,14 @@ def share_texts(networks: Networks, runs: Sequence[Run]) -> None:
         clip.free_text_tower()
 
 
-def open_studio(
+def open_run(
     settings: Settings,
     seed: int,
     networks: Networks,
     oom_retry: OomRetry,
     pictures: Pictures,
     stream_seed: int | None = None,
-) -> Studio:
+) -> RunContext:
     """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands.
 
     stream_seed: of that stream, where it is not the run's (frames of an animation).
@@ -164,7 +164,7 @@ def _opened(
     oom_retry: OomRetry,
     pictures: Pictures,
     stream_seed: int | None,
-) -> Studio:
+) -> RunContext:
     dd57 = settings.compat == "dd57"
     stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)
@@ -180,7 +180,7 @@ def _opened(
     if stream is not None and settings.perlin_init:
         perlin_start(settings, stream)  # drawn and thrown away before the first picture (quirk Q9)
     init = None if pictures.init is None else pictures.init.to(device)
-    return Studio(
+    return RunContext(
         settings,
         networks,
         tuple(targets),

@@ -14,7 +14,7 @@ from disco.memory.streams import executor_for
 from disco.networks.compile import is_worth_it, prepare
 from disco.networks.perceptual import PerceptualNet
 from disco.rendering.batch import Batch
-from disco.rendering.prepare import Studio
+from disco.rendering.prepare import RunContext
 from disco.sampling.diffusion import Step
 from disco.sampling.masks import keep_original, make_mask_blend, make_steady
 from disco.sampling.randomness import Randomness
@@ -37,9 +37,9 @@ def steps_of(
     pulls to. keep: writes the last whole step down; called before memory is given up, so that a resumed run
     changes over at the same step.
     """
-    oom_retry, networks = batch.studio.oom_retry, batch.studio.networks
+    oom_retry, networks = batch.context.oom_retry, batch.context.networks
     steps_left = len(batch.steps) - begin[1] + batch.steps_after
-    prepare(networks, is_worth_it(batch.studio.settings, networks, steps_left), oom_retry.tell)
+    prepare(networks, is_worth_it(batch.context.settings, networks, steps_left), oom_retry.tell)
     loop = oom_retry.run(lambda: _loop(batch, random, _Guide(batch, random, init)))
     x_t, done, history = begin
     for _ in batch.steps[done:]:
@@ -69,41 +69,41 @@ class _Guide:
         self._made: tuple[MemoryPolicy, Guided] | None = None
 
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        saving = self.batch.studio.oom_retry.saving
+        saving = self.batch.context.oom_retry.saving
         if self._made is None or self._made[0] != saving:
             self._made = None  # let go of what it kept before the new one comes
             self._made = (saving, self._make(saving))
         return self._made[1](x_t, step)
 
     def _make(self, saving: MemoryPolicy) -> Guided:
-        studio, pictures = self.batch.studio, self.batch.pictures
+        context, pictures = self.batch.context, self.batch.pictures
         together = saving.together or len(pictures)
         if together >= len(pictures):
-            return self._one(saving, self.random, self.init, studio.networks.lpips)
-        found, parts = studio.networks.lpips, []
+            return self._one(saving, self.random, self.init, context.networks.lpips)
+        found, parts = context.networks.lpips, []
         lpips = None if found is None else _Once(found)
         for at in range(0, len(pictures), together):
             some = slice(at, at + together)
             init = self.init if self.init is None or len(self.init) == 1 else self.init[some]
-            parts.append((some, self._one(saving, studio.randomness(pictures[some]), init, lpips)))
+            parts.append((some, self._one(saving, context.randomness(pictures[some]), init, lpips)))
         return in_parts(parts)
 
     def _one(
         self, saving: MemoryPolicy, random: Randomness, init: Tensor | None, lpips: Perceptual | None
     ) -> Guided:
-        studio = self.batch.studio
+        context = self.batch.context
         return make_guidance(
-            studio.networks.denoiser,
-            studio.networks.secondary,
-            studio.targets,
-            studio.settings,
+            context.networks.denoiser,
+            context.networks.secondary,
+            context.targets,
+            context.settings,
             random,
             init=init,
             lpips=lpips,
-            compat=studio.settings.compat,
+            compat=context.settings.compat,
             saving=saving,
-            stages=studio.oom_retry.stage,
-            side=executor_for(studio.device, saving),
+            stages=context.oom_retry.stage,
+            side=executor_for(context.device, saving),
         )
 
 
@@ -122,11 +122,11 @@ class _Once:
 
 def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     """loop(x_t, done, history): the steps from `done` on."""
-    width, height = batch.studio.settings.width_height
+    width, height = batch.context.settings.width_height
     shape = (len(batch.pictures), 3, height, width)
-    settings, clip = batch.studio.settings, batch.studio.settings.clip_denoised
-    masked = in_turn(_steady(batch.studio, random, shape), _mask_blend(batch.studio, random, shape))
-    kept = _kept(batch.studio)
+    settings, clip = batch.context.settings, batch.context.settings.clip_denoised
+    masked = in_turn(_steady(batch.context, random, shape), _mask_blend(batch.context, random, shape))
+    kept = _kept(batch.context)
     symmetry = make_symmetry(
         batch.steps[0].n,
         settings.use_horizontal_symmetry,
@@ -155,33 +155,33 @@ def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     return by_plms if settings.diffusion_sampling_mode == "plms" else by_ddim
 
 
-def _steady(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
+def _steady(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
     """Leaves what the frame before showed already out of the first steps."""
-    share = studio.settings.video_init_steady
-    if studio.known is None or share == 0:
+    share = context.settings.video_init_steady
+    if context.known is None or share == 0:
         return identity
-    assert studio.init is not None
-    noise = random.start_noise(shape).to(studio.device)
-    return make_steady(studio.init, studio.known, noise, share)
+    assert context.init is not None
+    noise = random.start_noise(shape).to(context.device)
+    return make_steady(context.init, context.known, noise, share)
 
 
-def _mask_blend(studio: Studio, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
+def _mask_blend(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
     """Holds the part of the init picture that the mask keeps."""
-    if studio.mask is None:
+    if context.mask is None:
         return identity
-    assert studio.init is not None
-    to_repaint = step_count(studio.settings.steps_to_repaint, studio.settings.steps)
-    mask = studio.mask.to(studio.device)
-    return make_mask_blend(studio.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
+    assert context.init is not None
+    to_repaint = step_count(context.settings.steps_to_repaint, context.settings.steps)
+    mask = context.mask.to(context.device)
+    return make_mask_blend(context.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
 
 
-def _kept(studio: Studio) -> Callable[[Sample], Sample]:
+def _kept(context: RunContext) -> Callable[[Sample], Sample]:
     """With a mask, what every step shows has the init picture itself where nothing is painted.
 
     Where the last steps repaint everything, the guesses stay as they are: no seam comes back.
     """
-    settings = studio.settings
-    if studio.mask is None or studio.init is None or step_count(settings.steps_to_repaint, settings.steps):
+    settings = context.settings
+    if context.mask is None or context.init is None or step_count(settings.steps_to_repaint, settings.steps):
         return lambda sample: sample
-    init, mask = studio.init, studio.mask
+    init, mask = context.init, context.mask
     return lambda sample: replace(sample, pred_x0=keep_original(sample.pred_x0, init, mask))

@@ -14,8 +14,8 @@ from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureSt
 from disco.media.images import png_bytes
 from disco.memory.policy import Stage
 from disco.rendering.batch import Batch
-from disco.rendering.checkpoint_writer import Keeper, keep_start, numbers, previews
-from disco.rendering.prepare import Studio, perlin_start
+from disco.rendering.checkpoint_writer import CheckpointWriter, keep_start, numbers, previews
+from disco.rendering.prepare import RunContext, perlin_start
 from disco.rendering.steps import steps_of
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.metadata import picture_metadata
@@ -25,8 +25,8 @@ from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample, start
 
 
-def executed_steps(studio: Studio) -> list[Step]:
-    return make_steps(studio.settings.steps, studio.settings.skip_steps)
+def executed_steps(context: RunContext) -> list[Step]:
+    return make_steps(context.settings.steps, context.settings.skip_steps)
 
 
 def render_batch(batch: Batch) -> Iterator[Event]:
@@ -35,37 +35,37 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     When `stop` asks for it, the step is finished, a checkpoint saved, `tally.stopped` set, and that is all.
     An exception or a closed generator leaves a checkpoint of the last whole step too.
     """
-    studio, folder, settings = batch.studio, batch.folder, batch.studio.settings
-    random = studio.randomness(batch.pictures)
+    context, folder, settings = batch.context, batch.folder, batch.context.settings
+    random = context.randomness(batch.pictures)
     found = folder.checkpoints.load(batch.pictures)
     done = found.step if found else 0
     yield PictureStarted(batch.pictures, done)
     x_t, init = _begin(batch, random, found)
-    oom_retry = studio.oom_retry
+    oom_retry = context.oom_retry
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
-    keeper = Keeper(batch, random)
+    writer = CheckpointWriter(batch, random)
     began = time.monotonic()
     try:
         if found is not None and done == batch.steps[0].n:
-            keeper.sample = _last_sample(batch, found)
+            writer.sample = _last_sample(batch, found)
         begin = (x_t, done, found.history if found else ())
-        for sample in steps_of(batch, random, begin, init, keeper.checkpoint):
-            keeper.reached(sample)
+        for sample in steps_of(batch, random, begin, init, writer.checkpoint):
+            writer.reached(sample)
             event = _step_done(batch, sample, time.monotonic() - began, done)
-            keeper.seconds_left = event.seconds_left
+            writer.seconds_left = event.seconds_left
             yield from (Notice(text) for text in oom_retry.pop_messages())
             yield event
             yield from _save_partials(batch, sample, labels)
-            oom_retry.run(partial(keeper.progress, sample), stage=Stage.PICTURE)
+            oom_retry.run(partial(writer.progress, sample), stage=Stage.PICTURE)
             if sample.step.i + 1 < sample.step.n and batch.stop():
-                batch.tally.stopped = True
+                batch.stats.stopped = True
                 return
-            keeper.checkpoint_if_due()
-            keeper.resume_stream()
-        yield from _finish(batch, keeper, time.monotonic() - began)
+            writer.checkpoint_if_due()
+            writer.resume_stream()
+        yield from _finish(batch, writer, time.monotonic() - began)
     finally:
-        batch.tally.seconds += time.monotonic() - began
-        keeper.close()
+        batch.stats.seconds += time.monotonic() - began
+        writer.close()
 
 
 def _last_sample(batch: Batch, found: Checkpoint) -> Sample:
@@ -76,18 +76,18 @@ def _last_sample(batch: Batch, found: Checkpoint) -> Sample:
 
 def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
     """x_t before the next step, and the picture that the init loss pulls to."""
-    studio, settings = batch.studio, batch.studio.settings
+    context, settings = batch.context, batch.context.settings
     width, height = settings.width_height
     if isinstance(random, StreamRandom) and batch.start is not None:
         random.restore_snapshot(batch.start)
-    perlin = perlin_start(settings, random).to(studio.device) if settings.perlin_init else None
-    init = studio.init if perlin is None else perlin
+    perlin = perlin_start(settings, random).to(context.device) if settings.perlin_init else None
+    init = context.init if perlin is None else perlin
     # In dd57 the init loss pulls to the Perlin init too (quirk Q9).
-    target = init if settings.compat == "dd57" else studio.init
+    target = init if settings.compat == "dd57" else context.init
     if found is not None:
         random.restore(found.random_state)
-        return found.x_t.to(studio.device), target
-    noise = random.start_noise((len(batch.pictures), 3, height, width)).to(studio.device)
+        return found.x_t.to(context.device), target
+    noise = random.start_noise((len(batch.pictures), 3, height, width)).to(context.device)
     x0 = None if init is None else init.expand_as(noise)
     return start(x0, batch.steps[0], noise, settings.skip_steps), target
 
@@ -100,7 +100,7 @@ def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepD
         step=step.i,
         n=step.n,
         losses=lambda: numbers(sample.losses),
-        preview=lambda: batch.studio.oom_retry.run(lambda: previews(sample), stage=Stage.PICTURE),
+        preview=lambda: batch.context.oom_retry.run(lambda: previews(sample), stage=Stage.PICTURE),
         seconds_left=per_step * (step.n - step.i - 1 + batch.steps_after),
     )
 
@@ -112,51 +112,51 @@ def _save_partials(batch: Batch, sample: Sample, labels: Mapping[int, str]) -> I
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
             png = _png(batch, guess, metadata_of(batch, picture) | {"partial": sample.step.i})
-            in_subfolder = batch.studio.settings.intermediates_in_subfolder
+            in_subfolder = batch.context.settings.intermediates_in_subfolder
             path = batch.folder.save_partial(picture, label, png, in_subfolder=in_subfolder)
-            batch.tally.partials += 1
+            batch.stats.partials += 1
             yield PartialSaved(path)
 
 
-def _finish(batch: Batch, keeper: Keeper, seconds: float) -> Iterator[Event]:
+def _finish(batch: Batch, writer: CheckpointWriter, seconds: float) -> Iterator[Event]:
     """Save the pictures. In dd57 the next picture's start is on disk before this one is."""
-    sample = keeper.sample
+    sample = writer.sample
     assert sample is not None
-    if batch.studio.stream is not None and batch.develop is None:
-        keep_start(batch.folder, batch.pictures[-1] + 1, batch.studio.stream)
+    if batch.context.stream is not None and batch.postprocess is None:
+        keep_start(batch.folder, batch.pictures[-1] + 1, batch.context.stream)
     for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
         if picture in batch.wanted:
-            shown = guess if batch.develop is None else batch.develop(guess)
+            shown = guess if batch.postprocess is None else batch.postprocess(guess)
             path = batch.folder.save_picture(picture, _png(batch, shown, metadata_of(batch, picture)))
             yield PictureFinished(picture, path, seconds / len(batch.pictures))
-    keeper.finished = True
+    writer.finished = True
     batch.folder.checkpoints.clear(batch.pictures)
 
 
 def _png(batch: Batch, picture: Tensor, metadata: Mapping[str, Any]) -> bytes:
-    return batch.studio.oom_retry.run(lambda: png_bytes(picture, metadata), stage=Stage.PICTURE)
+    return batch.context.oom_retry.run(lambda: png_bytes(picture, metadata), stage=Stage.PICTURE)
 
 
 def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:
     """What the PNG of a picture carries."""
-    studio = batch.studio
+    context = batch.context
     return picture_metadata(
         batch.saved,
-        seed=studio.seed,
+        seed=context.seed,
         picture=picture,
         batch=batch.pictures,
-        machine=studio.machine,
-        weights=studio.networks.hashes,
-        inputs=studio.inputs,
+        machine=context.machine,
+        weights=context.networks.hashes,
+        inputs=context.inputs,
         stream=batch.start,
     )
 
 
-def where(studio: Studio) -> dict[str, Any]:
+def where(context: RunContext) -> dict[str, Any]:
     """For the report: the device, what was given up for lack of memory, its peak where the device tells."""
-    device = studio.device
+    device = context.device
     return {
         "device": str(device),
-        "memory": studio.oom_retry.saving.plain(),
+        "memory": context.oom_retry.saving.plain(),
         "peak_memory": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     }

@@ -92,7 +92,7 @@ class Checkpoints:
     def _read(self, path: Path) -> Checkpoint | None:
         with disk_errors(path):
             data = path.read_bytes()
-        sealed = unseal(data)
+        sealed = unpack_tensors(data)
         if sealed is not None:
             return _unpack(*sealed, path)
         self.damaged += (move_aside(path, self.folder / "damaged"),)
@@ -124,7 +124,7 @@ def _pack(checkpoint: Checkpoint) -> bytes:
         "losses": checkpoint.losses,
         "extra": checkpoint.extra,
     }
-    return seal(tensors, plain)
+    return pack_tensors(tensors, plain)
 
 
 def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path) -> Checkpoint:
@@ -150,7 +150,7 @@ def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path)
     )
 
 
-def seal(tensors: Mapping[str, Tensor], plain: Any) -> bytes:
+def pack_tensors(tensors: Mapping[str, Tensor], plain: Any) -> bytes:
     """The file's bytes. plain: anything that JSON knows."""
     # Clones, since safetensors refuses tensors that share memory.
     saved = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -158,7 +158,7 @@ def seal(tensors: Mapping[str, Tensor], plain: Any) -> bytes:
     return hashlib.sha256(packed).digest() + packed
 
 
-def unseal(data: bytes) -> tuple[dict[str, Tensor], Any] | None:
+def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], Any] | None:
     """What was sealed, the tensors on the CPU; None if the bytes are not those that seal gave."""
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         return None

@@ -15,16 +15,16 @@ from disco.media.png import check_png, read_metadata
 from disco.runs.names import RunNames, names_in, run_of
 from disco.settings.animation import VideoOutSettings
 
-Shot: TypeAlias = tuple[Path, ...]  # one frame: a picture, or several side by side
+FrameFiles: TypeAlias = tuple[Path, ...]  # one frame: a picture, or several side by side
 Eyes = Literal["", "left", "right", "side-by-side"]
 _SIDES: Mapping[str, tuple[str, ...]] = {"left": ("l",), "right": ("r",), "side-by-side": ("l", "r")}
 
 
 @dataclass(frozen=True)
-class Footage:
+class VideoSource:
     """shots: in order; target: the video's path without its ending."""
 
-    shots: tuple[Shot, ...]
+    shots: tuple[FrameFiles, ...]
     target: Path
 
 
@@ -70,7 +70,7 @@ def run_footage(
     eyes: Eyes = "",
     first: int | None = None,
     last: int | None = None,
-) -> Footage:
+) -> VideoSource:
     """The frames of a run, in order. first, last: in place of the settings' init_frame and last_frame.
 
     eyes: what an eye sees in place of the frame itself. Raises InputError: no frames, none with that number,
@@ -97,10 +97,10 @@ def run_footage(
             "choose a part without gaps by --first and --last."
         )
     what = "video" if not eyes else "vr" if eyes == "side-by-side" else eyes
-    return Footage(tuple(shots[k] for k in range(from_frame, until + 1)), names.video("", what))
+    return VideoSource(tuple(shots[k] for k in range(from_frame, until + 1)), names.video("", what))
 
 
-def folder_footage(folder: Path, *, first: int | None = None, last: int | None = None) -> Footage:
+def folder_footage(folder: Path, *, first: int | None = None, last: int | None = None) -> VideoSource:
     """All pictures of any folder, in the natural order of their names. first, last: by place, from 0."""
     if not any(Path(name).suffix.lower() in ENDINGS for name in names_in(folder)):
         batch = next(
@@ -117,10 +117,10 @@ def folder_footage(folder: Path, *, first: int | None = None, last: int | None =
     start, end = first or 0, len(pictures) if last is None else last + 1
     if end <= start:
         raise InputError(f"--last: {last} is before --first: {first}")
-    return Footage(tuple((path,) for path in pictures[start:end]), folder / folder.resolve().name)
+    return VideoSource(tuple((path,) for path in pictures[start:end]), folder / folder.resolve().name)
 
 
-def partials_footage(picture: Path) -> Footage:
+def partials_footage(picture: Path) -> VideoSource:
     """The partials of a finished picture, noisiest first, then the picture. Raises InputError if none."""
     found = run_of(picture.name)
     if found is None:
@@ -137,7 +137,7 @@ def partials_footage(picture: Path) -> Footage:
             f"render it again by python run.py '{picture}' --set intermediate_saves=20"
         )
     shots = tuple((path,) for path in (*_in_order(partials), picture))
-    return Footage(shots, names.video("", f"{found[2]:04}_timelapse"))
+    return VideoSource(shots, names.video("", f"{found[2]:04}_timelapse"))
 
 
 def saved_values(picture: Path) -> dict[str, Any]:
@@ -183,10 +183,10 @@ def _batches(folder: Path) -> dict[str, set[int]]:
     return batches
 
 
-def _shots(names: RunNames, eyes: Eyes) -> dict[int, Shot]:
+def _shots(names: RunNames, eyes: Eyes) -> dict[int, FrameFiles]:
     """Frame -> its pictures, at least one frame."""
     if not eyes:
-        found: dict[int, Shot] = {frame: (path,) for frame, path in names.pictures_there().items()}
+        found: dict[int, FrameFiles] = {frame: (path,) for frame, path in names.pictures_there().items()}
         lacking = f"no pictures of run {names.run} in it. Render some first"
     else:
         sides = [names.eyes_there(side) for side in _SIDES[eyes]]

@@ -10,7 +10,7 @@ from disco.media.images import from_uint8, read_pixels
 from disco.runs.folder import RunFolder
 from disco.runs.frames import FrameState, FrameStore
 from disco.runs.names import RunNames, run_of
-from disco.runs.new_run import Again
+from disco.runs.new_run import RerenderRequest
 from disco.runs.resume import pixel_differences, resumable, saved_run
 from disco.settings.frame import is_chained
 from disco.settings.load import Run
@@ -45,7 +45,9 @@ def has_frame(names: RunNames, frame: int) -> bool:
     return names.picture(frame).is_file() or frame in FrameStore(names.state).frames()
 
 
-def range_source(run: Run, out: Path, images: Sequence[int] | None, again: Again | None) -> RunNames | None:
+def range_source(
+    run: Run, out: Path, images: Sequence[int] | None, again: RerenderRequest | None
+) -> RunNames | None:
     """The run whose frames a range goes on from; None if it needs none.
 
     That of the finished picture, or the newest run of the batch with these settings that has the frames.

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from disco.files.atomic import disk_errors, move_aside, replace
-from disco.runs.checkpoints import seal, unseal
+from disco.runs.checkpoints import pack_tensors, unpack_tensors
 
 _NAME = re.compile(r"frame-(\d{6,})\.disco")
 _FORMAT = 1
@@ -42,7 +42,7 @@ class FrameStore:
         tensors = {"picture": state.picture} | ({} if state.old is None else {"old": state.old})
         path = self._path(state.frame)
         with disk_errors(path):
-            replace(path, seal(tensors, {"format": _FORMAT, "frame": state.frame}))
+            replace(path, pack_tensors(tensors, {"format": _FORMAT, "frame": state.frame}))
         return path
 
     def load(self, frame: int) -> FrameState | None:
@@ -51,7 +51,7 @@ class FrameStore:
         with disk_errors(path):
             if not path.is_file():
                 return None
-            sealed = unseal(path.read_bytes())
+            sealed = unpack_tensors(path.read_bytes())
         if sealed is None:
             move_aside(path, self.folder / "damaged")
             return None

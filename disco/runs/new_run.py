@@ -43,7 +43,7 @@ def new_job(
     out: Path,
     *,
     images: Sequence[int] | None = None,
-    again: Again | None = None,
+    again: RerenderRequest | None = None,
     source: RunNames | None = None,
     **info: Any,
 ) -> Job:
@@ -115,7 +115,7 @@ def chunks(pictures: Sequence[int], size: int) -> tuple[tuple[int, ...], ...]:
 
 
 @dataclass(frozen=True)
-class Again:
+class RerenderRequest:
     """A finished picture that is to be rendered once more, as its PNG says."""
 
     run: Run
@@ -126,7 +126,7 @@ class Again:
     path: Path | None = None
 
 
-def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
+def read_again(path: Path, overrides: Sequence[str] = ()) -> RerenderRequest:
     """What a PNG of ours says about itself, with `--set` overrides laid over it.
 
     Raises InputError for a picture without settings, SettingsError for wrong overrides.
@@ -142,7 +142,7 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> Again:
     if is_stream and was != (run.settings.set_seed, run.settings.compat):
         picture, batch, starts = 0, (0,), {}  # another stream: it has a first picture and no other yet
     run = replace(run, notices=())  # they were said when the picture was made
-    return Again(run, picture, batch, starts, metadata, path)
+    return RerenderRequest(run, picture, batch, starts, metadata, path)
 
 
 def check_inputs(

@@ -13,7 +13,7 @@ from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.networks.required import check_packages
 from disco.runs.folder import RunFolder, list_runs
 from disco.runs.frame_ranges import range_source, seed_of
-from disco.runs.new_run import Again, Job, check_images, new_job
+from disco.runs.new_run import Job, RerenderRequest, check_images, new_job
 from disco.runs.resume import Which, pixel_differences, resumable, resume_job, saved_run
 from disco.runs.video import check_video
 from disco.settings.load import Run
@@ -28,7 +28,7 @@ class Plan:
     out: Path
     images: Sequence[int] | None = None
     resume: int | str | None = None
-    again: Again | None = None
+    again: RerenderRequest | None = None
     folders: dict[int, RunFolder] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from disco.settings.model import Settings, is_animation, picture_count
 
 
 @dataclass
-class Tally:
+class RunStats:
     """What the report counts."""
 
     seconds: float = 0.0
@@ -55,11 +55,11 @@ def announced(job: Job) -> Iterator[Event]:
         yield Notice(f"moved to {path}")
 
 
-def finished(job: Job, tally: Tally, seconds: float, where: Mapping[str, Any]) -> RunFinished:
+def finished(job: Job, stats: RunStats, seconds: float, where: Mapping[str, Any]) -> RunFinished:
     """Write the sheet, unless the run was stopped, and the status. where: device and memory, as reported."""
     settings = job.run.settings
-    grid = None if tally.stopped else write_sheet(job.folder)
-    job.folder.mark("interrupted" if tally.stopped else "finished")
+    grid = None if stats.stopped else write_sheet(job.folder)
+    job.folder.mark("interrupted" if stats.stopped else "finished")
     report = {
         "run": job.folder.run,
         "seed": job.seed,
@@ -67,20 +67,20 @@ def finished(job: Job, tally: Tally, seconds: float, where: Mapping[str, Any]) -
         "of": picture_count(settings),
         "batches": len(job.groups),
         "seconds": round(seconds, 2),
-        "seconds_per_step": round(tally.seconds / tally.steps, 4) if tally.steps else None,
-        "steps": tally.steps,
-        "checkpoints": tally.checkpoints,
-        "previews": tally.previews,
-        "partials": tally.partials,
-        "nan_steps": 0 if tally.nan_steps is None else int(tally.nan_steps),
+        "seconds_per_step": round(stats.seconds / stats.steps, 4) if stats.steps else None,
+        "steps": stats.steps,
+        "checkpoints": stats.checkpoints,
+        "previews": stats.previews,
+        "partials": stats.partials,
+        "nan_steps": 0 if stats.nan_steps is None else int(stats.nan_steps),
         "deterministic": settings.deterministic,
         "clip_batch": settings.clip_batch,
         **where,
         "resumed": job.resumed,
         "notices": list(job.run.notices),
     }
-    job.folder.write_status({"state": "interrupted" if tally.stopped else "finished", **report})
-    return RunFinished(report, grid, tally.stopped)
+    job.folder.write_status({"state": "interrupted" if stats.stopped else "finished", **report})
+    return RunFinished(report, grid, stats.stopped)
 
 
 MOST_ON_A_SHEET = 100

@@ -21,7 +21,7 @@ from disco.media.ffmpeg_read import Pixels
 from disco.media.ffmpeg_write import CODECS, CodecName, Encoder, check_encoder
 from disco.media.images import load_picture
 from disco.media.png import check_png, png_size
-from disco.runs.footage import Footage, Shot, run_footage, saved_values
+from disco.runs.footage import FrameFiles, VideoSource, run_footage, saved_values
 from disco.runs.names import RunNames
 from disco.settings.animation import MOST_FPS, VideoOutSettings
 from disco.settings.model import Settings, is_animation
@@ -80,7 +80,7 @@ def write_run_videos(names: RunNames, settings: Settings) -> Iterator[VideoProgr
 
 
 def write_video(
-    footage: Footage, form: VideoForm, *, target: Path | None = None, progress: Progress | None = None
+    footage: VideoSource, form: VideoForm, *, target: Path | None = None, progress: Progress | None = None
 ) -> Path:
     """Write the video and return its path: `target`, or the next free one: name-2, name-3 ...
 
@@ -102,7 +102,7 @@ def write_video(
 
 
 def _written(
-    footage: Footage, form: VideoForm, target: Path | None = None
+    footage: VideoSource, form: VideoForm, target: Path | None = None
 ) -> Generator[VideoProgress, None, Path]:
     """write_video, frame by frame. Closed before its end it leaves nothing, ffmpeg included."""
     codec = CODECS[form.codec]
@@ -145,13 +145,13 @@ def summary(values: Mapping[str, Any]) -> str:
     return f"Disco {__version__}: {flow_yaml(known)}"[:_MOST_COMMENT] if known else ""
 
 
-def _as_shown(shots: Sequence[Shot], form: VideoForm) -> list[Shot]:
+def _as_shown(shots: Sequence[FrameFiles], form: VideoForm) -> list[FrameFiles]:
     back = shots[-2:0:-1] if form.loop and CODECS[form.codec].repeats is None else ()
     shown = [*shots, *back]
     return shown + shown[-1:] * round(form.hold * form.fps)
 
 
-def _check_sizes(shots: Sequence[Shot], codec: CodecName) -> tuple[Path, tuple[int, int]]:
+def _check_sizes(shots: Sequence[FrameFiles], codec: CodecName) -> tuple[Path, tuple[int, int]]:
     """The first picture and (width, height) of all, by the heads of PNGs; other files come in their turn."""
     first = shots[0][0]
     size = png_size(first) if _is_png(first) else _size(_read(first))
@@ -174,7 +174,7 @@ def _check_size(path: Path, size: tuple[int, int], first: Path, expected: tuple[
         )
 
 
-def _pictures(shots: Sequence[Shot], size: tuple[int, int], first: Path) -> Iterator[Tensor]:
+def _pictures(shots: Sequence[FrameFiles], size: tuple[int, int], first: Path) -> Iterator[Tensor]:
     for shot in shots:
         parts = [_read(path) for path in shot]
         for path, part in zip(shot, parts, strict=True):

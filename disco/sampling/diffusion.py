@@ -21,7 +21,7 @@ class Step:
     """Number of steps executed before this one: 0 is the first, noisiest."""
     t: float
     """What the networks receive, 0..1000 (rescaled timesteps)."""
-    spaced: int
+    respaced_index: int
     """Index in the respaced schedule; it counts down to 0 at the last step. The original's cur_t."""
     alpha: float
     sigma: float
@@ -71,16 +71,16 @@ def steps_at(timesteps: Sequence[int], diffusion_steps: int, skip_steps: int = 0
     n = count - skip_steps
     return [
         Step(
-            i=n - 1 - spaced,
-            t=float(np.float32(timesteps[spaced]) * rescale),
-            spaced=spaced,
-            alpha=math.sqrt(bar[spaced + 1]),
-            sigma=math.sqrt(1 - bar[spaced + 1]),
-            alpha_next=math.sqrt(bar[spaced]),
-            sigma_next=math.sqrt(1 - bar[spaced]),
+            i=n - 1 - respaced_index,
+            t=float(np.float32(timesteps[respaced_index]) * rescale),
+            respaced_index=respaced_index,
+            alpha=math.sqrt(bar[respaced_index + 1]),
+            sigma=math.sqrt(1 - bar[respaced_index + 1]),
+            alpha_next=math.sqrt(bar[respaced_index]),
+            sigma_next=math.sqrt(1 - bar[respaced_index]),
             n=n,
         )
-        for spaced in reversed(range(n))
+        for respaced_index in reversed(range(n))
     ]
 
 

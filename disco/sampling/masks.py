@@ -43,7 +43,7 @@ def make_mask_blend(
 
 def is_masked(step: Step, steps_to_repaint: int) -> bool:
     """Is the original mixed in before this step? step.spaced counts down to 0 at the last one."""
-    return step.spaced >= steps_to_repaint
+    return step.respaced_index >= steps_to_repaint
 
 
 def make_steady(start: Tensor, known: Tensor, noise: Tensor, share: float) -> BeforeStep:

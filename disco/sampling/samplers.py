@@ -144,7 +144,7 @@ def make_symmetry(
     moments = {min(int(n * (1 - share)), last) for share in percents}
 
     def before_step(x_t: Tensor, step: Step) -> Tensor:
-        if step.spaced not in moments:
+        if step.respaced_index not in moments:
             return x_t
         if horizontal:
             x_t = _mirror(x_t, -1)

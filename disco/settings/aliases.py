@@ -8,7 +8,7 @@ from typing import Any
 
 from disco.errors import show
 from disco.settings.fields import read_value
-from disco.settings.layers import Given, Layer, Report, did_you_mean
+from disco.settings.layers import Layer, Report, SourcedValue, did_you_mean
 from disco.settings.model import KEYS, facts_of
 from disco.weights.registry import registry
 
@@ -17,7 +17,7 @@ SIZE_512, SIZE_256 = "width_height_for_512x512_models", "width_height_for_256x25
 DEFERRED = (SIZE_512, SIZE_256, "diffusion_steps", "sweep")
 OTHER_NAMES = ("seed", "transformation_steps", "timestep_respacing", "cutn", "useCPU")
 # Keys of the original's notebook that have nothing to do here, and why.
-IDLE = {
+IGNORED = {
     "persistent_frame_output_in_batch_folder": "the frames of a video are kept in a cache, by its content",
     "force_download": "every download is always checked",
     "force_flow_generation": "the flow is always up to date",
@@ -40,8 +40,8 @@ def translate(layer: Layer, report: Report) -> Layer:
     for key, given in layer.items():
         if key in _READERS:
             _READERS[key](given, ours, report)
-        elif key in IDLE:
-            report.notice(given.where, key, f"has no effect: {IDLE[key]}")
+        elif key in IGNORED:
+            report.notice(given.where, key, f"has no effect: {IGNORED[key]}")
         elif key in PRESETS:
             text = f"has no effect: presets are defaults of their networks; write {PRESETS[key]} to change it"
             report.notice(given.where, key, text)
@@ -53,7 +53,7 @@ def translate(layer: Layer, report: Report) -> Layer:
 def known_names() -> list[str]:
     """Every key that a settings file may hold."""
     flags = registry().clip_flags
-    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, *flags, *PRESETS, *IDLE]
+    return [*KEYS, "extends", *DEFERRED, *OTHER_NAMES, *flags, *PRESETS, *IGNORED]
 
 
 def _hint(key: str) -> str:
@@ -67,27 +67,27 @@ def _waits(key: str) -> bool:
     return key in DEFERRED or key in registry().clip_flags
 
 
-def _put(ours: Layer, names: tuple[str, str], given: Given, value: Any, report: Report) -> None:
+def _put(ours: Layer, names: tuple[str, str], given: SourcedValue, value: Any, report: Report) -> None:
     """names: (other, ours). Set ours to what the other gave, unless the layer contradicts it under ours."""
     other, key = names
     beside = ours.get(key)
     if beside is not None and beside.value != value:
         report.problem(given.where, other, f"contradicts {key}: {show(beside.value)}; keep one of them")
         return
-    ours[key] = Given(value, given.where)
+    ours[key] = SourcedValue(value, given.where)
 
 
-def _other(key: str, name: str) -> Callable[[Given, Layer, Report], None]:
+def _other(key: str, name: str) -> Callable[[SourcedValue, Layer, Report], None]:
     """Another name for `key`, with the same values."""
 
-    def read(given: Given, ours: Layer, report: Report) -> None:
+    def read(given: SourcedValue, ours: Layer, report: Report) -> None:
         report.notice(given.where, name, f"read as {key}")
         _put(ours, (name, key), given, given.value, report)
 
     return read
 
 
-def _sampling_mode(given: Given, ours: Layer, report: Report) -> None:
+def _sampling_mode(given: SourcedValue, ours: Layer, report: Report) -> None:
     """A name of two settings: ddim and plms are samplers, bicubic and the like look up pixels in 3D."""
     if given.value in ("ddim", "plms"):
         del ours["sampling_mode"]
@@ -99,7 +99,7 @@ def _sampling_mode(given: Given, ours: Layer, report: Report) -> None:
         report.problem(given.where, "sampling_mode", f"{show(given.value)} {text}")
 
 
-def _respacing(given: Given, ours: Layer, report: Report) -> None:
+def _respacing(given: SourcedValue, ours: Layer, report: Report) -> None:
     match = re.fullmatch(r"ddim(\d{1,5})", str(given.value))
     if match is None:
         text = f"{show(given.value)} is not allowed: write ddim and the number of steps, like ddim250"
@@ -109,7 +109,7 @@ def _respacing(given: Given, ours: Layer, report: Report) -> None:
     _put(ours, ("timestep_respacing", "steps"), given, int(match[1]), report)
 
 
-def _cutn(given: Given, ours: Layer, report: Report) -> None:
+def _cutn(given: SourcedValue, ours: Layer, report: Report) -> None:
     n = given.value
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1000:
         report.problem(given.where, "cutn", f"{show(n)} is not allowed: write a whole number from 1 to 1000")
@@ -121,10 +121,13 @@ def _cutn(given: Given, ours: Layer, report: Report) -> None:
     few = n // 4
     overview, inner = f"[{n - few}]*400+[{few}]*600", f"[{few}]*400+[{n - few}]*600"
     report.notice(given.where, "cutn", f'read as cut_overview: "{overview}", cut_innercut: "{inner}"')
-    ours["cut_overview"], ours["cut_innercut"] = Given(overview, given.where), Given(inner, given.where)
+    ours["cut_overview"], ours["cut_innercut"] = (
+        SourcedValue(overview, given.where),
+        SourcedValue(inner, given.where),
+    )
 
 
-def _use_cpu(given: Given, ours: Layer, report: Report) -> None:
+def _use_cpu(given: SourcedValue, ours: Layer, report: Report) -> None:
     flag = read_flag(given, "useCPU", report)
     if flag:
         report.notice(given.where, "useCPU", "read as device: cpu")
@@ -133,7 +136,7 @@ def _use_cpu(given: Given, ours: Layer, report: Report) -> None:
         report.notice(given.where, "useCPU", "has no effect: device says where to compute, auto by default")
 
 
-def read_flag(given: Given, key: str, report: Report) -> bool | None:
+def read_flag(given: SourcedValue, key: str, report: Report) -> bool | None:
     """A bool under another name; None when it is none, which is reported."""
     try:
         return bool(read_value(given.value, facts_of("resume_run")))
@@ -142,7 +145,7 @@ def read_flag(given: Given, key: str, report: Report) -> bool | None:
         return None
 
 
-_READERS: dict[str, Callable[[Given, Layer, Report], None]] = {
+_READERS: dict[str, Callable[[SourcedValue, Layer, Report], None]] = {
     "seed": _other("set_seed", "seed"),
     "transformation_steps": _other("transformation_percent", "transformation_steps"),
     "sampling_mode": _sampling_mode,

@@ -12,7 +12,7 @@ from disco.settings.animation import (
     VideoInitSettings,
     VideoOutSettings,
 )
-from disco.settings.checks import Case, Finding, is_usual, of_one_picture
+from disco.settings.checks import CheckContext, Issue, is_usual, of_one_picture
 from disco.settings.frame import OF_VIDEO, at_frame, key_frames, step_count, turning_frames
 from disco.settings.model import KEYS, Settings, is_animation
 
@@ -34,7 +34,7 @@ _GROUPS = {
 # ---- what cannot work ----
 
 
-def animation_problems(case: Case) -> Iterator[Finding]:
+def animation_problems(case: CheckContext) -> Iterator[Issue]:
     """What cannot work. Keys that could not be read are left alone."""
     if not is_animation(case.settings):
         return
@@ -45,7 +45,7 @@ def animation_problems(case: Case) -> Iterator[Finding]:
         yield from _frames(case)
 
 
-def _frames(case: Case) -> Iterator[Finding]:
+def _frames(case: CheckContext) -> Iterator[Issue]:
     """Every later frame at which something changes, looked at as the still that it is.
 
     What goes on to be wrong is told once; frame 0 is told where stills are.
@@ -58,7 +58,7 @@ def _frames(case: Case) -> Iterator[Finding]:
             told.add((finding.key, finding.text))
 
 
-def _skips(settings: Settings) -> Iterator[Finding]:
+def _skips(settings: Settings) -> Iterator[Issue]:
     is_video = settings.animation_mode == "Video Input"
     steps = settings.video_init_steps if is_video else settings.steps
     names = ["video_init_skip_steps", "video_init_frames_skip_steps"] if is_video else ["frames_skip_steps"]
@@ -69,10 +69,10 @@ def _skips(settings: Settings) -> Iterator[Finding]:
             beside = ("video_init_steps",) if is_video else ("steps",)
             shown = f'"{skip}"' if isinstance(skip, str) else f"{skip}"
             text = f"{shown} of {steps} steps leaves none: write at most {steps - 1}"
-            yield Finding(name, text, beside=(*beside, "animation_mode"))
+            yield Issue(name, text, beside=(*beside, "animation_mode"))
 
 
-def _key_frames(settings: Settings) -> Iterator[Finding]:
+def _key_frames(settings: Settings) -> Iterator[Issue]:
     for key in (*MOTION, *TURNS):
         frames = key_frames(settings, key)
         try:
@@ -82,54 +82,54 @@ def _key_frames(settings: Settings) -> Iterator[Finding]:
                 else frames.check(settings.max_frames, settings.interp_spline)
             )
         except ValueError as error:
-            yield Finding(key, str(error))
+            yield Issue(key, str(error))
             continue
         wrong = next((frame for frame, value in enumerate(values) if key == "zoom" and value <= 0), None)
         if wrong is not None:
             text = f"{values[wrong]:g} at frame {wrong} is not allowed: write numbers above 0; 1 stands still"
-            yield Finding("zoom", text)
+            yield Issue("zoom", text)
 
 
-def _planes(settings: Settings) -> Iterator[Finding]:
+def _planes(settings: Settings) -> Iterator[Issue]:
     near, far = settings.near_plane, settings.far_plane
     if settings.animation_mode == "3D" and near >= far:
         text = f"{near:g} is not before far_plane: {far:g}: write a smaller near_plane or a larger far_plane"
-        yield Finding("near_plane", text, beside=("far_plane",))
+        yield Issue("near_plane", text, beside=("far_plane",))
 
 
-def _only_3d(settings: Settings) -> Iterator[Finding]:
+def _only_3d(settings: Settings) -> Iterator[Issue]:
     for key in ("turbo_mode", "vr_mode"):
         if getattr(settings, key) and settings.animation_mode != "3D":
             text = f"needs animation_mode: 3D, here it is {settings.animation_mode}: write false, or 3D"
-            yield Finding(key, text, beside=("animation_mode",))
+            yield Issue(key, text, beside=("animation_mode",))
 
 
-def _video(settings: Settings) -> Iterator[Finding]:
+def _video(settings: Settings) -> Iterator[Issue]:
     if settings.animation_mode == "Video Input" and settings.video_init_path is None:
         text = "animation_mode: Video Input needs the path of a video, or of a folder of pictures, here"
-        yield Finding("video_init_path", text, beside=("animation_mode",))
+        yield Issue("video_init_path", text, beside=("animation_mode",))
     if settings.mask_path is not None and settings.video_mask_path is not None:
         text = "stands beside mask_path; keep one of them"
-        yield Finding("video_mask_path", text, beside=("mask_path",))
+        yield Issue("video_mask_path", text, beside=("mask_path",))
 
 
-def _video_frames(settings: Settings) -> Iterator[Finding]:
+def _video_frames(settings: Settings) -> Iterator[Issue]:
     last, first = settings.last_frame, settings.init_frame
     if not settings.make_video:
         return
     if isinstance(last, int) and last < first:
-        yield Finding("last_frame", f"{last} is before init_frame: {first}", beside=("init_frame",))
+        yield Issue("last_frame", f"{last} is before init_frame: {first}", beside=("init_frame",))
     if first >= settings.max_frames:
         n_frames = settings.max_frames
         text = f"there is no frame {first}: with max_frames: {n_frames} the last is {n_frames - 1}"
-        yield Finding("init_frame", text, beside=("max_frames",))
+        yield Issue("init_frame", text, beside=("max_frames",))
     most = MOST_FPS[settings.video_codec]
     if settings.fps > most:
         text = f"{settings.fps:g} is too fast for video_codec: {settings.video_codec}: write at most {most}"
-        yield Finding("fps", text, beside=("video_codec",))
+        yield Issue("fps", text, beside=("video_codec",))
 
 
-_PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Finding]], tuple[str, ...]], ...] = (
+_PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Issue]], tuple[str, ...]], ...] = (
     (
         _skips,
         (
@@ -151,7 +151,7 @@ _PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Finding]], tuple[str, ...]]
 # ---- what has no effect ----
 
 
-def animation_notices(case: Case) -> Iterator[Finding]:
+def animation_notices(case: CheckContext) -> Iterator[Issue]:
     """Settings written for nothing; a still's are gathered in a line for each group."""
     if case.unreadable:
         return
@@ -163,16 +163,16 @@ def animation_notices(case: Case) -> Iterator[Finding]:
             idle = [key for key in written if key in members]
             if idle:
                 text = f"{group} have no effect on a still"
-                yield Finding(", ".join(idle), text, beside=(idle[0],))
+                yield Issue(", ".join(idle), text, beside=(idle[0],))
         return
     for key in written:
         why = next((why for keys, why, is_idle in _IDLE if key in keys and is_idle(case.settings)), None)
         if why is not None:
-            yield Finding(key, f"has no effect {why}")
+            yield Issue(key, f"has no effect {why}")
     yield from _few_keys(case.settings)
 
 
-def _few_keys(settings: Settings) -> Iterator[Finding]:
+def _few_keys(settings: Settings) -> Iterator[Issue]:
     """A spline that some motions have too few keys for."""
     spline, least = settings.interp_spline, {"Quadratic": 3, "Cubic": 4}
     simpler = []
@@ -181,7 +181,7 @@ def _few_keys(settings: Settings) -> Iterator[Finding]:
         if frames.is_drawn and frames.usable(spline) != spline:
             simpler.append(f"{key} has {frames.written} and is {frames.usable(spline)}")
     if simpler:
-        yield Finding("interp_spline", f"{spline} needs {least[spline]} key frames: {', '.join(simpler)}")
+        yield Issue("interp_spline", f"{spline} needs {least[spline]} key frames: {', '.join(simpler)}")
 
 
 def _not(*modes: str) -> Idle:

@@ -20,7 +20,7 @@ SMALLEST_SUM = 1e-3  # prompt weights are divided by the absolute value of their
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckContext:
     """One set of settings to check.
 
     layer: what stands behind them. written: the keys that a user wrote. entry: the diffusion network, None
@@ -35,7 +35,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """A message about a key.
 
     path: the way to the part of its value that is meant. beside: the keys at whose line it stands if nobody
@@ -48,14 +48,14 @@ class Finding:
     beside: tuple[str, ...] = ()
 
 
-Check = Callable[[Case], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Issue]]
 
 
 def needs(*keys: str) -> Callable[[Check], Check]:
     """A check that is left out when one of its keys has a value that could not be read."""
 
     def wrap(function: Check) -> Check:
-        def checked(case: Case) -> Iterator[Finding]:
+        def checked(case: CheckContext) -> Iterator[Issue]:
             if not case.unreadable & set(keys):
                 yield from function(case)
 
@@ -64,7 +64,7 @@ def needs(*keys: str) -> Callable[[Check], Check]:
     return wrap
 
 
-def is_usual(case: Case, key: str) -> bool:
+def is_usual(case: CheckContext, key: str) -> bool:
     """The default of the settings, or that of the network."""
     value, own = getattr(case.settings, key), case.entry.defaults if case.entry else {}
     return value == Settings.model_fields[key].default or (
@@ -72,39 +72,39 @@ def is_usual(case: Case, key: str) -> bool:
     )
 
 
-def problems(case: Case) -> Iterator[Finding]:
+def problems(case: CheckContext) -> Iterator[Issue]:
     """What cannot work, in the order of the checks below."""
     for function in _CHECKS:
         yield from function(case)
 
 
-def of_one_picture(case: Case) -> Iterator[Finding]:
+def of_one_picture(case: CheckContext) -> Iterator[Issue]:
     """The part of it that may be another for each frame of an animation."""
     for function in (_mask_acts, _no_cuts, _weights):
         yield from function(case)
 
 
 @needs("steps", "skip_steps")
-def _skip_steps(case: Case) -> Iterator[Finding]:
+def _skip_steps(case: CheckContext) -> Iterator[Issue]:
     steps, skip = case.settings.steps, case.settings.skip_steps
     if skip >= steps and case.settings.animation_mode != "Video Input":  # which has keys of its own
         text = f"{skip} of {steps} steps leaves none: write at most {steps - 1}"
-        yield Finding("skip_steps", text, beside=("steps",))
+        yield Issue("skip_steps", text, beside=("steps",))
 
 
 @needs("steps", "skip_steps", "intermediate_saves")
-def _saves(case: Case) -> Iterator[Finding]:
+def _saves(case: CheckContext) -> Iterator[Issue]:
     saves, last = case.settings.intermediate_saves, case.settings.steps - case.settings.skip_steps - 1
     if isinstance(saves, int) or last < 1:
         return
     for index, number in enumerate(saves):
         if not 1 <= number <= last:
             text = f"there is no step {number}: write steps from 1 to {last}"
-            yield Finding("intermediate_saves", text, (index,))
+            yield Issue("intermediate_saves", text, (index,))
 
 
 @needs("width_height", "diffusion_model", "custom_config")
-def _sides(case: Case) -> Iterator[Finding]:
+def _sides(case: CheckContext) -> Iterator[Issue]:
     step = size_multiple(case.settings, case.entry)
     for index, side in enumerate(case.settings.width_height):
         if side % step:
@@ -112,30 +112,30 @@ def _sides(case: Case) -> Iterator[Finding]:
             near = f"{below} or {above}" if below else f"{above}"
             network = case.settings.diffusion_model
             text = f"{side} is no multiple of {step}, which {network} needs: write {near}"
-            yield Finding("width_height", text, (index,), ("diffusion_model",))
+            yield Issue("width_height", text, (index,), ("diffusion_model",))
 
 
 @needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
-def _symmetry(case: Case) -> Iterator[Finding]:
+def _symmetry(case: CheckContext) -> Iterator[Issue]:
     """A symmetry with plms, which has none; dd57 ignores it, as the original did (quirk Q17)."""
     settings = case.settings
     if settings.diffusion_sampling_mode != "plms" or settings.compat == "dd57":
         return
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
         if getattr(settings, key):
-            yield Finding(key, "plms has no symmetry: write diffusion_sampling_mode: ddim")
+            yield Issue(key, "plms has no symmetry: write diffusion_sampling_mode: ddim")
 
 
 @needs("mask_path", "init_image", "animation_mode")
-def _mask_needs_a_picture(case: Case) -> Iterator[Finding]:
+def _mask_needs_a_picture(case: CheckContext) -> Iterator[Issue]:
     settings = case.settings
     if settings.mask_path is not None and settings.init_image is None:
         if settings.animation_mode != "Video Input":
-            yield Finding("mask_path", "needs an init_image: the picture of which the mask keeps a part")
+            yield Issue("mask_path", "needs an init_image: the picture of which the mask keeps a part")
 
 
 @needs("mask_path", "video_mask_path", "steps_to_repaint", "steps", "skip_steps")
-def _mask_acts(case: Case) -> Iterator[Finding]:
+def _mask_acts(case: CheckContext) -> Iterator[Issue]:
     settings = case.settings
     left = settings.steps - settings.skip_steps
     is_masked = settings.mask_path is not None or (
@@ -143,25 +143,25 @@ def _mask_acts(case: Case) -> Iterator[Finding]:
     )
     if is_masked and step_count(settings.steps_to_repaint, settings.steps) >= left > 0:
         text = f"{show(settings.steps_to_repaint)} leaves no step to the mask: write at most {left - 1}"
-        yield Finding("steps_to_repaint", text, beside=("skip_steps", "steps", "mask_path"))
+        yield Issue("steps_to_repaint", text, beside=("skip_steps", "steps", "mask_path"))
 
 
 @needs("compat", "batch_size")
-def _compat_batch(case: Case) -> Iterator[Finding]:
+def _compat_batch(case: CheckContext) -> Iterator[Issue]:
     if case.settings.compat == "dd57" and case.settings.batch_size > 1:
         text = "compat: dd57 renders one picture at a time: write 1, or compat: fixed"
-        yield Finding("batch_size", text, beside=("compat",))
+        yield Issue("batch_size", text, beside=("compat",))
 
 
 @needs("diffusion_model", "custom_path")
-def _custom(case: Case) -> Iterator[Finding]:
+def _custom(case: CheckContext) -> Iterator[Issue]:
     if case.settings.diffusion_model == CUSTOM and case.settings.custom_path is None:
         text = "diffusion_model: custom needs the path of its weights here"
-        yield Finding("custom_path", text, beside=("diffusion_model",))
+        yield Issue("custom_path", text, beside=("diffusion_model",))
 
 
 @needs("cut_overview", "cut_innercut", "clip_guidance_scale")
-def _no_cuts(case: Case) -> Iterator[Finding]:
+def _no_cuts(case: CheckContext) -> Iterator[Issue]:
     settings = case.settings
     bad = [
         index
@@ -170,7 +170,7 @@ def _no_cuts(case: Case) -> Iterator[Finding]:
     ]
     if bad:
         text = f"no cutouts at all {_span(bad)}: cut_innercut is 0 there too"
-        yield Finding("cut_overview", text, beside=("cut_innercut",))
+        yield Issue("cut_overview", text, beside=("cut_innercut",))
 
 
 def _cuts(settings: Settings, index: int) -> float:
@@ -188,32 +188,32 @@ def _span(indices: list[int]) -> str:
 
 
 @needs("text_prompts", "image_prompts", "clip_models", "clip_guidance_scale")
-def _weights(case: Case) -> Iterator[Finding]:
+def _weights(case: CheckContext) -> Iterator[Issue]:
     settings = case.settings
     prompts: list[Prompt | ImagePrompt] = [*prompts_at(settings.text_prompts, 0)]
     prompts += prompts_at(settings.image_prompts, 0)
     if settings.clip_guidance_scale.max() == 0:
         return
     if not prompts:
-        yield Finding("text_prompts", "no prompt: write one, or clip_guidance_scale: 0 to go unguided")
+        yield Issue("text_prompts", "no prompt: write one, or clip_guidance_scale: 0 to go unguided")
         return
     if not settings.clip_models:
-        yield Finding("clip_models", "no CLIP: name at least one, or write clip_guidance_scale: 0")
+        yield Issue("clip_models", "no CLIP: name at least one, or write clip_guidance_scale: 0")
     elif all(choice.weight.max() == 0 for choice in settings.clip_models):
-        yield Finding("clip_models", "every weight is 0: nothing would guide; write clip_guidance_scale: 0")
+        yield Issue("clip_models", "every weight is 0: nothing would guide; write clip_guidance_scale: 0")
     seen: set[str] = set()
     for choice in settings.clip_models:
         mine = [prompt for prompt in prompts if not prompt.clip_models or choice.name in prompt.clip_models]
         if not mine:
             text = f"no prompt is meant for {choice.name}: it would be loaded without use"
-            yield Finding("clip_models", text, beside=("text_prompts", "image_prompts"))
+            yield Issue("clip_models", text, beside=("text_prompts", "image_prompts"))
             continue
         text = _zero_sum([prompt.weight for prompt in mine], choice, settings)
         if text and text not in seen:
             seen.add(text)
             only = f" for {choice.name}" if len(mine) < len(prompts) else ""
             text = f"the prompt weights{only} {text}"
-            yield Finding("text_prompts", text, beside=("image_prompts", "clip_models"))
+            yield Issue("text_prompts", text, beside=("image_prompts", "clip_models"))
 
 
 def _zero_sum(weights: list[Schedule], choice: ClipChoice, settings: Settings) -> str:

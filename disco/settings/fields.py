@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from disco.errors import BadValue, Fault, faults_of, show
+from disco.errors import FieldError, ValueErrors, faults_of, show
 from disco.settings.keyframes import KeyFrames
 from disco.settings.prompts import parse_image_prompts, parse_prompts
 from disco.settings.schedules import Schedule, short
@@ -46,7 +46,7 @@ def setting(default: Any, kind: str, description: str, **facts: Any) -> Any:
 
 
 def read_value(value: Any, facts: Mapping[str, Any]) -> Any:
-    """What the user wrote -> the field's value. Raises ValueError or BadValue with a sentence."""
+    """What the user wrote -> the field's value. Raises ValueError or ValueErrors with a sentence."""
     name, _, number = facts["kind"].partition(":")
     if name == "schedule":
         return _schedule(value, number, facts)
@@ -199,7 +199,7 @@ def _at(index: int, read: Callable[..., Any], value: Any, facts: Mapping[str, An
     try:
         return read(value, facts)
     except ValueError as error:
-        raise BadValue(*faults_of(error, index)) from None
+        raise ValueErrors(*faults_of(error, index)) from None
 
 
 def _shares(value: Any, facts: Mapping[str, Any]) -> tuple[float, ...]:
@@ -228,7 +228,7 @@ def _clips(value: Any, facts: Mapping[str, Any]) -> tuple[ClipChoice, ...]:
     entries = [value] if isinstance(value, (str, Mapping)) else value
     if not isinstance(entries, (list, tuple)):
         raise _refuse(value, facts)
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     choices: list[ClipChoice] = []
     for index, entry in enumerate(entries):
         try:
@@ -236,7 +236,7 @@ def _clips(value: Any, facts: Mapping[str, Any]) -> tuple[ClipChoice, ...]:
         except ValueError as error:
             faults += faults_of(error, index)
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return tuple(choices)
 
 
@@ -247,7 +247,7 @@ def _clip(entry: Any, facts: Mapping[str, Any]) -> ClipChoice:
         return ClipChoice(entry.strip())
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise _refuse(entry, facts)
-    faults: list[Fault] = [
+    faults: list[FieldError] = [
         ((key,), f"{show(key)} is no part of a CLIP: allowed are name, weight")
         for key in entry
         if key not in ("name", "weight")
@@ -258,7 +258,7 @@ def _clip(entry: Any, facts: Mapping[str, Any]) -> ClipChoice:
     except ValueError as error:
         faults += [(path, f"weight: {text}") for path, text in faults_of(error, "weight")]
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return ClipChoice(entry["name"].strip(), weight)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from disco.errors import BadValue, Fault, key_number, show
+from disco.errors import FieldError, ValueErrors, key_number, show
 from disco.settings.expression import Expression, Reader
 from disco.settings.schedules import short
 from disco.settings.splines import spline_through
@@ -32,7 +32,7 @@ class KeyFrames:
 
     @staticmethod
     def parse(value: Any) -> KeyFrames:
-        """Any of FORMS -> KeyFrames. Raises ValueError (BadValue) with a sentence for the user.
+        """Any of FORMS -> KeyFrames. Raises ValueError (ValueErrors) with a sentence for the user.
 
         Expressions are computed at their own frames only: check() tries the others.
         """
@@ -161,7 +161,7 @@ def _from_map(value: Mapping[Any, Any]) -> dict[int, Rule]:
     if not value:
         raise ValueError(f"an empty map; write {FORMS}")
     keys: dict[int, Rule] = {}
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for key, entry in value.items():
         frame = key_number(key)
         try:
@@ -173,7 +173,7 @@ def _from_map(value: Mapping[Any, Any]) -> dict[int, Rule]:
         except ValueError as error:
             faults.append(((key,), str(error)))
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return keys
 
 

@@ -18,7 +18,7 @@ from disco.settings.model import KEYS, facts_of
 
 
 @dataclass(frozen=True)
-class Where:
+class SourceLocation:
     """The place of a value. shown: "settings/batch.yaml", "--set eta=7" or the name of a network.
 
     path: the keys that lead to the value inside the document, if it stands in one. folders: where files that
@@ -36,7 +36,7 @@ class Where:
             return self.shown
         return f"{self.shown}:{self.document.line((*self.path, *path))}"
 
-    def under(self, *path: Any) -> Where:
+    def under(self, *path: Any) -> SourceLocation:
         """The place of a part."""
         return replace(self, path=(*self.path, *path))
 
@@ -47,14 +47,14 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Given:
+class SourcedValue:
     """A value that somebody wrote."""
 
     value: Any
-    where: Where
+    where: SourceLocation
 
 
-Layer = dict[str, Given]
+Layer = dict[str, SourcedValue]
 
 
 @dataclass
@@ -64,16 +64,16 @@ class Report:
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
-    def problem(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
+    def problem(self, where: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note an error: `where: key: text`."""
         self._add(self.problems, one_line(f"{where.at(*path)}: {key}: {text}"))
 
-    def faults(self, where: Where, key: str, error: ValueError) -> None:
+    def faults(self, where: SourceLocation, key: str, error: ValueError) -> None:
         """Note all faults of a value, each with its own line."""
         for path, text in faults_of(error):
             self.problem(where, key, text, path)
 
-    def notice(self, where: Where, key: str, text: str, path: KeyPath = ()) -> None:
+    def notice(self, where: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note something that the user should know."""
         self._add(self.notices, one_line(f"{where.at(*path)}: {key}: {text}"))
 
@@ -104,19 +104,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near}?" if near else ""
 
 
-def place_of(document: Document, folders: Sequence[Path] = ()) -> Where:
+def place_of(document: Document, folders: Sequence[Path] = ()) -> SourceLocation:
     """The document itself; its own folder is where files are looked for, unless it comes from no file."""
     own = [Path(document.file).parent] if document.lines else []
-    return Where(document.file, document, folders=(*own, *folders))
+    return SourceLocation(document.file, document, folders=(*own, *folders))
 
 
-def layer_of(where: Where) -> Layer:
+def layer_of(where: SourceLocation) -> Layer:
     """All keys of a document, as written."""
     assert where.document is not None
-    return {key: Given(value, where.under(key)) for key, value in where.document.data.items()}
+    return {key: SourcedValue(value, where.under(key)) for key, value in where.document.data.items()}
 
 
-def file_layers(where: Where, report: Report) -> list[Layer]:
+def file_layers(where: SourceLocation, report: Report) -> list[Layer]:
     """The layers of a document: what it extends, deepest first, then itself."""
     return _extended(layer_of(where), report, (Path(where.shown).resolve(),))
 
@@ -142,7 +142,7 @@ def _extended(layer: Layer, report: Report, above: tuple[Path, ...]) -> list[Lay
     return [*layers, layer]
 
 
-def _base(path: Path, where: Where, report: Report, above: tuple[Path, ...]) -> list[Layer]:
+def _base(path: Path, where: SourceLocation, report: Report, above: tuple[Path, ...]) -> list[Layer]:
     try:
         documents = read_documents(path)
     except SettingsError as error:
@@ -182,23 +182,23 @@ def override_layers(
     """--prompt, then each --set as a layer of its own, so that a later one wins."""
     layers: list[Layer] = []
     if prompt is not None:
-        layers.append({"text_prompts": Given(prompt, Where("--prompt"))})
+        layers.append({"text_prompts": SourcedValue(prompt, SourceLocation("--prompt"))})
     for text in overrides:
         key, sign, value = text.partition("=")
         key, shown = one_line(key.strip()), one_line(text)
         shown = shown if len(shown) <= 80 else f"{shown[:70]}..."
-        where = Where(f"--set {shown}", folders=folders)
+        where = SourceLocation(f"--set {shown}", folders=folders)
         if not sign or not key or key == "extends":
             report.problem(where, key or "?", "write --set key=value, like --set steps=100")
             continue
         try:
-            layers.append({key: Given(_override(key, value, where), where)})
+            layers.append({key: SourcedValue(_override(key, value, where), where)})
         except SettingsError as error:
             report.error(error)
     return layers
 
 
-def _override(key: str, value: str, where: Where) -> Any:
+def _override(key: str, value: str, where: SourceLocation) -> Any:
     """The value as YAML; texts as they stand, unless they begin like a list, map or quoted text."""
     text = value.strip()
     kind = facts_of(key)["kind"] if key in KEYS else ""

@@ -12,14 +12,14 @@ from disco.errors import SettingsError, show
 from disco.files.yaml_io import Document, dump, read_documents
 from disco.settings.aliases import translate
 from disco.settings.animation_checks import animation_notices, animation_problems
-from disco.settings.checks import Case, Finding, problems
+from disco.settings.checks import CheckContext, Issue, problems
 from disco.settings.fields import read_value
 from disco.settings.frame import at_frame
 from disco.settings.layers import (
-    Given,
     Layer,
     Report,
-    Where,
+    SourcedValue,
+    SourceLocation,
     file_layers,
     find_file,
     mapping_document,
@@ -167,7 +167,9 @@ def _runs(
     return [_run(name, here, parts, point, mine) for parts, point in sweep_points(layers, mine)]
 
 
-def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, above: Report) -> Run:
+def _run(
+    name: str, here: SourceLocation, layers: list[Layer], point: SweepPoint | None, above: Report
+) -> Run:
     report = Report(above.problems, list(above.notices))
     layers = [translate(layer, report) for layer in layers]
     written: Layer = {}
@@ -182,7 +184,7 @@ def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, 
     if entry is None and settings.diffusion_model != CUSTOM:
         unreadable.add("diffusion_model")
     settings = _resolve(settings, layer, entry, report, (here, unreadable))
-    case = Case(settings, layer, frozenset(written), entry, frozenset(unreadable))
+    case = CheckContext(settings, layer, frozenset(written), entry, frozenset(unreadable))
     first = replace(case, settings=at_frame(settings, 0))
     for finding in chain(problems(first), animation_problems(case)):
         report.problem(_where(finding, layer, here), finding.key, finding.text, finding.path)
@@ -193,7 +195,7 @@ def _run(name: str, here: Where, layers: list[Layer], point: SweepPoint | None, 
     return Run(settings, origins, tuple(report.notices), plain_values(settings), name, base_dirs, point)
 
 
-def _where(finding: Finding, layer: Layer, here: Where) -> Where:
+def _where(finding: Issue, layer: Layer, here: SourceLocation) -> SourceLocation:
     """The place of the key; if nobody wrote it, of what it collides with, or the document."""
     for key in (finding.key, *finding.beside):
         given = layer.get(key)
@@ -218,7 +220,11 @@ def _read(layer: Layer, report: Report) -> tuple[Settings, set[str]]:
 
 
 def _resolve(
-    settings: Settings, layer: Layer, entry: Entry | None, report: Report, rest: tuple[Where, set[str]]
+    settings: Settings,
+    layer: Layer,
+    entry: Entry | None,
+    report: Report,
+    rest: tuple[SourceLocation, set[str]],
 ) -> Settings:
     """Names and paths as what they stand for."""
     here, unreadable = rest
@@ -283,7 +289,7 @@ def files_in_use(settings: Settings) -> dict[str, bool]:
     return {"mask_path": True, "video_init_path": is_video, "video_mask_path": is_video}
 
 
-def _file(name: str, key: str, given: Given, path: tuple[Any, ...], report: Report) -> str:
+def _file(name: str, key: str, given: SourcedValue, path: tuple[Any, ...], report: Report) -> str:
     if name.startswith(("http://", "https://")):
         return name
     file = find_file(name, given.where.folders, or_folder=key in FOLDERS)

@@ -13,7 +13,7 @@ from disco.errors import DiscoError, show
 from disco.files.yaml_io import KeyPath
 from disco.settings.aliases import SIZE_256, SIZE_512, read_flag
 from disco.settings.fields import ClipChoice
-from disco.settings.layers import Given, Layer, Report, Where, did_you_mean
+from disco.settings.layers import Layer, Report, SourcedValue, SourceLocation, did_you_mean
 from disco.settings.model import Settings
 from disco.settings.prompts import prompt_path
 from disco.weights.registry import Entry, registry
@@ -44,8 +44,8 @@ def with_defaults(layer: Layer, entry: Entry | None) -> Layer:
     """The layer over the defaults of its network; custom has those of settings.py, as in the original."""
     if entry is None:
         return dict(layer)
-    where = Where(entry.name)
-    defaults = {key: Given(value, where) for key, value in entry.defaults.items()}
+    where = SourceLocation(entry.name)
+    defaults = {key: SourcedValue(value, where) for key, value in entry.defaults.items()}
     return {**defaults, **layer}
 
 
@@ -115,11 +115,15 @@ def resolve_flags(layers: list[Layer], layer: Layer, entry: Entry | None, report
         text = f"read as clip_models: {', '.join(names) or 'none'}"
         text += f" ({', '.join(kept)} on, as Disco has them unless told otherwise)" if kept else ""
     report.notice(where, shown, text)
-    layer["clip_models"] = Given(names, where)
+    layer["clip_models"] = SourcedValue(names, where)
 
 
 def _joined(
-    given: Given, states: dict[str, bool | None], same: set[str], report: Report, flags: dict[str, Given]
+    given: SourcedValue,
+    states: dict[str, bool | None],
+    same: set[str],
+    report: Report,
+    flags: dict[str, SourcedValue],
 ) -> tuple[list[Any], list[str]]:
     """clip_models with the flagged networks added and removed; (list, removed names)."""
     entries = list(given.value) if isinstance(given.value, list) else [given.value]
@@ -148,7 +152,7 @@ def _known(entry: Any) -> Any:
         return ("unknown", str(entry))
 
 
-def resolve_clips(settings: Settings, where: Where, report: Report) -> Settings:
+def resolve_clips(settings: Settings, where: SourceLocation, report: Report) -> Settings:
     """Every CLIP by the registry's own name; unknown and doubled ones are reported."""
     choices: list[ClipChoice] = []
     for index, choice in enumerate(settings.clip_models):
@@ -160,7 +164,7 @@ def resolve_clips(settings: Settings, where: Where, report: Report) -> Settings:
     return settings.model_copy(update={"clip_models": tuple(choices)})
 
 
-Place = tuple[Where, str, KeyPath]  # where a value stands, its key, and the way to a part of it
+Place = tuple[SourceLocation, str, KeyPath]  # where a value stands, its key, and the way to a part of it
 
 
 def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> str | None:
@@ -203,7 +207,7 @@ def _architectures() -> frozenset[str]:
     return frozenset(path.stem for path in (Path(spec.origin).parent / "model_configs").glob("*.json"))
 
 
-def resolve_prompt_clips(settings: Settings, key: str, given: Given, report: Report) -> Settings:
+def resolve_prompt_clips(settings: Settings, key: str, given: SourcedValue, report: Report) -> Settings:
     """clip_models inside prompts, by the registry's names; each must be among the chosen ones."""
     chosen = [choice.name for choice in settings.clip_models]
     frames: dict[int, tuple[Any, ...]] = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from disco.errors import BadValue, Fault, faults_of, key_number, show
+from disco.errors import FieldError, ValueErrors, faults_of, key_number, show
 from disco.settings.schedules import Schedule
 
 _WEIGHT = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
@@ -85,7 +85,7 @@ def weight_warning(prompt: Prompt) -> str | None:
 def parse_prompts(value: Any) -> dict[int, tuple[Prompt, ...]]:
     """A text, a list, {text, weight, clip_models}, or Disco's {0: [...], 100: [...]} -> prompts by frame.
 
-    None and empty lists give no prompts. Raises BadValue with the path and a sentence for every fault.
+    None and empty lists give no prompts. Raises ValueErrors with the path and a sentence for every fault.
     """
     return _by_frame(value, "text", _text_entry)
 
@@ -144,7 +144,7 @@ def _dump(prompt: Prompt | ImagePrompt) -> Any:
 
 def _by_frame(value: Any, word: str, read: Callable[[Any], AnyPrompt]) -> dict[int, tuple[AnyPrompt, ...]]:
     if isinstance(value, Mapping) and value and not any(_is_entry_key(key) for key in value):
-        faults: list[Fault] = []
+        faults: list[FieldError] = []
         frames: dict[int, tuple[AnyPrompt, ...]] = {}
         for key, group in value.items():
             frame = key_number(key)
@@ -159,7 +159,7 @@ def _by_frame(value: Any, word: str, read: Callable[[Any], AnyPrompt]) -> dict[i
             except ValueError as error:
                 faults += faults_of(error, key)
         if faults:
-            raise BadValue(*faults)
+            raise ValueErrors(*faults)
         return {frame: frames[frame] for frame in sorted(frames) if frames[frame]}
     group = _group(value, read)
     return {0: group} if group else {}
@@ -181,7 +181,7 @@ def _group(value: Any, read: Callable[[Any], AnyPrompt]) -> tuple[AnyPrompt, ...
         return ()
     if not isinstance(value, (list, tuple)):
         return (read(value),)
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     prompts: list[AnyPrompt] = []
     for index, entry in enumerate(value):
         try:
@@ -189,7 +189,7 @@ def _group(value: Any, read: Callable[[Any], AnyPrompt]) -> tuple[AnyPrompt, ...
         except ValueError as error:
             faults += faults_of(error, index)
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return tuple(prompts)
 
 
@@ -235,11 +235,11 @@ def _entry(entry: Any, word: str) -> tuple[str, Schedule, tuple[str, ...]]:
     if not isinstance(models, (list, tuple)) or not all(isinstance(name, str) for name in models):
         faults.append((("clip_models",), "clip_models: write a list of names, each one of clip_models"))
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return entry[word], weight, tuple(models)
 
 
-def _entry_faults(entry: Mapping[Any, Any], word: str, allowed: tuple[str, ...]) -> Iterator[Fault]:
+def _entry_faults(entry: Mapping[Any, Any], word: str, allowed: tuple[str, ...]) -> Iterator[FieldError]:
     if word not in entry:
         if len(entry) == 1:
             ((key, value),) = entry.items()

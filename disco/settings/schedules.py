@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from disco.errors import BadValue, Fault, faults_of, key_number, show
+from disco.errors import FieldError, ValueErrors, faults_of, key_number, show
 from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, parse_expression
 
 LENGTH = 1000
@@ -49,7 +49,7 @@ class Schedule:
         """A number, "[12]*400+[4]*600", {0: 12, 400: 4}, a list of 1000 or {frames: {...}} -> Schedule.
 
         kind: float, int or bool, the type of every value. A Schedule is checked and returned as it is.
-        Raises ValueError (BadValue, with the path of the faulty part) with a sentence for the user.
+        Raises ValueError (ValueErrors, with the path of the faulty part) with a sentence for the user.
         """
         if isinstance(value, Schedule):
             return Schedule(_checked(value.values, kind), value.source, value.frames)
@@ -151,7 +151,7 @@ def _number(value: Any, kind: type) -> float:
 
 
 def _checked(values: Sequence[Any], kind: type) -> tuple[float, ...]:
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     good: list[float] = []
     for index, value in enumerate(values):
         try:
@@ -159,7 +159,7 @@ def _checked(values: Sequence[Any], kind: type) -> tuple[float, ...]:
         except ValueError as error:
             faults.append(((index,), f"{error} (at index {index})"))
     if faults:
-        raise BadValue(faults[0])  # a thousand lines of the same complaint help nobody
+        raise ValueErrors(faults[0])  # a thousand lines of the same complaint help nobody
     return tuple(good)
 
 
@@ -175,12 +175,12 @@ def _from_list(value: Sequence[Any], kind: type) -> tuple[float, ...]:
 
 
 def _numbered(value: Mapping[Any, Any], most: int | None, what: str) -> list[tuple[int, Any, Any]]:
-    """The entries as (number, original key, entry), sorted; BadValue for keys that are no such number."""
+    """The entries as (number, original key, entry), sorted; ValueErrors for keys that are no such number."""
     if not value:
         raise ValueError(f"an empty map; write {FORMS}")
     limits = f"from 0 to {most}" if most is not None else "from 0"
     entries: list[tuple[int, Any, Any]] = []
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for key, entry in value.items():
         number = key_number(key)
         if number is None or (most is not None and number > most):
@@ -190,14 +190,14 @@ def _numbered(value: Mapping[Any, Any], most: int | None, what: str) -> list[tup
         else:
             entries.append((number, key, entry))
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     return sorted(entries, key=lambda entry: entry[0])
 
 
 def _from_map(value: Mapping[Any, Any], kind: type) -> tuple[float, ...]:
     """{0: 12, 400: 4}: each value held until the next key; the first also before its key."""
     entries = _numbered(value, LENGTH - 1, "schedule index")
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     points: list[tuple[int, float]] = []
     for index, key, entry in entries:
         try:
@@ -205,7 +205,7 @@ def _from_map(value: Mapping[Any, Any], kind: type) -> tuple[float, ...]:
         except ValueError as error:
             faults.append(((key,), f"{error} (at index {index})"))
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     values = [points[0][1]] * LENGTH
     for (start, number), (end, _) in itertools.zip_longest(points, points[1:], fillvalue=(LENGTH, 0.0)):
         values[start:end] = [number] * (end - start)
@@ -216,15 +216,15 @@ def _with_frames(value: Mapping[Any, Any], kind: type) -> Schedule:
     """{frames: {0: 5000, 40: 8000}}: a schedule for each frame; the values are those of the first."""
     others = [key for key in value if key != "frames"]
     if others:
-        raise BadValue(*(((key,), f"{show(key)} beside frames: put it under frames") for key in others))
+        raise ValueErrors(*(((key,), f"{show(key)} beside frames: put it under frames") for key in others))
     if not isinstance(value["frames"], Mapping):
-        raise BadValue((("frames",), "frames needs a map such as {0: 5000, 40: 8000}"))
-    faults: list[Fault] = []
+        raise ValueErrors((("frames",), "frames needs a map such as {0: 5000, 40: 8000}"))
+    faults: list[FieldError] = []
     keys: list[tuple[int, Schedule]] = []
     try:
         entries = _numbered(value["frames"], None, "frame number")
     except ValueError as error:
-        raise BadValue(*faults_of(error, "frames")) from None
+        raise ValueErrors(*faults_of(error, "frames")) from None
     for frame, key, entry in entries:
         try:
             if isinstance(entry, Mapping) and "frames" in entry:
@@ -233,7 +233,7 @@ def _with_frames(value: Mapping[Any, Any], kind: type) -> Schedule:
         except ValueError as error:
             faults += faults_of(error, "frames", key)
     if faults:
-        raise BadValue(*faults)
+        raise ValueErrors(*faults)
     frames = FrameMap(tuple(keys))
     return Schedule(frames.at(0).values, dict(value), frames)
 

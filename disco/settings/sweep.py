@@ -10,7 +10,7 @@ from typing import Any
 
 from disco.errors import show
 from disco.settings.aliases import translate
-from disco.settings.layers import Given, Layer, Report
+from disco.settings.layers import Layer, Report, SourcedValue
 
 _MOST = 1000
 
@@ -55,8 +55,8 @@ def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer],
     return points
 
 
-def _axes(given: Given, report: Report) -> dict[str, list[Given]]:
-    axes: dict[str, list[Given]] = {}
+def _axes(given: SourcedValue, report: Report) -> dict[str, list[SourcedValue]]:
+    axes: dict[str, list[SourcedValue]] = {}
     if not isinstance(given.value, Mapping) or not given.value:
         report.problem(given.where, "sweep", "write a map of settings to lists, like {eta: [0, 0.8]}")
         return axes
@@ -67,11 +67,15 @@ def _axes(given: Given, report: Report) -> dict[str, list[Given]]:
         elif not isinstance(key, str) or key in ("sweep", "extends"):
             report.problem(given.where, "sweep", f"{show(key)} cannot be swept", (key,))
         else:
-            axes[key] = [Given(value, given.where.under(key, index)) for index, value in enumerate(values)]
+            axes[key] = [
+                SourcedValue(value, given.where.under(key, index)) for index, value in enumerate(values)
+            ]
     return axes
 
 
-def _overruled(key: str, values: list[Given], over: set[str], given: Given, report: Report) -> bool:
+def _overruled(
+    key: str, values: list[SourcedValue], over: set[str], given: SourcedValue, report: Report
+) -> bool:
     """Does a later layer, such as --set, fix this key?"""
     if not over & set(translate({key: values[0]}, Report())):
         return False

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from disco.settings.checks import Case, Check, Finding, is_usual, needs
-from disco.settings.layers import Given
+from disco.settings.checks import Check, CheckContext, Issue, is_usual, needs
+from disco.settings.layers import SourcedValue
 from disco.settings.model import KEYS, Settings, facts_of, is_animation
 from disco.settings.network_defaults import CUSTOM
 from disco.settings.prompts import prompt_path, unused_frames, weight_warning
 from disco.settings.schedules import Schedule
 
 
-def notices(case: Case) -> Iterator[Finding]:
+def notices(case: CheckContext) -> Iterator[Issue]:
     """What the user should know about these settings, in the order of the checks below."""
     for function in _CHECKS:
         yield from function(case)
@@ -63,64 +63,64 @@ _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
 )
 
 
-def _idle(case: Case) -> Iterator[Finding]:
+def _idle(case: CheckContext) -> Iterator[Issue]:
     """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
     for key, why, is_idle in _IDLE:
         if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
-            yield Finding(key, f"has no effect {why}")
+            yield Issue(key, f"has no effect {why}")
 
 
-def _without_effect(case: Case) -> Iterator[Finding]:
+def _without_effect(case: CheckContext) -> Iterator[Issue]:
     for key in KEYS:
         why = facts_of(key).get("no_effect")
         if why and key in case.written:
-            yield Finding(key, f"has no effect here: {why}")
+            yield Issue(key, f"has no effect here: {why}")
 
 
 @needs("compat", "transformation_percent")
-def _never_fires(case: Case) -> Iterator[Finding]:
+def _never_fires(case: CheckContext) -> Iterator[Issue]:
     if _dd57(case.settings) and _symmetric(case.settings) and 0.0 in case.settings.transformation_percent:
-        yield Finding("transformation_percent", "0 has no effect with compat: dd57, as in the original")
+        yield Issue("transformation_percent", "0 has no effect with compat: dd57, as in the original")
 
 
 @needs("diffusion_model", "custom_config")
-def _custom_config(case: Case) -> Iterator[Finding]:
+def _custom_config(case: CheckContext) -> Iterator[Issue]:
     if case.settings.diffusion_model == CUSTOM and not case.settings.custom_config:
-        yield Finding("custom_config", "not given: the original's architecture for custom is assumed")
+        yield Issue("custom_config", "not given: the original's architecture for custom is assumed")
 
 
-def _frames(case: Case) -> Iterator[Finding]:
+def _frames(case: CheckContext) -> Iterator[Issue]:
     if is_animation(case.settings):
         return
     for key in KEYS:
         value = getattr(case.settings, key)
         if isinstance(value, Schedule) and value.frames is not None:
             frame = value.frames.keys[0][0]
-            yield Finding(key, f"a still uses the schedule of frame {frame}; the others are for animations")
+            yield Issue(key, f"a still uses the schedule of frame {frame}; the others are for animations")
 
 
 @needs("text_prompts", "image_prompts")
-def _prompts(case: Case) -> Iterator[Finding]:
+def _prompts(case: CheckContext) -> Iterator[Issue]:
     for key in ("text_prompts", "image_prompts"):
         prompts = getattr(case.settings, key)
         unused = unused_frames(prompts)
         if unused and not is_animation(case.settings):
             used = next(frame for frame in prompts if frame not in unused)
             listed = ", ".join(map(str, unused))
-            yield Finding(key, f"a still uses the prompts of {used}; those of {listed} are for animations")
+            yield Issue(key, f"a still uses the prompts of {used}; those of {listed} are for animations")
     given = case.layer.get("text_prompts")
     if given is None:
-        yield Finding("text_prompts", "none given: the default prompts are painted")
+        yield Issue("text_prompts", "none given: the default prompts are painted")
         return
     yield from _weight_warnings(case.settings, given)
 
 
-def _weight_warnings(settings: Settings, given: Given) -> Iterator[Finding]:
+def _weight_warnings(settings: Settings, given: SourcedValue) -> Iterator[Issue]:
     for frame, group in settings.text_prompts.items():
         for index, prompt in enumerate(group):
             warning = weight_warning(prompt)
             if warning:
-                yield Finding("text_prompts", warning, prompt_path(given.value, frame, index))
+                yield Issue("text_prompts", warning, prompt_path(given.value, frame, index))
 
 
 _CHECKS: tuple[Check, ...] = (_idle, _without_effect, _never_fires, _custom_config, _frames, _prompts)

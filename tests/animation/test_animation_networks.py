@@ -12,7 +12,7 @@ from torch import Tensor
 import disco.animation.depth
 import disco.animation.flow
 from disco.networks.required import networks_key, required
-from disco.rendering.prepare import load_moving
+from disco.rendering.prepare import load_motion_networks
 from disco.settings.model import Settings
 from tests.animation_run import animation, frames_of, write_clip
 from tests.small_run import pictures, small_networks
@@ -44,8 +44,8 @@ def has(role: str, settings: Settings) -> bool:
 
 def test_depth_is_loaded_by_its_settings(asked: Asked) -> None:
     alone = Settings(animation_mode="3D", midas_depth_model="dpt_hybrid")
-    assert load_moving(alone).hashes == asked.hashes
-    load_moving(Settings(animation_mode="3D", second_depth_model="fastdepth", midas_weight=0.7))
+    assert load_motion_networks(alone).hashes == asked.hashes
+    load_motion_networks(Settings(animation_mode="3D", second_depth_model="fastdepth", midas_weight=0.7))
     named = [[(share, entry.name) for share, entry in parts] for (parts,) in asked.names]  # type: ignore[misc]
     assert named == [[(1.0, "dpt_hybrid")], [(0.7, "dpt_large"), (1 - 0.7, "fastdepth")]]
 
@@ -53,12 +53,12 @@ def test_depth_is_loaded_by_its_settings(asked: Asked) -> None:
 def test_flow_is_loaded_where_it_is_used(asked: Asked) -> None:
     video = {"animation_mode": "Video Input", "video_init_path": "a"}
     for name in ("raft_small", "raft_things"):
-        load_moving(Settings(**video, flow_model=name))
+        load_motion_networks(Settings(**video, flow_model=name))
     assert [names[0] for names in asked.names] == ["raft_small", "raft_things"]  # type: ignore[index]
     for idle in ({"video_init_flow_warp": False}, {"video_init_flow_blend": 0}):
         assert not has("flow", Settings(**video, **idle))
-        load_moving(Settings(**video, **idle))
-    load_moving(Settings(animation_mode="2D"))
+        load_motion_networks(Settings(**video, **idle))
+    load_motion_networks(Settings(animation_mode="2D"))
     assert len(asked.names) == 2
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, look_up, rotation_matrix, shift, warp3d
+from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, rotation_matrix, sampling_grid, shift, warp3d
 from disco.media.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
 from tests.conftest import relative
@@ -47,7 +47,7 @@ def test_the_projection_is_the_originals(golden: Any) -> None:
     """Its matrix at fov 40: a point to the right goes by 1/tan(20 degrees) times the change of x/z."""
     focal = golden("g_animation")["3d_proj_matrix_fov40"][0, 0]
     depth = torch.full((1, 1, 3, 3), 2.0)
-    places = look_up(depth, torch.eye(3), shift((0, 0, 100)), 40)  # from 2 to 1.5 units
+    places = sampling_grid(depth, torch.eye(3), shift((0, 0, 100)), 40)  # from 2 to 1.5 units
     assert places[0, 1, 2, 0].item() == pytest.approx(2 / 3 - focal * (1 / 1.5 - 1 / 2), rel=1e-5)
     assert places[0, 1, 1].abs().max().item() < 1e-7
 

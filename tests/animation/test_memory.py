@@ -10,8 +10,8 @@ from torch import nn
 
 from disco.animation.memory import moving_needs
 from disco.memory.policy import MemoryPolicy, Stage
-from disco.networks.estimate import Work, need
-from disco.networks.footprint import Counts, Kept, most_alive, weights_of
+from disco.networks.estimate import Workload, peak_memory
+from disco.networks.footprint import Activations, Footprints, most_alive, weights_of
 from disco.networks.required import required
 from disco.rendering.memory import memory_lines
 from disco.settings.load import Run, run_from_mapping
@@ -66,7 +66,7 @@ def test_raft_compares_all_pixels_with_all() -> None:
 
 
 def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = Counts(0, 0, Kept(0, 0), None, ())
+    nothing = Footprints(0, 0, Activations(0, 0), None, ())
     monkeypatch.setattr("disco.rendering.memory.count", lambda *networks: nothing)
     run = run_of(animation_mode="3D", midas_depth_model="dpt_large", device="cpu")
     (line, *_) = memory_lines(run, {})
@@ -76,10 +76,10 @@ def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_they_can_be_parked() -> None:
-    counts = Counts(100, 10, Kept(0, 0), None, (), moving=50, moved=70)
-    work = Work((64, 64), 1, 8, CUDA)
-    assert need(counts, work).weights == 150 and need(counts, work).work == 70
-    offloaded = need(counts, work, MemoryPolicy(offload=True))
+    counts = Footprints(100, 10, Activations(0, 0), None, (), moving=50, moved=70)
+    work = Workload((64, 64), 1, 8, CUDA)
+    assert peak_memory(counts, work).weights == 150 and peak_memory(counts, work).work == 70
+    offloaded = peak_memory(counts, work, MemoryPolicy(offload=True))
     assert (offloaded.weights, offloaded.work) == (50, 70) and offloaded.stage is Stage.MOVING
     assert counts.of_size(0.5).moved == 35
 

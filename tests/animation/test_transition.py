@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.animation.transition import Mover
+from disco.animation.transition import FrameTransition
 from disco.settings.model import Settings
 
 STILL = {"angle": 0, "zoom": 1} | {f"translation_{axis}": 0 for axis in "xyz"}
 STILL |= {f"rotation_3d_{axis}": 0 for axis in "xyz"}
 
 
-def mover(mode: str, compat: str) -> Mover:
+def transition(mode: str, compat: str) -> FrameTransition:
     settings = Settings(animation_mode=mode, compat=compat, **STILL)
-    return Mover(settings, torch.device("cpu"), depth=lambda frame: torch.ones(1, 1, *frame.shape[-2:]))
+    return FrameTransition(
+        settings, torch.device("cpu"), depth=lambda frame: torch.ones(1, 1, *frame.shape[-2:])
+    )
 
 
 def flat(level: float) -> Tensor:
@@ -30,7 +32,7 @@ def flat(level: float) -> Tensor:
 )
 def test_moved_frames_have_8_bits_in_dd57_only(mode: str, level: float, moved: float) -> None:
     for compat, expected in (("dd57", moved), ("fixed", level)):
-        picture, steady = mover(mode, compat).moved(1, flat(level))
+        picture, steady = transition(mode, compat).moved(1, flat(level))
         torch.testing.assert_close(picture, flat(expected), rtol=0, atol=1e-5)
         assert steady is None
 
@@ -38,4 +40,6 @@ def test_moved_frames_have_8_bits_in_dd57_only(mode: str, level: float, moved: f
 @pytest.mark.parametrize("mode", ["2D", "3D"])
 def test_kept_frames_have_8_bits_in_dd57_only(mode: str) -> None:
     for compat, expected in (("dd57", 100), ("fixed", 100.6)):
-        torch.testing.assert_close(mover(mode, compat).kept(flat(100.6)), flat(expected), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            transition(mode, compat).kept(flat(100.6)), flat(expected), rtol=0, atol=1e-5
+        )

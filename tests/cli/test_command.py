@@ -348,9 +348,9 @@ def test_devices(small: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_exit_1_for_weights(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from disco.rendering import prepare as studio
+    from disco.rendering import prepare as context
 
-    monkeypatch.setattr("disco.rendering.api.load_for", studio.load_for)
+    monkeypatch.setattr("disco.rendering.api.load_for", context.load_for)
     Path("mine.pt").write_bytes(b"torn")
     custom = recipe("a.yaml", diffusion_model="custom", custom_path="mine.pt", width_height=[64, 64])
     assert "mine.pt" in refused(capsys, custom, "--quiet", code=1)
@@ -449,10 +449,10 @@ def test_run_py_renders_a_picture_again(
     real: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another process, with another number of threads allowed to differ in the last bits only."""
-    from disco.rendering import prepare as studio
+    from disco.rendering import prepare as context
 
     folder, _ = real
-    monkeypatch.setattr("disco.rendering.api.load_for", studio.load_for)
+    monkeypatch.setattr("disco.rendering.api.load_for", context.load_for)
     monkeypatch.chdir(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from disco.cli.plan import describe
 from disco.errors import InputError
-from disco.runs.new_run import Again
+from disco.runs.new_run import RerenderRequest
 from disco.settings.load import Run, load_runs, run_from_mapping
 from disco.settings.model import KEYS
 from tests.places import SETTINGS
@@ -237,7 +237,7 @@ def test_images() -> None:
 
 def test_a_picture_that_is_rendered_again() -> None:
     run: Run = run_from_mapping({**SMALL, "n_batches": 5, "compat": "dd57"})
-    plan = describe([run], Path("images_out"), again=Again(run, 3, (3,), {}, {}))
+    plan = describe([run], Path("images_out"), again=RerenderRequest(run, 3, (3,), {}, {}))
     assert "pictures   1 of 64x64, 1 at a time" in plan
     assert part(plan, "files")[0] == "images_out/harbour/harbour(0)_0003.png"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from disco.cli import terminal as listeners
-from disco.cli.terminal import Bars, Lines, listen
+from disco.cli.terminal import PlainOutput, ProgressBars, listen
 from disco.events import (
     Download,
     Event,
@@ -59,14 +59,14 @@ def every_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quiet_prints_paths_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    listen(run(), Lines())
+    listen(run(), PlainOutput())
     out, err = capsys.readouterr()
     assert out == "images_out/harbour/harbour(3)_0000.png\nimages_out/harbour/harbour(3)_0001.png\n"
     assert err == "a notice\nread as another name\n"
 
 
 def test_bars(capsys: pytest.CaptureFixture[str]) -> None:
-    listen(run(), Bars())
+    listen(run(), ProgressBars())
     out, err = capsys.readouterr()
     assert out.split() == [str(FOLDER / f"harbour(3)_{name}.png") for name in ("0000", "0001", "grid")]
     lines = [line.strip() for line in err.replace("\r", "\n").splitlines()]
@@ -82,12 +82,12 @@ def test_bars(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_pictures_of_several_workers_have_a_bar_each(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = Bars()
+    bars = ProgressBars()
     for event in [*run()[:7], step(0, clip=[1.0]), PictureStarted((2,)), step(1, clip=[0.5])]:
-        bars.hear(event)
+        bars.handle(event)
     assert {pictures: bar.n for pictures, bar in bars.steps.items()} == {(0, 1): 2, (2,): 0}
-    bars.hear(StepDone((2,), 0, 2, lambda: {"clip": [3.0]}, list, None))
-    bars.hear(PictureFinished(1, FOLDER / "harbour(3)_0001.png", 1.0))
+    bars.handle(StepDone((2,), 0, 2, lambda: {"clip": [3.0]}, list, None))
+    bars.handle(PictureFinished(1, FOLDER / "harbour(3)_0001.png", 1.0))
     assert {pictures: bar.n for pictures, bar in bars.steps.items()} == {(2,): 1}
     bars.close()
     assert not bars.steps and "picture 2:" in capsys.readouterr().err
@@ -96,14 +96,14 @@ def test_pictures_of_several_workers_have_a_bar_each(capsys: pytest.CaptureFixtu
 def test_a_resumed_run_says_so_and_begins_at_its_step(capsys: pytest.CaptureFixture[str]) -> None:
     events = run(resumed=True)
     events[6:9] = [PictureStarted((1,), 1)]
-    listen(events, Bars())
+    listen(events, ProgressBars())
     err = capsys.readouterr().err
     assert "going on with run 3 in images_out/harbour" in err
     assert "picture 1:  50%" in err and "picture 1:   0%" not in err
 
 
-@pytest.mark.parametrize("listener", [Lines, Bars])
-def test_an_interrupted_run(listener: type[Lines], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("listener", [PlainOutput, ProgressBars])
+def test_an_interrupted_run(listener: type[PlainOutput], capsys: pytest.CaptureFixture[str]) -> None:
     listen(run(interrupted=True), listener())
     out, err = capsys.readouterr()
     assert "stopped after a finished step; --resume goes on from there" in err
@@ -113,7 +113,7 @@ def test_an_interrupted_run(listener: type[Lines], capsys: pytest.CaptureFixture
 def test_no_time_left_before_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     events = run()
     events[7:10] = [step(0, left=None, clip=[1.0])]
-    listen(events, Bars())
+    listen(events, ProgressBars())
     err = capsys.readouterr().err
     assert ", clip=1]" in err and "left" not in err
 
@@ -129,10 +129,10 @@ def test_losses_are_read_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch)
         read.append(k)
         return {"clip": [1.0]}
 
-    bars = Bars()
-    bars.hear(PictureStarted((0,)))
+    bars = ProgressBars()
+    bars.handle(PictureStarted((0,)))
     for k in range(10):
-        bars.hear(StepDone((0,), k, 10, lambda k=k: losses(k), list, 1.0))  # type: ignore[misc]
+        bars.handle(StepDone((0,), k, 10, lambda k=k: losses(k), list, 1.0))  # type: ignore[misc]
         now += 0.2
     bars.close()
     assert read == [0, 3, 6, 9]
@@ -156,7 +156,7 @@ def test_the_bars_close_when_the_run_fails(capsys: pytest.CaptureFixture[str]) -
         yield from run()[:8]
         raise RuntimeError("out of memory")
 
-    bars = Bars()
+    bars = ProgressBars()
     with pytest.raises(RuntimeError, match="out of memory"):
         listen(failing(), bars)
     assert bars.pictures is None and not bars.steps and bars.download is None
@@ -165,9 +165,9 @@ def test_the_bars_close_when_the_run_fails(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_download_that_starts_over_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    bars = Bars()
+    bars = ProgressBars()
     for done in (50, 80, 0, 20):
-        bars.hear(Download("a.pt", done, 100))
+        bars.handle(Download("a.pt", done, 100))
         assert bars.download is not None and bars.download.n == done
     bars.close()
 
@@ -175,9 +175,9 @@ def test_a_download_that_starts_over_goes_back(monkeypatch: pytest.MonkeyPatch) 
 def test_a_bar_for_each_video(capsys: pytest.CaptureFixture[str]) -> None:
     videos = [VideoProgress(f"{name}.mp4", done, 3) for name in ("video", "vr") for done in (1, 2, 3)]
     events = [*run()[:-1], *videos, Notice("video: vr.mp4"), run()[-1]]
-    listen(events, Lines())
+    listen(events, PlainOutput())
     assert "frame" not in capsys.readouterr().err
-    bars = Bars()
+    bars = ProgressBars()
     listen(events, bars)
     err = capsys.readouterr().err
     assert "video.mp4:  " in err and "vr.mp4:  " in err and "| 3/3 " in err

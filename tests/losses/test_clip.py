@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from disco.cutouts import draw_boxes, grey_of, overview_cut
-from disco.guidance import Guidance, Target
+from disco.guidance import Guidance, PromptTarget
 from disco.losses.augment import STILLS, augment, draw_uniform, make_params
 from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import range_loss, spherical_dist, tv_loss
@@ -36,7 +36,7 @@ from tests.guidance_fakes import (
 
 
 def plain_cuts(
-    image: Tensor, target: Target, opts: Any, step: Step, draws: tuple[FixedRandom, int, int, int]
+    image: Tensor, target: PromptTarget, opts: Any, step: Step, draws: tuple[FixedRandom, int, int, int]
 ) -> list[Tensor]:
     """A batch of cuts of one picture [1, 3, H, W], one by one. draws: random, network, batch, picture."""
     random, place, b, k = draws
@@ -67,7 +67,9 @@ def plain_cuts(
     ]
 
 
-def plain_gradient(x_t: Tensor, k: int, targets: Sequence[Target], opts: Any, random: FixedRandom) -> Tensor:
+def plain_gradient(
+    x_t: Tensor, k: int, targets: Sequence[PromptTarget], opts: Any, random: FixedRandom
+) -> Tensor:
     """The gradient of picture k: no batching anywhere, one backward for each batch of cuts."""
     index = STEP.index
     x = x_t[k : k + 1].clone().requires_grad_()

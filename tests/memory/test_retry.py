@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.animation.transition import Mover
+from disco.animation.transition import FrameTransition
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.media.images import png_bytes
@@ -240,7 +240,7 @@ def test_other_errors_are_not_caught(values: Any, whole: Whole, tmp_path: Path, 
 @pytest.mark.parametrize("here", ["UNet", "CLIP forward", "moved", "back"])
 def test_frames_of_an_animation(here: str, tmp_path: Path, monkeypatch: Any) -> None:
     shortage = Shortage(here, at=5 if here != "moved" else 2)
-    monkeypatch.setattr(Mover, "moved", shortage.around("moved", Mover.moved))
+    monkeypatch.setattr(FrameTransition, "moved", shortage.around("moved", FrameTransition.moved))
     settings = animation("3D", max_frames=3, steps=4, clip_guidance_scale=2000)
     for name in ("short", "whole"):
         list(events_of(tmp_path / name, settings, networks=short_networks(shortage, secondary=False)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.guidance import Guidance, Target
+from disco.guidance import Guidance, PromptTarget
 from disco.memory.policy import MemoryPolicy, PossibleSavings
 from disco.memory.retry import OomRetry, possible_savings
 from disco.networks.clip import ClipConfig, ClipModel, build_clip
@@ -35,7 +35,7 @@ def real_networks(secondary: bool = True) -> Networks:
 
 def guided_by(networks: Networks, saving: MemoryPolicy, oom_retry: OomRetry) -> tuple[Tensor, Tensor]:
     embeds = torch.randn(1, 16, generator=torch.Generator().manual_seed(2))
-    target = Target(networks.clips[0], embeds, lambda index: torch.ones(1), Schedule.parse(1))
+    target = PromptTarget(networks.clips[0], embeds, lambda index: torch.ones(1), Schedule.parse(1))
     how = options(cut_innercut=4, tv_scale=10, skip_augs=False)
     parts = (networks.denoiser, networks.secondary, [target], how, FixedRandom(1, (0,)))
     guide = Guidance(*parts, saving=saving, stages=oom_retry.stage)

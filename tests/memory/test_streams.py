@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.guidance import Guidance, Target
+from disco.guidance import Guidance, PromptTarget
 from disco.memory.policy import MemoryPolicy
 from disco.memory.streams import Inline, Result, SecondStream, executor_for
 from disco.networks.denoiser import Denoiser, build_unet
@@ -55,7 +55,9 @@ def guided(side: Any, device: str = "cpu", secondary: bool = True) -> tuple[Guid
     small = SecondaryModel(4).requires_grad_(False).to(device) if secondary else None
     clip = EightNumberClip()
     weights = torch.ones(1, device=device)
-    target = Target(clip, clip.encode_text(["red"]).to(device), lambda index: weights, Schedule.parse(1))
+    target = PromptTarget(
+        clip, clip.encode_text(["red"]).to(device), lambda index: weights, Schedule.parse(1)
+    )
     values = {"cut_overview": 2, "cut_innercut": 2, "cutn_batches": 2, "clip_guidance_scale": 500}
     random = Noting(3, (0,))
     random.drawn = []

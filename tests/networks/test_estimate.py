@@ -15,7 +15,7 @@ from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage
 from disco.networks.architectures import read_architecture
 from disco.networks.clip import ClipConfig, builtin_config, directory_config
 from disco.networks.denoiser import build_unet
-from disco.networks.estimate import SCRATCH, MemoryEstimate, Needs, Work, estimate, gib, need
+from disco.networks.estimate import SCRATCH, MemoryEstimate, MemoryPlan, Workload, estimate, gib, peak_memory
 from disco.networks.footprint import count
 from disco.networks.perceptual import build_perceptual
 from disco.networks.required import Need, required
@@ -26,7 +26,7 @@ from disco.weights.registry import registry
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 POCKET = registry().get("diffusion", "pocket")
-WORK = Work((64, 64), 1, 8, CPU)
+WORK = Workload((64, 64), 1, 8, CPU)
 
 
 def pocket_clip() -> ClipConfig:
@@ -52,7 +52,7 @@ def wanted(
 
 @functools.cache
 def of(
-    work: Work = WORK, *, secondary: int | None = 8, clips: bool = True, dtype: Dtype = "fp32"
+    work: Workload = WORK, *, secondary: int | None = 8, clips: bool = True, dtype: Dtype = "fp32"
 ) -> MemoryEstimate:
     configs = {"pocket-conv": pocket_clip()} if clips else {}
     return estimate(wanted(secondary, dtype=dtype), configs, work)
@@ -119,7 +119,7 @@ def test_the_originals_default_run() -> None:
     network = "512x512_diffusion_uncond_finetune_008100"
     values = {"diffusion_model": network, "clip_models": list(clips), "compat": "dd57"}
     settings = run_from_mapping({"text_prompts": "a", **values}).settings
-    found = estimate(required(settings, device="cuda"), clips, Work((1280, 768), 1, 16, CUDA))
+    found = estimate(required(settings, device="cuda"), clips, Workload((1280, 768), 1, 16, CUDA))
     assert (
         1.0e9 < found.weights < 1.8e9
     )  # 558 M and 14 M parameters, three image towers, most in half precision
@@ -130,19 +130,19 @@ def test_the_originals_default_run() -> None:
 
 
 @functools.cache
-def needs(secondary: int | None = 8, **work: object) -> Needs:
+def needs(secondary: int | None = 8, **work: object) -> MemoryPlan:
     possible = PossibleSavings(through_unet=secondary is None, offload=True)
     given = replace(WORK, batch_size=4, cutouts=64, device=CUDA, **work)  # type: ignore[arg-type]
     configs = {"pocket-conv": pocket_clip()}
     counts = count(wanted(secondary), configs, given.size)
-    return Needs(counts, given, possible)
+    return MemoryPlan(counts, given, possible)
 
 
 @pytest.mark.parametrize("secondary", [8, None])
 def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
     """With less and less room more and more is given up, in the order of the rungs, and it fits."""
     counted = needs(secondary)
-    whole = need(counted.counts, counted.work).total
+    whole = peak_memory(counted.counts, counted.work).total
     saved_by, before = [], MemoryPolicy()
     for share in range(100, 0, -2):
         room = whole * share // 100
@@ -155,7 +155,7 @@ def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
         before = saving
     assert saved_by[0] == MemoryPolicy(clip_batch=32)
     assert {name for saving in saved_by for name in saving.plain()} >= {"clip_batch", "together"}
-    assert counted.fitting(whole) == (MemoryPolicy(), need(counted.counts, counted.work))
+    assert counted.fitting(whole) == (MemoryPolicy(), peak_memory(counted.counts, counted.work))
     least = counted.fitting(0)[0]
     assert least.offload and least.together == 1 and least.clip_batch == 1
 
@@ -169,15 +169,16 @@ def test_computed_twice_needs_less() -> None:
     )
     of_one = replace(counted.work, batch_size=1, cutouts=8)
     plain, frugal = (
-        need(counted.counts, of_one, MemoryPolicy(grad_checkpoint_guess=on)).work for on in (False, True)
+        peak_memory(counted.counts, of_one, MemoryPolicy(grad_checkpoint_guess=on)).work
+        for on in (False, True)
     )
     assert frugal < plain
 
 
 def test_parked_networks_do_not_count() -> None:
     counted = needs()
-    offloaded = need(counted.counts, counted.work, MemoryPolicy(offload=True))
-    assert offloaded.weights < need(counted.counts, counted.work).weights
+    offloaded = peak_memory(counted.counts, counted.work, MemoryPolicy(offload=True))
+    assert offloaded.weights < peak_memory(counted.counts, counted.work).weights
 
 
 def test_what_would_fit_is_said() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from disco.networks.denoiser import build_unet, facts_of
-from disco.networks.identify import guess_unet, looks_like
+from disco.networks.identify import describe_state_dict, guess_unet
 from disco.secondary_model import SecondaryModel
 from disco.weights.registry import registry
 
@@ -53,10 +53,10 @@ def test_known_and_unknown_networks_are_named() -> None:
         "num_channels 32, channel_mult 1,2, num_res_blocks 1, learn_sigma false, resblock_updown false, "
         "use_scale_shift_norm false, class_cond false, patch 1, "
     )
-    assert looks_like(tensors(TINY), known) == (
+    assert describe_state_dict(tensors(TINY), known) == (
         f"The file looks like the network one (and 1 more of that shape): {facts}attention in the middle"
     )
-    seen = looks_like(tensors(TINY | {"attention_resolutions": "64,32"}), known[1:2])
+    seen = describe_state_dict(tensors(TINY | {"attention_resolutions": "64,32"}), known[1:2])
     assert seen == f"The file looks like a UNet of no known kind: {facts}attention at 1/1, 1/2 of the size"
 
 
@@ -64,10 +64,10 @@ def test_other_kinds_of_networks_are_named() -> None:
     with torch.device("meta"):
         secondary = SecondaryModel(8).state_dict()
     one = torch.zeros(1)
-    assert looks_like(secondary, []) == "The file looks like a secondary network"
-    assert looks_like({"visual.conv1.weight": one}, []) == "The file looks like a CLIP network"
-    assert looks_like({"features.0.weight": one}, []) == "The file looks like a VGG network"
-    assert looks_like({"model.diffusion_model.out.2.weight": one}, []) == (
+    assert describe_state_dict(secondary, []) == "The file looks like a secondary network"
+    assert describe_state_dict({"visual.conv1.weight": one}, []) == "The file looks like a CLIP network"
+    assert describe_state_dict({"features.0.weight": one}, []) == "The file looks like a VGG network"
+    assert describe_state_dict({"model.diffusion_model.out.2.weight": one}, []) == (
         "The file looks like a Stable Diffusion checkpoint, which Disco cannot use"
     )
-    assert looks_like({"anything": one}, []) == ""
+    assert describe_state_dict({"anything": one}, []) == ""

@@ -152,7 +152,7 @@ def test_loading_is_strict_and_says_the_first_of_each_kind(state: dict[str, Tens
     wrong["first.bias"] = torch.zeros(8)
     wrong["third.weight"] = wrong.pop("second.weight")
     with pytest.raises(WeightsError) as error:
-        load_strict(Pair(), wrong, Path("models/pair.pt"), looks_like=lambda s: f"It has {len(s)} tensors")
+        load_strict(Pair(), wrong, Path("models/pair.pt"), describe=lambda s: f"It has {len(s)} tensors")
     assert str(error.value) == (
         "models/pair.pt: does not fit the network: first.weight has shape [8, 2], expected [4, 2]; "
         "second.weight [1, 4] is missing; third.weight [1, 4] is not expected; 1 more. It has 4 tensors"

@@ -12,7 +12,7 @@ import pytest
 
 from disco.errors import RunError
 from disco.events import PictureFinished
-from disco.rendering.checkpoint_writer import Background, Keeper
+from disco.rendering.checkpoint_writer import Background, CheckpointWriter
 from disco.runs.checkpoints import Checkpoint, Checkpoints
 from tests.small_run import StopAfter, closed_after, events_of, pictures, rendered, same
 
@@ -72,7 +72,7 @@ def test_an_error_comes_back_when_all_is_done() -> None:
 
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("disco.rendering.still.Keeper", partial(Keeper, beside=True))
+    monkeypatch.setattr("disco.rendering.still.CheckpointWriter", partial(CheckpointWriter, beside=True))
 
 
 def everything(out: Path) -> set[str]:
@@ -81,7 +81,7 @@ def everything(out: Path) -> set[str]:
 
 def test_a_run_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = rendered(tmp_path / "plain")
-    monkeypatch.setattr("disco.rendering.still.Keeper", partial(Keeper, beside=True))
+    monkeypatch.setattr("disco.rendering.still.CheckpointWriter", partial(CheckpointWriter, beside=True))
     other = rendered(tmp_path / "other")
     assert plain is not None and other is not None
     assert same(pictures(tmp_path / "plain"), pictures(tmp_path / "other"))

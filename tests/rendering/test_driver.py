@@ -27,7 +27,7 @@ from disco.media.images import png_bytes
 from disco.memory.oom import OutOfMemory
 from disco.memory.policy import Failure, Stage
 from disco.networks.load import Networks
-from disco.rendering.distributed.messages import Hello, Needs, check_spread, needs_of, spread_lines
+from disco.rendering.distributed.messages import MemoryPlan, Ready, check_spread, needs_of, spread_lines
 from disco.runs.folder import RunFolder
 from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
@@ -39,8 +39,8 @@ OLD = {"torch": "1.0"}
 Values = Mapping[str, Any]
 
 
-def by_crew(out: Path, values: Values | None = None, crew: FakeCrew | None = None, **how: Any) -> list[Event]:
-    return list(events_of(out, values, networks=crew or FakeCrew(), **how))
+def by_crew(out: Path, values: Values | None = None, pool: FakeCrew | None = None, **how: Any) -> list[Event]:
+    return list(events_of(out, values, networks=pool or FakeCrew(), **how))
 
 
 def of_kind(events: Sequence[Event], kind: type) -> list[Any]:
@@ -84,10 +84,10 @@ def test_the_folder_is_as_from_one_process(
     half[..., :12] = -1
     Path("red.png").write_bytes(png_bytes(red))
     Path("half.png").write_bytes(png_bytes(half))
-    alone, crew = rendered(tmp_path / "a", values), FakeCrew()
-    by_two = of_kind(by_crew(tmp_path / "b", values, crew), RunFinished)[-1]
+    alone, pool = rendered(tmp_path / "a", values), FakeCrew()
+    by_two = of_kind(by_crew(tmp_path / "b", values, pool), RunFinished)[-1]
     same_folder(tmp_path / "b", tmp_path / "a")
-    assert {worker for worker, _ in crew.orders} == {0, 1}
+    assert {worker for worker, _ in pool.orders} == {0, 1}
     assert alone is not None
     different = {key for key in by_two.report if by_two.report[key] != alone.report.get(key)}
     assert different <= {"seconds", "seconds_per_step", "workers"} and by_two.report["workers"] == 2
@@ -112,13 +112,13 @@ def test_what_is_heard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("death", [1, 9, 17, 26, 40])
 def test_a_lost_worker_costs_the_steps_since_its_checkpoint(death: int, tmp_path: Path, alone: Path) -> None:
-    crew = FakeCrew(deaths={1: death})
-    events = by_crew(tmp_path, crew=crew)
+    pool = FakeCrew(deaths={1: death})
+    events = by_crew(tmp_path, pool=pool)
     same_folder(tmp_path, alone)
-    lost = [order for worker, order in crew.orders if worker == 1][-1]
-    if crew.hired == 2:
+    lost = [order for worker, order in pool.orders if worker == 1][-1]
+    if pool.hired == 2:
         return  # it was done before
-    (again,) = [order for _, order in crew.orders if order.batch == lost.batch and order is not lost]
+    (again,) = [order for _, order in pool.orders if order.batch == lost.batch and order is not lost]
     step = again.checkpoint.step if again.checkpoint else 0
     assert step % 3 == 0
     (text,) = notices(events)
@@ -135,34 +135,34 @@ def test_a_worker_lost_between_two_pictures_of_a_batch(tmp_path: Path) -> None:
     values = {"batch_size": 2, "n_batches": 2}
     rendered(tmp_path / "a", values)
     for death in range(20, 30):
-        crew = FakeCrew(room=1, deaths={0: death})
-        by_crew(tmp_path / str(death), values, crew)
+        pool = FakeCrew(room=1, deaths={0: death})
+        by_crew(tmp_path / str(death), values, pool)
         same_folder(tmp_path / str(death), tmp_path / "a")
-        if any(order.wanted == {1} for _, order in crew.orders):
+        if any(order.wanted == {1} for _, order in pool.orders):
             return
     raise AssertionError("no such moment")
 
 
 def test_workers_that_are_lost_again_and_again_at_one_place(tmp_path: Path) -> None:
-    crew = FakeCrew(room=1, deaths=dict.fromkeys(range(9), 4))
+    pool = FakeCrew(room=1, deaths=dict.fromkeys(range(9), 4))
     with pytest.raises(RunError, match="third in a row at picture 0 after step 0"):
-        by_crew(tmp_path, crew=crew)
-    assert crew.hired == 3 and not crew.workers
+        by_crew(tmp_path, pool=pool)
+    assert pool.hired == 3 and not pool.workers
 
 
 def test_workers_that_cannot_be_started(tmp_path: Path) -> None:
-    crew = FakeCrew()
-    crew.starts = False
+    pool = FakeCrew()
+    pool.starts = False
     with pytest.raises(RunError, match="no worker can be started: killed by the test"):
-        by_crew(tmp_path, crew=crew)
+        by_crew(tmp_path, pool=pool)
 
 
 @pytest.mark.parametrize("then", ["alone", "by a crew"])
 def test_a_stopped_run_goes_on(then: str, tmp_path: Path, alone: Path) -> None:
     """The batches of both workers where each of them was; a wish of the user, then a closed generator."""
-    crew = FakeCrew()
-    last = by_crew(tmp_path, crew=crew, stop=StopAfter(15))[-1]
-    assert isinstance(last, RunFinished) and last.interrupted and not crew.workers
+    pool = FakeCrew()
+    last = by_crew(tmp_path, pool=pool, stop=StopAfter(15))[-1]
+    assert isinstance(last, RunFinished) and last.interrupted and not pool.workers
     states = RunFolder(tmp_path / "small", "small", 0).checkpoints
     found = {k: checkpoint.step for k in range(3) if (checkpoint := states.load((k,))) is not None}
     assert len(found) == 2 and all(0 < step < 10 for step in found.values())
@@ -176,8 +176,8 @@ def test_a_stopped_run_goes_on(then: str, tmp_path: Path, alone: Path) -> None:
 
 def test_a_run_that_one_process_began(tmp_path: Path, alone: Path) -> None:
     closed_after(tmp_path, 14)
-    crew = FakeCrew()
-    events = by_crew(tmp_path, crew=crew, resume="latest")
+    pool = FakeCrew()
+    events = by_crew(tmp_path, pool=pool, resume="latest")
     assert [event.step for event in of_kind(events, PictureStarted) if event.pictures == (1,)] == [4]
     same_folder(tmp_path, alone)
 
@@ -244,7 +244,7 @@ class _Loads:
 )
 def test_what_a_worker_fails_with_is_told_as_it_is(error: Exception, text: str, tmp_path: Path) -> None:
     with pytest.raises(type(error) if not isinstance(error, OutOfMemory) else RunError) as caught:
-        by_crew(tmp_path, crew=FakeCrew(load=_Loads(error)))
+        by_crew(tmp_path, pool=FakeCrew(load=_Loads(error)))
     assert str(caught.value).startswith(text)
     assert getattr(caught.value, "exit_code") == getattr(error, "exit_code")  # noqa: B009
     states = RunFolder(tmp_path / "small", "small", 0).checkpoints
@@ -253,7 +253,7 @@ def test_what_a_worker_fails_with_is_told_as_it_is(error: Exception, text: str, 
 
 def test_another_error_comes_with_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ValueError: a mistake of ours"):
-        by_crew(tmp_path, crew=FakeCrew(load=_Loads(ValueError("a mistake of ours"))))
+        by_crew(tmp_path, pool=FakeCrew(load=_Loads(ValueError("a mistake of ours"))))
 
 
 class _Hungry(SmallClip):
@@ -269,7 +269,7 @@ def test_what_a_worker_gives_up_is_remembered(tmp_path: Path) -> None:
     def load(run: Any, **_: Any) -> Networks:
         return replace(small_networks(), clips=[_Hungry()])
 
-    events = by_crew(tmp_path, crew=FakeCrew(load=load))
+    events = by_crew(tmp_path, pool=FakeCrew(load=load))
     info = RunFolder(tmp_path / "small", "small", 0).info
     assert info["memory"]["device"] == "cpu" and info["memory"]["clip_batch"] == 1
     assert of_kind(events, RunFinished)[-1].report["memory"]["clip_batch"] == 1
@@ -309,9 +309,9 @@ def test_it_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
 
 def test_what_the_workers_need() -> None:
     """gpus_per_picture: the most that any run asks for, as all workers are alike."""
-    assert needs_of([run_of()]) == Needs(1.0, False)
+    assert needs_of([run_of()]) == MemoryPlan(1.0, False)
     runs = [run_of(gpus_per_picture=0.25), run_of(gpus_per_picture=0.5, device="cpu")]
-    assert needs_of(runs) == Needs(0.5, False)
+    assert needs_of(runs) == MemoryPlan(0.5, False)
     assert needs_of(runs[1:]).cpu_only
     for wrong in (0, 2):
         with pytest.raises(SettingsError, match="gpus_per_picture"):
@@ -343,9 +343,9 @@ def test_idle_workers_are_told(tmp_path: Path) -> None:
 
 def test_other_versions_are_told(tmp_path: Path) -> None:
     class OlderCrew(FakeCrew):
-        def news(self, seconds: float) -> list[Any]:
-            news = super().news(seconds)
-            return [(w, replace(m, versions=OLD) if isinstance(m, Hello) else m) for w, m in news]
+        def pop_messages(self, seconds: float) -> list[Any]:
+            news = super().pop_messages(seconds)
+            return [(w, replace(m, versions=OLD) if isinstance(m, Ready) else m) for w, m in news]
 
-    texts = notices(by_crew(tmp_path, crew=OlderCrew()))
+    texts = notices(by_crew(tmp_path, pool=OlderCrew()))
     assert len(texts) == 1 and "may differ in details: it has torch 1.0 (here " in texts[0]

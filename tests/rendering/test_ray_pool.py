@@ -18,7 +18,7 @@ import torch
 from disco.cli import command as cli
 from disco.errors import InputError
 from disco.rendering.distributed import ray_pool as ray_crew
-from disco.rendering.distributed.messages import Done, Hello, Lost, Needs, Order, Wrote
+from disco.rendering.distributed.messages import Done, MemoryPlan, Ready, WorkerLost, WorkItem, WriteMessage
 from disco.rendering.distributed.ray_pool import Actor, RayCrew, Room, connect
 from disco.runs.inputs import load_pictures
 from disco.runs.names import RunNames
@@ -30,18 +30,18 @@ from tests.small_run import SMALL, small_networks
 @pytest.mark.parametrize(
     "nodes, needs, room",
     [
-        ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], Needs(), Room(9, 0, 1.0, 1)),
-        ([{"GPU": 2, "CPU": 4}], Needs(0.5), Room(4, 0, 0.5, 2)),
-        ([{"GPU": 2, "CPU": 4}], Needs(0.3), Room(6, 0, 0.3, 3)),
-        ([{"GPU": 1}], Needs(0.1), Room(10, 0, 0.1, 10)),
-        ([{"GPU": 2, "CPU": 8}], Needs(cpu_only=True), Room(4, 2, 0.0, 4)),
-        ([{"CPU": 5}, {"CPU": 2}, {"CPU": 1}], Needs(), Room(3, 2, 0.0, 2)),
-        ([{"CPU": 1}, {"CPU": 1}], Needs(), Room(2, 1, 0.0, 1)),  # no machine has two threads
-        ([], Needs(), Room(0, 1, 0.0, 1)),
+        ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], MemoryPlan(), Room(9, 0, 1.0, 1)),
+        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.5), Room(4, 0, 0.5, 2)),
+        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.3), Room(6, 0, 0.3, 3)),
+        ([{"GPU": 1}], MemoryPlan(0.1), Room(10, 0, 0.1, 10)),
+        ([{"GPU": 2, "CPU": 8}], MemoryPlan(cpu_only=True), Room(4, 2, 0.0, 4)),
+        ([{"CPU": 5}, {"CPU": 2}, {"CPU": 1}], MemoryPlan(), Room(3, 2, 0.0, 2)),
+        ([{"CPU": 1}, {"CPU": 1}], MemoryPlan(), Room(2, 1, 0.0, 1)),  # no machine has two threads
+        ([], MemoryPlan(), Room(0, 1, 0.0, 1)),
     ],
 )
 def test_the_room_of_a_cluster(
-    nodes: list[Mapping[str, float]], needs: Needs, room: Room, monkeypatch: pytest.MonkeyPatch
+    nodes: list[Mapping[str, float]], needs: MemoryPlan, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker on CPUs has as many threads as this process, here two."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -80,7 +80,7 @@ def test_dd57_is_refused(more: list[str], tmp_path: Path, capsys: pytest.Capture
 def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[Any] = []
 
-    def look(address: str, needs: Needs) -> tuple[int, str]:
+    def look(address: str, needs: MemoryPlan) -> tuple[int, str]:
         asked.append((address, needs))
         return 2, "each with 1 GPU"
 
@@ -93,18 +93,18 @@ def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         "2 workers of 2 possible, each with 1 GPU",
         "at most 2 batches one after another on each",
     ]
-    assert asked == [("", Needs())]
+    assert asked == [("", MemoryPlan())]
 
 
 def test_the_command_renders_on_a_crew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    crew, asked = FakeCrew(), []
+    pool, asked = FakeCrew(), []
 
     @contextmanager
-    def connected(address: str, needs: Needs) -> Iterator[FakeCrew]:
+    def connected(address: str, needs: MemoryPlan) -> Iterator[FakeCrew]:
         asked.append((address, needs))
-        yield crew
+        yield pool
         asked.append("closed")
 
     monkeypatch.setattr(ray_crew, "connect", connected)
@@ -112,7 +112,7 @@ def test_the_command_renders_on_a_crew(
     recipe.write_text(json.dumps(dict(SMALL)), encoding="utf-8")
     words = [str(recipe), "--ray=there", "--out", str(tmp_path), "--quiet", "--set", "gpus_per_picture=0.5"]
     assert cli.main(words) == 0
-    assert asked == [("there", Needs(0.5)), "closed"] and {worker for worker, _ in crew.orders} == {0, 1}
+    assert asked == [("there", MemoryPlan(0.5)), "closed"] and {worker for worker, _ in pool.orders} == {0, 1}
     paths = [tmp_path / "small" / f"small(0)_000{k}.png" for k in range(3)]
     assert sorted(capsys.readouterr().out.split()) == [*map(str, paths)]
 
@@ -161,7 +161,7 @@ class _FakeRay:
         self.options = options
 
         def made(cls: type) -> Any:
-            handle = SimpleNamespace(news=SimpleNamespace(remote=object))
+            handle = SimpleNamespace(pop_messages=SimpleNamespace(remote=object))
             return SimpleNamespace(remote=lambda *args, **more: handle)
 
         return made
@@ -184,33 +184,33 @@ class _FakeRay:
 def test_news_of_living_and_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     fake = _FakeRay()
-    crew = RayCrew(fake, Needs())
-    assert crew.capacity() == 2 and crew.kind == "each with 1 CPU thread"
-    first, second = crew.hire([], 2), crew.hire([], 2)
+    pool = RayCrew(fake, MemoryPlan())
+    assert pool.capacity() == 2 and pool.kind == "each with 1 CPU thread"
+    first, second = pool.hire([], 2), pool.hire([], 2)
     assert (fake.options["num_cpus"], fake.options["num_gpus"], fake.options["max_restarts"]) == (1, 0.0, 0)
-    requests = {worker: request for request, worker in crew.asked.items()}
-    fake.answers = {requests[first]: [Hello("here", {})], requests[second]: _Dead()}
-    said, lost = sorted(crew.news(0), key=lambda pair: pair[0])
-    assert said == (first, Hello("here", {}))
-    assert lost[0] == second and isinstance(lost[1], Lost)
+    requests = {worker: request for request, worker in pool.asked.items()}
+    fake.answers = {requests[first]: [Ready("here", {})], requests[second]: _Dead()}
+    said, lost = sorted(pool.pop_messages(0), key=lambda pair: pair[0])
+    assert said == (first, Ready("here", {}))
+    assert lost[0] == second and isinstance(lost[1], WorkerLost)
     assert lost[1].why == (
         "_Dead: The actor died because of an error raised in its creation task, ray::Actor: OSError: full"
     )
-    assert list(crew.asked.values()) == [first] and requests[first] not in crew.asked  # asked anew
-    crew.most = 1
-    assert crew.capacity() == 1
-    crew.close()
-    assert len(fake.killed) == 2 and not crew.asked and crew.news(0) == []
+    assert list(pool.asked.values()) == [first] and requests[first] not in pool.asked  # asked anew
+    pool.most = 1
+    assert pool.capacity() == 1
+    pool.close()
+    assert len(fake.killed) == 2 and not pool.asked and pool.pop_messages(0) == []
 
 
 def test_a_run_on_gpus_waits_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_crew, "CAPACITY_EVERY", -1.0)
     fake = _FakeRay()
     head, other = {"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"GPU": 2.0}}
-    crew = RayCrew(fake, Needs(0.5))
+    pool = RayCrew(fake, MemoryPlan(0.5))
     for there, room in (([head, other], 4), ([head], 0), ([head, other, other], 8)):
         fake.nodes_here = there
-        assert crew.capacity() == room and crew.kind == "each with 0.5 GPU"
+        assert pool.capacity() == room and pool.kind == "each with 0.5 GPU"
 
 
 def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,19 +218,19 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray_crew, "_ray", lambda: fake)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with connect("", Needs()) as crew:
-        assert crew.capacity() == 2 and fake.is_up
+    with connect("", MemoryPlan()) as pool:
+        assert pool.capacity() == 2 and fake.is_up
     assert [how["address"] for how in fake.inits] == ["auto", "local"] and not fake.is_up
     with (
         pytest.raises(InputError, match=r"--ray=auto: no Ray cluster that this process can use \(nobody\)"),
-        connect("auto", Needs()),
+        connect("auto", MemoryPlan()),
     ):
         pass
-    assert ray_crew.look("", Needs())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
+    assert ray_crew.look("", MemoryPlan())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
     fake.nodes_here = []
     with (
         pytest.raises(InputError, match="no machine in the cluster has what a worker needs"),
-        connect("local", Needs()),
+        connect("local", MemoryPlan()),
     ):
         pass
     assert not fake.is_up
@@ -256,13 +256,13 @@ def test_the_actor_renders_while_it_is_asked(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     actor = Actor([run], threads, load=lambda run, **_: small_networks())
     given = load_pictures(run.settings, (), tmp_path)
-    actor.give(Order(RunNames(tmp_path, "small", 0), run, 5, (0,), frozenset({0}), given))
+    actor.give(WorkItem(RunNames(tmp_path, "small", 0), run, 5, (0,), frozenset({0}), given))
     said: list[Any] = []
     end = time.monotonic() + 60
     while not (said and isinstance(said[-1], Done)):
         assert time.monotonic() < end
-        said += actor.news(0.2)
-    assert isinstance(said[0], Hello) and not said[-1].stopped
-    assert [m.args[0] for m in said if isinstance(m, Wrote) and m.method == "save_picture"] == [0]
+        said += actor.pop_messages(0.2)
+    assert isinstance(said[0], Ready) and not said[-1].stopped
+    assert [m.args[0] for m in said if isinstance(m, WriteMessage) and m.method == "save_picture"] == [0]
     assert not list(tmp_path.iterdir()), "a worker writes nothing"
-    assert actor.news(0) == []
+    assert actor.pop_messages(0) == []

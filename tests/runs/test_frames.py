@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from disco.runs.checkpoints import seal, unseal
+from disco.runs.checkpoints import pack_tensors, unpack_tensors
 from disco.runs.frames import FrameState, FrameStore
 
 
@@ -46,7 +46,7 @@ def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_sealed_shows_damage() -> None:
-    data = seal({"a": torch.arange(3.0)}, {"b": [1, None]})
-    tensors, plain = unseal(data) or ({}, None)
+    data = pack_tensors({"a": torch.arange(3.0)}, {"b": [1, None]})
+    tensors, plain = unpack_tensors(data) or ({}, None)
     assert tensors["a"].tolist() == [0, 1, 2] and plain == {"b": [1, None]}
-    assert unseal(data[:-1]) is None and unseal(b"") is None
+    assert unpack_tensors(data[:-1]) is None and unpack_tensors(b"") is None

@@ -21,7 +21,7 @@ from disco.events import Notice, VideoProgress
 from disco.media.ffmpeg_read import executable, probe
 from disco.media.images import png_bytes
 from disco.runs.footage import (
-    Footage,
+    VideoSource,
     find_run,
     folder_footage,
     partials_footage,
@@ -47,7 +47,7 @@ from tests.footage import COLOURS, make_run, means, metadata, plain, shown
 USUAL = VideoOutSettings()
 
 
-def footage_of(folder: Path, size: tuple[int, int] = (32, 32), frames: int = 5) -> Footage:
+def footage_of(folder: Path, size: tuple[int, int] = (32, 32), frames: int = 5) -> VideoSource:
     return run_footage(make_run(folder, range(frames), size=size), USUAL)
 
 

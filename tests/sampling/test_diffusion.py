@@ -90,7 +90,7 @@ def test_a_run_goes_from_noise_to_the_picture(steps, data):
     run = make_steps(steps, skip)
     assert len(run) == steps - skip
     assert [s.i for s in run] == list(range(len(run)))
-    assert [s.spaced for s in run] == list(range(len(run)))[::-1]
+    assert [s.respaced_index for s in run] == list(range(len(run)))[::-1]
     assert all(0 <= s.t < 1000 and 0 <= s.index <= 999 and s.n == len(run) for s in run)
     assert all(a.t > b.t and (a.alpha_next, a.sigma_next) == (b.alpha, b.sigma) for a, b in pairwise(run))
     assert all(math.isclose(s.alpha**2 + s.sigma**2, 1) and s.alpha_next > s.alpha for s in run)

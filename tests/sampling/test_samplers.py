@@ -288,7 +288,7 @@ def test_symmetry_fires_where_the_originals_did(gold):
     """steps_i: the respaced index of each share; the first, 0 %, is one that no step has."""
     x, run = torch.randn(SHAPE), make_steps(gold["n_indices"])
     mirror = make_symmetry(len(run), True, False, gold["percent"], "dd57")
-    fired = [step.spaced for step in run if mirror(x, step) is not x]
+    fired = [step.respaced_index for step in run if mirror(x, step) is not x]
     assert fired == [i for i in gold["steps_i"] if i < len(run)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.errors import BadValue
+from disco.errors import ValueErrors
 from disco.settings.keyframes import KeyFrames, crossfade
 from disco.settings.splines import spline_through
 from tests.places import GOLDEN
@@ -186,7 +186,7 @@ def test_what_is_refused(value: Any, sentence: str) -> None:
 
 
 def test_every_fault_of_a_map_with_its_place() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(ValueErrors) as caught:
         KeyFrames.parse({0: "foo", 1.5: 2, 10: True, 20: 1})
     assert [path for path, _ in caught.value.faults] == [(0,), (1.5,), (10,)]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from disco.errors import BadValue
+from disco.errors import ValueErrors
 from disco.settings.prompts import (
     ImagePrompt,
     Prompt,
@@ -181,7 +181,7 @@ def test_wrong_prompts(value: Any, faults: list[tuple[tuple[Any, ...], str]]) ->
     with pytest.raises(ValueError) as caught:
         parse_prompts(value)
     error = caught.value
-    assert (list(error.faults) if isinstance(error, BadValue) else [((), str(error))]) == faults
+    assert (list(error.faults) if isinstance(error, ValueErrors) else [((), str(error))]) == faults
 
 
 def test_wrong_image_prompts() -> None:

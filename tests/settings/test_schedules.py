@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from disco.errors import BadValue
+from disco.errors import ValueErrors
 from disco.settings.schedules import LENGTH, Schedule
 from tests.places import GOLDEN
 
@@ -147,10 +147,10 @@ def test_wrong_schedules(value: Any, kind: type, sentence: str) -> None:
 
 
 def test_faults_know_their_place() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(ValueErrors) as caught:
         Schedule.parse({"frames": {0: 1, 40: {0: 1, 500: "x"}, "y": 2}})
     assert [path for path, _ in caught.value.faults] == [("frames", "y")]
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(ValueErrors) as caught:
         Schedule.parse({"frames": {0: "z", 40: {0: 1, 500: "x"}}})
     assert [path for path, _ in caught.value.faults] == [("frames", 0), ("frames", 40, 500)]
 

@@ -15,12 +15,12 @@ from disco.errors import DiscoError, RunError, SettingsError
 from disco.events import Event, Notice
 from disco.rendering.batch import Ending, Stop
 from disco.rendering.distributed.messages import (
-    Crew,
     Done,
     Failed,
-    Hello,
-    Lost,
     Message,
+    Ready,
+    WorkerLost,
+    WorkerPool,
     check_spread,
     idle_notice,
 )
@@ -37,7 +37,9 @@ LAST_WORDS = 60.0  # seconds that workers have for their step when the run fails
 SHAPING = ("disco", "torch", "torchvision", "open_clip_torch", "timm")  # packages whose versions are compared
 
 
-def spread(plan: Plan, given: list[Pictures], crew: Crew, ending: Ending) -> Generator[Event, None, bool]:
+def spread(
+    plan: Plan, given: list[Pictures], pool: WorkerPool, ending: Ending
+) -> Generator[Event, None, bool]:
     """Render all runs; the events of one run after those of the run before. Returns whether it was stopped.
 
     given: what each run is given, read already. Raises what a worker or the disk failed with, after all
@@ -45,7 +47,7 @@ def spread(plan: Plan, given: list[Pictures], crew: Crew, ending: Ending) -> Gen
     """
     check_spread(plan.runs, plan.again)
     stop, working = ending
-    driver = _Driver(plan, given, crew, stop)
+    driver = _Driver(plan, given, pool, stop)
     with working():
         try:
             yield from driver.go()
@@ -72,7 +74,7 @@ class _Hand:
 class _Driver:
     plan: Plan
     given: list[Pictures]
-    crew: Crew
+    pool: WorkerPool
     stop: Stop
     runs: list[SpreadRun] = field(default_factory=list)  # opened, not told of to the end
     hands: dict[int, _Hand] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class _Driver:
                 if self.failure is not None:
                     raise self.failure
                 return
-            for worker, message in self.crew.news(0.2):
+            for worker, message in self.pool.pop_messages(0.2):
                 self._hear(worker, message)
             if not self.halted and self.stop():
                 self._halt()
@@ -112,13 +114,13 @@ class _Driver:
         self._halt()
         until = time.monotonic() + LAST_WORDS
         while any(hand.has_begun for hand in self.hands.values()) and time.monotonic() < until:
-            for worker, message in self.crew.news(0.2):
+            for worker, message in self.pool.pop_messages(0.2):
                 with suppress(DiscoError, RuntimeError):  # what failed first is what is told
                     self._hear(worker, message)
 
     def close(self) -> None:
         for worker in list(self.hands):
-            self.crew.dismiss(worker)
+            self.pool.dismiss(worker)
         for run in self.runs:
             run.job.folder.close()
 
@@ -128,12 +130,12 @@ class _Driver:
         """Open runs while there are fewer batches than workers, hire for them, hand them out."""
         if self.halted:
             return
-        capacity = self.crew.capacity()
+        capacity = self.pool.capacity()
         while self.places is not None and self._open_batches() < max(capacity, 1):
             self._open_next(capacity)
         wanted = min(capacity, self._open_batches())
         while len(self.hands) < wanted and self.failed_starts < MOST_FAILED_STARTS:
-            self.hands[self.crew.hire(self.plan.runs, wanted)] = _Hand()
+            self.hands[self.pool.hire(self.plan.runs, wanted)] = _Hand()
         idle = [worker for worker, hand in self.hands.items() if hand.is_there and hand.of is None]
         for run in self.runs:
             while run.waiting and idle:
@@ -162,7 +164,7 @@ class _Driver:
         order = run.next_order()
         hand = self.hands[worker]
         hand.of, hand.batch, hand.has_begun = run, order.batch, False
-        self.crew.give(worker, order)
+        self.pool.give(worker, order)
 
     # ---- what the workers say ----
 
@@ -170,17 +172,17 @@ class _Driver:
         hand = self.hands.get(worker)
         if hand is None:
             return  # it was dismissed
-        if isinstance(message, Hello):
+        if isinstance(message, Ready):
             hand.is_there, hand.host, self.failed_starts = True, message.host, 0
             self._compare(message)
-        elif isinstance(message, Lost):
+        elif isinstance(message, WorkerLost):
             self._lost(worker, hand, message.why)
         elif isinstance(message, Failed):
             hand.of, hand.has_begun = None, False
             raise _error(message, hand.host)
         else:
             assert hand.of is not None
-            hand.of.hear(hand.batch, message)
+            hand.of.handle(hand.batch, message)
             hand.has_begun = hand.has_begun or hand.of.has_begun(hand.batch)
             if isinstance(message, Done):
                 hand.of, hand.has_begun = None, False
@@ -209,7 +211,7 @@ class _Driver:
         if not self.halted and batch in run.waiting:
             run.say(f"{where}: {_named(batch)} goes on with another worker after step {step}")
 
-    def _compare(self, hello: Hello) -> None:
+    def _compare(self, hello: Ready) -> None:
         here = versions()
         other = [
             f"{name} {there} (here {here.get(name)})"
@@ -244,7 +246,7 @@ class _Driver:
         self.halted = True
         for worker, hand in self.hands.items():
             if hand.has_begun:
-                self.crew.stop(worker)
+                self.pool.stop(worker)
 
     def _end_all(self) -> None:
         self.places = None

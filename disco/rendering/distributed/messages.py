@@ -18,13 +18,13 @@ from disco.settings.model import is_animation, picture_count
 
 if TYPE_CHECKING:
     from disco.events import Pixels
-    from disco.runs.new_run import Again
+    from disco.runs.new_run import RerenderRequest
 
 # ---- from the driver to a worker ----
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkItem:
     """One batch of pictures. names: of the run's files; wanted: those that are to be saved.
 
     given: what the run is given, read by the driver. memory: what the run gave up before. checkpoint: where
@@ -46,7 +46,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Hello:
+class Ready:
     """It is there and waits for orders. versions: as a picture carries them."""
 
     host: str
@@ -54,7 +54,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Wrote:
+class WriteMessage:
     """What is to be done with the run's folder: one of its methods, with these arguments."""
 
     method: str
@@ -63,14 +63,14 @@ class Wrote:
 
 
 @dataclass(frozen=True)
-class Heard:
+class EventMessage:
     """An event for whoever listens, other than StepDone."""
 
     event: Event
 
 
 @dataclass(frozen=True)
-class Stepped:
+class StepMessage:
     """A step was done. losses, preview: now and then, since both wait for the device."""
 
     pictures: tuple[int, ...]
@@ -81,7 +81,7 @@ class Stepped:
 
 
 @dataclass(frozen=True)
-class GaveUp:
+class PolicyMessage:
     """Memory that was given up, as run.json has it."""
 
     memory: Mapping[str, Any]
@@ -106,16 +106,18 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """The worker is gone: killed, or its machine was."""
 
     why: str
 
 
-Message: TypeAlias = Hello | Wrote | Heard | Stepped | GaveUp | Done | Failed | Lost
+Message: TypeAlias = (
+    Ready | WriteMessage | EventMessage | StepMessage | PolicyMessage | Done | Failed | WorkerLost
+)
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Whoever starts workers. A worker is known by its number."""
 
     def capacity(self) -> int:
@@ -124,7 +126,7 @@ class Crew(Protocol):
     def hire(self, runs: Sequence[Run], of: int) -> int:
         """Start a worker for these runs, one of so many; it says Hello when it is there."""
 
-    def give(self, worker: int, order: Order) -> None:
+    def give(self, worker: int, order: WorkItem) -> None:
         """It has none, or is done with the last."""
 
     def stop(self, worker: int) -> None:
@@ -133,14 +135,14 @@ class Crew(Protocol):
     def dismiss(self, worker: int) -> None:
         """End it."""
 
-    def news(self, seconds: float) -> list[tuple[int, Message]]:
+    def pop_messages(self, seconds: float) -> list[tuple[int, Message]]:
         """What was said, in the order of each worker; waits so long at most."""
 
 
 # ---- what can be spread ----
 
 
-def check_spread(runs: Sequence[Run], again: Again | None = None) -> None:
+def check_spread(runs: Sequence[Run], again: RerenderRequest | None = None) -> None:
     """Raises SettingsError, InputError for what cannot be handed to workers."""
     if again is not None:
         raise InputError("--ray: one PNG is rendered again by one process: leave --ray out")
@@ -167,16 +169,16 @@ def check_spread(runs: Sequence[Run], again: Again | None = None) -> None:
 
 
 @dataclass(frozen=True)
-class Needs:
+class MemoryPlan:
     """What each worker needs: a share of a GPU where there is one, or the CPU alone."""
 
     gpus: float = 1.0
     cpu_only: bool = False
 
 
-def needs_of(runs: Sequence[Run]) -> Needs:
+def needs_of(runs: Sequence[Run]) -> MemoryPlan:
     """Of all the runs of a command, since its workers are alike: the most that any asks for."""
-    return Needs(
+    return MemoryPlan(
         max(run.settings.gpus_per_picture for run in runs),
         all(run.settings.device == "cpu" for run in runs),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from disco.errors import InputError
-from disco.rendering.distributed.messages import Lost, Message, Needs, Order
+from disco.rendering.distributed.messages import MemoryPlan, Message, WorkerLost, WorkItem
 from disco.rendering.distributed.worker import Worker
 from disco.rendering.prepare import Load, load_for
 from disco.settings.load import Run
@@ -30,7 +30,7 @@ MOST_SAID = 64  # messages that wait for the driver before a worker waits for it
 
 
 @contextmanager
-def connect(address: str, needs: Needs) -> Iterator[RayCrew]:
+def connect(address: str, needs: MemoryPlan) -> Iterator[RayCrew]:
     """A crew in the cluster at an address as ray.init takes it; "": the one that runs on this machine or
     that RAY_ADDRESS names, or else a new one here, for as long as the block runs; "local": a new one.
 
@@ -41,17 +41,17 @@ def connect(address: str, needs: Needs) -> Iterator[RayCrew]:
     if started:
         _join(ray, address)
     try:
-        crew = RayCrew(ray, needs)
-        if crew.capacity() < 1:
-            raise InputError(f"--ray: no machine in the cluster has what a worker needs: {crew.kind}")
-        yield crew
-        crew.close()
+        pool = RayCrew(ray, needs)
+        if pool.capacity() < 1:
+            raise InputError(f"--ray: no machine in the cluster has what a worker needs: {pool.kind}")
+        yield pool
+        pool.close()
     finally:
         if started:
             ray.shutdown()
 
 
-def look(address: str, needs: Needs) -> tuple[int, str]:
+def look(address: str, needs: MemoryPlan) -> tuple[int, str]:
     """How many workers there would be, and of what kind; starts no cluster. Raises as connect does."""
     ray = _ray()
     was_there = ray.is_initialized()
@@ -140,7 +140,7 @@ class Room:
         return f"each with {self.cpus} CPU thread{'s' if self.cpus > 1 else ''}"
 
 
-def _room(nodes: Sequence[Mapping[str, float]], needs: Needs) -> Room:
+def _room(nodes: Sequence[Mapping[str, float]], needs: MemoryPlan) -> Room:
     """GPUs if there are any. A worker on CPUs has as many threads as this process would compute with, since
     the last bits of a picture depend on it; fewer where no machine has as many."""
     if not needs.cpu_only and any(node.get("GPU", 0) for node in nodes):
@@ -165,7 +165,7 @@ def _this_machine() -> dict[str, float]:
 class RayCrew:
     """See messages.Crew. Each worker is an actor; a request for its news is always under way."""
 
-    def __init__(self, ray: Any, needs: Needs) -> None:
+    def __init__(self, ray: Any, needs: MemoryPlan) -> None:
         self.ray, self.needs = ray, needs
         self.most: int | None = None  # workers, where there shall be no more
         self.actors: dict[int, Any] = {}
@@ -200,7 +200,7 @@ class RayCrew:
         self._ask(worker)
         return worker
 
-    def give(self, worker: int, order: Order) -> None:
+    def give(self, worker: int, order: WorkItem) -> None:
         self.actors[worker].give.remote(order)
 
     def stop(self, worker: int) -> None:
@@ -212,7 +212,7 @@ class RayCrew:
         if actor is not None:
             self.ray.kill(actor)
 
-    def news(self, seconds: float) -> list[tuple[int, Message]]:
+    def pop_messages(self, seconds: float) -> list[tuple[int, Message]]:
         if not self.asked:
             time.sleep(seconds)
             return []
@@ -226,7 +226,7 @@ class RayCrew:
                 said = self.ray.get(request)
             except self.ray.exceptions.RayError as error:
                 self.dismiss(worker)
-                said = [Lost(_why(error))]
+                said = [WorkerLost(_why(error))]
             else:
                 self._ask(worker)
             news += [(worker, message) for message in said]
@@ -237,7 +237,7 @@ class RayCrew:
             self.dismiss(worker)
 
     def _ask(self, worker: int) -> None:
-        self.asked[self.actors[worker].news.remote()] = worker
+        self.asked[self.actors[worker].pop_messages.remote()] = worker
 
 
 def _why(error: Exception) -> str:
@@ -261,20 +261,20 @@ class Actor:
     ) -> None:
         if not on_gpu:  # Ray need not hide GPUs that were not asked for
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self.orders: queue.Queue[Order] = queue.Queue()
+        self.orders: queue.Queue[WorkItem] = queue.Queue()
         self.said: queue.Queue[Message] = queue.Queue(MOST_SAID)
         self.stopping = threading.Event()
         torch.set_num_threads(threads)
         worker = Worker(runs, load, share)
         threading.Thread(target=self._go, args=(worker, threads), daemon=True).start()
 
-    def give(self, order: Order) -> None:
+    def give(self, order: WorkItem) -> None:
         self.orders.put(order)
 
     def stop(self) -> None:
         self.stopping.set()
 
-    def news(self, seconds: float = 2.0) -> list[Message]:
+    def pop_messages(self, seconds: float = 2.0) -> list[Message]:
         """All that was said; waits for the first word."""
         try:
             found = [self.said.get(timeout=seconds)]

@@ -12,10 +12,18 @@ import torch
 
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
 from disco.memory.policy import MemoryPolicy
-from disco.rendering.distributed.messages import Done, GaveUp, Heard, Message, Order, Stepped, Wrote
+from disco.rendering.distributed.messages import (
+    Done,
+    EventMessage,
+    Message,
+    PolicyMessage,
+    StepMessage,
+    WorkItem,
+    WriteMessage,
+)
 from disco.runs.inputs import Pictures
 from disco.runs.new_run import Job
-from disco.runs.report import Tally, announced, finished, keep_inputs
+from disco.runs.report import RunStats, announced, finished, keep_inputs
 from disco.settings.frame import executed
 
 if TYPE_CHECKING:
@@ -48,7 +56,7 @@ class SpreadRun:
         self.saved: set[int] = set()
         self.in_front, self.is_over = False, False
         self._events: deque[Event] = deque()
-        self._tally, self._began = Tally(), time.monotonic()
+        self._tally, self._began = RunStats(), time.monotonic()
         self._steps = executed(job.run.settings, min(job.wanted))
         self._pace: float | None = None  # when the first step was done
         self._where: dict[str, Any] = {"device": "", "memory": {}, "peak_memory": None, "workers": 0}
@@ -58,7 +66,7 @@ class SpreadRun:
         keep_inputs(job, given.inputs)
         self._events.extend(announced(job))
 
-    def next_order(self) -> Order:
+    def next_order(self) -> WorkItem:
         """For the batch that waits longest."""
         batch = self.waiting.popleft()
         job, folder = self.job, self.job.folder
@@ -67,7 +75,7 @@ class SpreadRun:
         self._where["workers"] = max(self._where["workers"], len(self.at_work))
         wanted = (job.wanted & frozenset(batch)) - self.saved
         memory = folder.info.get("memory")
-        return Order(
+        return WorkItem(
             folder.names,
             job.run,
             job.seed,
@@ -82,15 +90,15 @@ class SpreadRun:
     def has_begun(self, batch: Group) -> bool:
         return batch in self.at_work and self.at_work[batch].has_begun
 
-    def hear(self, batch: Group, message: Message) -> None:
+    def handle(self, batch: Group, message: Message) -> None:
         """What the worker of this batch said. Raises RunError if it cannot be written."""
-        if isinstance(message, Wrote):
+        if isinstance(message, WriteMessage):
             self._write(batch, message)
-        elif isinstance(message, Stepped):
+        elif isinstance(message, StepMessage):
             self._stepped(batch, message)
-        elif isinstance(message, Heard):
+        elif isinstance(message, EventMessage):
             self._heard(batch, message.event)
-        elif isinstance(message, GaveUp):
+        elif isinstance(message, PolicyMessage):
             self._gave_up(message)
         elif isinstance(message, Done):
             self._done(batch, message)
@@ -126,29 +134,29 @@ class SpreadRun:
 
     # ---- each message ----
 
-    def _write(self, batch: Group, wrote: Wrote) -> None:
-        folder, tally = self.job.folder, self._tally
+    def _write(self, batch: Group, wrote: WriteMessage) -> None:
+        folder, stats = self.job.folder, self._tally
         if wrote.method == "save_picture":
             folder.save_picture(*wrote.args)
             self.saved.add(wrote.args[0])
         elif wrote.method == "save_partial":
             folder.save_partial(*wrote.args, **wrote.options)
-            tally.partials += 1
+            stats.partials += 1
         elif wrote.method == "save_checkpoint":
             folder.checkpoints.save(*wrote.args)
-            tally.checkpoints += 1
+            stats.checkpoints += 1
         elif wrote.method == "clear_checkpoints":
             folder.checkpoints.clear(batch)
         elif wrote.method == "write_progress":
             if self._shown is None or batch >= self._shown[0]:
                 self._shown = (batch, wrote.args[0])
             folder.write_progress(wrote.args[0])
-            tally.previews += 1
+            stats.previews += 1
         else:
             assert wrote.method == "write_status", wrote.method
             folder.write_status({**wrote.args[0], "seconds_left": self._seconds_left()})
 
-    def _stepped(self, batch: Group, stepped: Stepped) -> None:
+    def _stepped(self, batch: Group, stepped: StepMessage) -> None:
         progress = self.at_work[batch]
         progress.step = stepped.step + 1
         progress.losses = dict(stepped.losses or progress.losses)
@@ -184,7 +192,7 @@ class SpreadRun:
             self._said.add(text)
         self._events.append(event)
 
-    def _gave_up(self, gave_up: GaveUp) -> None:
+    def _gave_up(self, gave_up: PolicyMessage) -> None:
         """What any worker gave up on the same kind of device, the next batch begins with."""
         now, was = dict(gave_up.memory), self.job.folder.info.get("memory")
         if was is not None and was.get("device") == now.get("device"):
@@ -194,9 +202,9 @@ class SpreadRun:
 
     def _done(self, batch: Group, done: Done) -> None:
         del self.at_work[batch]
-        tally, where = self._tally, self._where
-        tally.seconds += done.seconds
-        tally.nan_steps = torch.tensor(int(tally.nan_steps or 0) + done.nan_steps)
+        stats, where = self._tally, self._where
+        stats.seconds += done.seconds
+        stats.nan_steps = torch.tensor(int(stats.nan_steps or 0) + done.nan_steps)
         where |= _joined(where, done.where)
         if done.stopped:
             self.waiting.appendleft(batch)

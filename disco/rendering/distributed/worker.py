@@ -22,23 +22,23 @@ from disco.networks.required import networks_key
 from disco.rendering.batch import Batch, Stop
 from disco.rendering.distributed.messages import (
     Done,
+    EventMessage,
     Failed,
-    GaveUp,
-    Heard,
-    Hello,
     Message,
-    Order,
-    Stepped,
-    Wrote,
+    PolicyMessage,
+    Ready,
+    StepMessage,
+    WorkItem,
+    WriteMessage,
 )
 from disco.rendering.memory import govern
-from disco.rendering.prepare import Load, Studio, load_for, loading, open_studio
+from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, render_batch, where
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.metadata import versions
 from disco.runs.names import RunNames
 from disco.runs.new_run import saved_values
-from disco.runs.report import Tally
+from disco.runs.report import RunStats
 from disco.settings.load import Run
 
 LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
@@ -55,15 +55,15 @@ class Worker:
         self.runs, self.load, self.share = runs, load, share
         self.networks: Networks | None = None
         self.key: tuple[object, ...] = ()
-        self.studio: Studio | None = None
+        self.context: RunContext | None = None
         self.studio_of: Path | None = None
         self.shelf: _Shelf | None = None  # of the order at work
         self._open = ExitStack()
 
-    def hello(self) -> Hello:
-        return Hello(platform.node(), versions())
+    def hello(self) -> Ready:
+        return Ready(platform.node(), versions())
 
-    def work(self, order: Order, stop: Stop) -> Iterator[Message]:
+    def work(self, order: WorkItem, stop: Stop) -> Iterator[Message]:
         """Carry it out, going on from its checkpoint; ends with Done or Failed."""
         shelf = self.shelf = _Shelf(order.names, order.checkpoint)
         try:
@@ -76,37 +76,37 @@ class Worker:
 
     def close(self) -> None:
         """Let the studio go; its governor puts the networks back as they were."""
-        self.studio, self.studio_of = None, None
+        self.context, self.studio_of = None, None
         self._open.close()
 
-    def _work(self, order: Order, stop: Stop, shelf: _Shelf) -> Iterator[Message]:
+    def _work(self, order: WorkItem, stop: Stop, shelf: _Shelf) -> Iterator[Message]:
         yield from self._loaded(order)
         if self.studio_of != order.names.settings:
             self.close()
-            self.studio = self._studio(order)
+            self.context = self._studio(order)
             self.studio_of = order.names.settings
-        studio, tally, began = self.studio, Tally(), time.monotonic()
-        assert studio is not None
-        yield from (Heard(Notice(text)) for text in studio.oom_retry.pop_messages())
+        context, stats, began = self.context, RunStats(), time.monotonic()
+        assert context is not None
+        yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
         batch = Batch(
-            studio,
+            context,
             shelf,
             order.batch,
             order.wanted,
             saved_values(order.run),
             stop,
-            tally,
+            stats,
             steps_after=order.steps_after,
-            steps=executed_steps(studio),
+            steps=executed_steps(context),
         )
-        speaker = _Speaker(studio.settings.display_rate)
+        speaker = _Speaker(context.settings.display_rate)
         for event in render_batch(batch):
             yield speaker.said(event)
-        yield from (Heard(Notice(text)) for text in studio.oom_retry.pop_messages())
-        nan_steps = 0 if tally.nan_steps is None else int(tally.nan_steps)
-        yield Done(tally.stopped, time.monotonic() - began, nan_steps, where(studio))
+        yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
+        nan_steps = 0 if stats.nan_steps is None else int(stats.nan_steps)
+        yield Done(stats.stopped, time.monotonic() - began, nan_steps, where(context))
 
-    def _loaded(self, order: Order) -> Iterator[Message]:
+    def _loaded(self, order: WorkItem) -> Iterator[Message]:
         key = networks_key(order.run.settings, order.run.base_dirs)
         if self.networks is not None and self.key == key:
             return
@@ -115,21 +115,21 @@ class Worker:
         events = loading(order.run, self.runs, self.load)
         while True:
             try:
-                yield Heard(next(events))
+                yield EventMessage(next(events))
             except StopIteration as end:
                 self.networks, self.key = end.value, key
                 return
 
-    def _studio(self, order: Order) -> Studio:
+    def _studio(self, order: WorkItem) -> RunContext:
         assert self.networks is not None
         self._open.enter_context(exactly(order.run.settings))
         oom_retry = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
         self._open.enter_context(closing(oom_retry))
-        return open_studio(order.run.settings, order.seed, self.networks, oom_retry, order.given)
+        return open_run(order.run.settings, order.seed, self.networks, oom_retry, order.given)
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
         assert self.shelf is not None
-        self.shelf.messages.append(GaveUp(memory))
+        self.shelf.messages.append(PolicyMessage(memory))
 
 
 class _Shelf:
@@ -145,7 +145,7 @@ class _Shelf:
             yield self.messages.popleft()
 
     def wrote(self, method: str, *args: Any, **options: Any) -> None:
-        self.messages.append(Wrote(method, args, options))
+        self.messages.append(WriteMessage(method, args, options))
 
     @property
     def info(self) -> dict[str, Any]:
@@ -209,13 +209,13 @@ class _Speaker:
 
     def said(self, event: Event) -> Message:
         if not isinstance(event, StepDone):
-            return Heard(event)
+            return EventMessage(event)
         is_last = event.step + 1 == event.n
         is_shown = event.step == 0 or (event.step + 1) % self.display_rate == 0 or is_last
         losses = None
         if is_shown or time.monotonic() - self.losses_at > LOSSES_EVERY:
             losses, self.losses_at = event.losses(), time.monotonic()
-        return Stepped(event.pictures, event.step, event.n, losses, event.preview() if is_shown else None)
+        return StepMessage(event.pictures, event.step, event.n, losses, event.preview() if is_shown else None)
 
 
 def failed(error: Exception) -> Failed:

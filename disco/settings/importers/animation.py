@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from disco.settings.aliases import IDLE
+from disco.settings.aliases import IGNORED
 from disco.settings.animation import (
     AnimationSettings,
     Motion3dSettings,
@@ -14,7 +14,7 @@ from disco.settings.animation import (
 )
 from disco.settings.fields import read_value
 from disco.settings.frame import OF_VIDEO
-from disco.settings.importers.draft import Draft
+from disco.settings.importers.draft import ImportBuilder
 from disco.settings.importers.old_values import nothing, picture
 from disco.settings.model import Settings, facts_of
 
@@ -23,18 +23,18 @@ KEYS = tuple(key for section in SECTIONS for key in section.model_fields if key 
 DEFAULT_VIDEO = "init.mp4"  # what stands in the original's notebook until somebody names a video
 
 
-def put_animation(draft: Draft) -> list[str]:
+def put_animation(draft: ImportBuilder) -> list[str]:
     """Hand over what is not at its default; the rest is named in one line. Returns the keys handed over."""
     usual = [key for key in KEYS if key in draft.old and _is_usual(key, draft.old[key])]
     moved = [key for key in KEYS if key in draft.old and key not in usual]
     draft.drop(usual, "of animations, at their defaults")
-    draft.drop_group(IDLE, "used by the original's notebook only")
+    draft.drop_group(IGNORED, "used by the original's notebook only")
     for key in moved:
         draft.keep(key, draft.take(key))
     return [key for key in moved if key in draft.run]
 
 
-def put_mode(draft: Draft, folder: Path) -> None:
+def put_mode(draft: ImportBuilder, folder: Path) -> None:
     """animation_mode; a video that is not here makes a still of it, since our settings must load."""
     mode = draft.take("animation_mode", "None")
     if nothing(mode):

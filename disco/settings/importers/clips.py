@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from disco.errors import InputError
-from disco.settings.importers.draft import Draft
+from disco.settings.importers.draft import ImportBuilder
 from disco.weights.registry import Compat, registry
 
 
@@ -22,7 +22,9 @@ def clip_name(old: str, compat: Compat = "fixed") -> str | None:
         return None
 
 
-def put_clips(draft: Draft, weights: Mapping[str, Any], *, was: str, compat: Compat = "fixed") -> None:
+def put_clips(
+    draft: ImportBuilder, weights: Mapping[str, Any], *, was: str, compat: Compat = "fixed"
+) -> None:
     """clip_models from {old name: weight}; a weight is a number or a schedule, and 1 need not be written."""
     chosen: list[Any] = []
     for old, weight in weights.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from disco.settings.importers.animation import put_animation
 from disco.settings.importers.clips import put_clips
-from disco.settings.importers.draft import Draft, Imported
+from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     put_batch_name,
     put_image_prompts,
@@ -55,7 +55,7 @@ NOT_STORED = "display_rate, intermediate_saves, animation_mode and the like"
 
 def import_disco(old: Mapping[str, Any], path: Path) -> Imported:
     """A Disco Diffusion settings file, already read, in our keys. path: only its name is used."""
-    draft = Draft(old, "disco", path.name)
+    draft = ImportBuilder(old, "disco", path.name)
     put_batch_name(draft, draft.take("batch_name"), path)
     _put_prompts(draft, path.parent)
     draft.change("compat", "dd57", "the original's results, quirks included")
@@ -80,7 +80,7 @@ def import_disco(old: Mapping[str, Any], path: Path) -> Imported:
     return draft.finish()
 
 
-def _put_prompts(draft: Draft, folder: Path) -> None:
+def _put_prompts(draft: ImportBuilder, folder: Path) -> None:
     """{"0": [...], "100": [...]}: keys become numbers; a list or a single text is frame 0 (old versions)."""
     prompts = draft.take("text_prompts")
     if isinstance(prompts, Mapping):
@@ -93,7 +93,7 @@ def _put_prompts(draft: Draft, folder: Path) -> None:
     put_image_prompts(draft, draft.take("image_prompts"), folder)
 
 
-def _put_seed(draft: Draft) -> None:
+def _put_seed(draft: ImportBuilder) -> None:
     seed = draft.take("seed")
     if seed is not None:
         draft.keep("set_seed", int(seed), was="seed")
@@ -102,7 +102,7 @@ def _put_seed(draft: Draft) -> None:
     draft.changed.append(f"{NOT_STORED} are not in Disco's files: a still, with the defaults of this program")
 
 
-def _put_steps(draft: Draft) -> None:
+def _put_steps(draft: ImportBuilder) -> None:
     if "skip_timesteps" in draft.old:
         draft.keep("skip_steps", int(draft.take("skip_timesteps")), was="skip_timesteps")
     respacing = str(draft.take("timestep_respacing", ""))
@@ -117,14 +117,14 @@ def _put_steps(draft: Draft) -> None:
     draft.drop_group(("diffusion_steps",), "follows from steps")
 
 
-def _put_cutn(draft: Draft) -> None:
+def _put_cutn(draft: ImportBuilder) -> None:
     cutn = draft.take("cutn")
     if cutn is not None and not {"cut_overview", "cut_innercut"} & draft.run.keys():
         why = "versions before 3 took all their cuts at random; here they are shared out as in the later ones"
         draft.change("cutn", int(cutn), why)
 
 
-def _drop_rest(draft: Draft) -> None:
+def _drop_rest(draft: ImportBuilder) -> None:
     draft.drop_group(("randomize_class",), "never had an effect")
     slip = [key for key in draft.old if key.startswith("SLIP")]
     on = [key for key in slip if draft.old[key]]

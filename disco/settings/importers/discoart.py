@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.settings.importers.clips import clip_name, put_clips
-from disco.settings.importers.draft import Draft, Imported
+from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     fold,
     put_batch_name,
@@ -122,7 +122,7 @@ KEYS = (
 
 def import_discoart(old: Mapping[str, Any], path: Path) -> Imported:
     """A DiscoArt settings file, already read, in our keys. path: only its name is used."""
-    draft = Draft(old, "discoart", path.name)
+    draft = ImportBuilder(old, "discoart", path.name)
     silent = _fill_defaults(draft)
     document = draft.old.get("name_docarray")
     name = draft.take("batch_name") or (None if "{" in str(document) else document)
@@ -149,7 +149,7 @@ def import_discoart(old: Mapping[str, Any], path: Path) -> Imported:
     return draft.finish()
 
 
-def _fill_defaults(draft: Draft) -> set[str]:
+def _fill_defaults(draft: ImportBuilder) -> set[str]:
     """Add DiscoArt's defaults, and those of its group of cuts below what the file says; which were added."""
     group = draft.take("cut_schedules_group")
     if group is not None and group not in CUT_GROUPS:
@@ -164,7 +164,7 @@ def _fill_defaults(draft: Draft) -> set[str]:
     return silent
 
 
-def _note_silent(draft: Draft, silent: set[str]) -> None:
+def _note_silent(draft: ImportBuilder, silent: set[str]) -> None:
     """Defaults were written like the file's own keys; keep them apart."""
     draft.silent = [key for key in draft.mapped if key in silent]
     draft.mapped = [key for key in draft.mapped if key not in silent]
@@ -172,7 +172,7 @@ def _note_silent(draft: Draft, silent: set[str]) -> None:
         draft.notes[key] = "not in the file; DiscoArt's default"
 
 
-def _put_prompts(draft: Draft) -> None:
+def _put_prompts(draft: ImportBuilder) -> None:
     """A text, a list of texts or of [text, weight], or {version, prompts: [{text, weight, ...}]}."""
     value = draft.take("text_prompts", [])
     entries = value.get("prompts", []) if isinstance(value, Mapping) else value
@@ -183,7 +183,7 @@ def _put_prompts(draft: Draft) -> None:
         draft.keep("text_prompts", prompts)
 
 
-def _prompt(draft: Draft, entry: Any) -> Any:
+def _prompt(draft: ImportBuilder, entry: Any) -> Any:
     if isinstance(entry, (list, tuple)) and len(entry) == 2:
         return {"text": str(entry[0]), "weight": tidy_schedule(entry[1])[0]}
     if not isinstance(entry, Mapping):
@@ -204,7 +204,7 @@ def _prompt(draft: Draft, entry: Any) -> Any:
     return ours
 
 
-def _put_clip_models(draft: Draft) -> None:
+def _put_clip_models(draft: ImportBuilder) -> None:
     """Names with "::"; a switch over the noise levels becomes the network's weight."""
     switches = draft.take("clip_models_schedules", {})
     weights = {name: 1 for name in draft.take("clip_models")}
@@ -216,13 +216,13 @@ def _put_clip_models(draft: Draft) -> None:
         draft.mapped.append("clip_models_schedules -> weights in clip_models")
 
 
-def _put_seed(draft: Draft) -> None:
+def _put_seed(draft: ImportBuilder) -> None:
     seed = draft.take("seed")
     if seed is not None:
         draft.keep("set_seed", int(seed), was="seed")
 
 
-def _put_batches(draft: Draft) -> None:
+def _put_batches(draft: ImportBuilder) -> None:
     """DiscoArt's n_batches counts passes of batch_size pictures; ours counts pictures."""
     passes, together = int(draft.take("n_batches")), int(draft.take("batch_size"))
     if together == 1:
@@ -232,7 +232,7 @@ def _put_batches(draft: Draft) -> None:
     draft.keep("batch_size", together)
 
 
-def _put_switch(draft: Draft, key: str, value: Any) -> None:
+def _put_switch(draft: ImportBuilder, key: str, value: Any) -> None:
     """true or false; over the noise levels (DiscoArt) it can only be on or off here: what it mostly is."""
     values = [bool(item) for item in spell_out(value)]
     mostly = 2 * sum(values) >= len(values)
@@ -242,13 +242,13 @@ def _put_switch(draft: Draft, key: str, value: Any) -> None:
         draft.change(key, mostly, "no schedule here; its value at most steps", old=value)
 
 
-def _mend_symmetry(draft: Draft) -> None:
+def _mend_symmetry(draft: ImportBuilder) -> None:
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
         if draft.run.get("diffusion_sampling_mode") == "plms" and draft.run.get(key):
             draft.change(key, False, "plms ignored it", old=True)
 
 
-def _drop_rest(draft: Draft) -> None:
+def _drop_rest(draft: ImportBuilder) -> None:
     draft.drop_group(NO_EFFECT, "had no effect in DiscoArt")
     draft.drop_group(("on_misspelled_token",), "there is no spelling check here")
     draft.drop_group(EVALUATION, "memory is managed here; text towers are freed after the prompts are read")

@@ -45,7 +45,7 @@ class Imported:
         return "\n".join(parts)
 
 
-class Draft:
+class ImportBuilder:
     """An old file on its way: `take` a key, then `keep`, `change` or `drop` it. What is left is unknown."""
 
     def __init__(self, old: Mapping[str, Any], source: Source, name: str) -> None:

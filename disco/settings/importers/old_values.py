@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError
-from disco.settings.importers.draft import Draft
+from disco.settings.importers.draft import ImportBuilder
 from disco.settings.prompts import dump_prompts, parse_image_prompts
 from disco.settings.schedule_text import parse_expression
 from disco.settings.schedules import LENGTH
@@ -77,7 +77,7 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def put_schedule(draft: Draft, key: str, value: Any) -> None:
+def put_schedule(draft: ImportBuilder, key: str, value: Any) -> None:
     """Hand a schedulable key over; one that nobody can read is dropped, so that the default holds."""
     try:
         tidy, remark = tidy_schedule(value)
@@ -90,7 +90,7 @@ def put_schedule(draft: Draft, key: str, value: Any) -> None:
         draft.keep(key, tidy)
 
 
-def put_size(draft: Draft, sides: Sequence[Any], remark: str) -> None:
+def put_size(draft: ImportBuilder, sides: Sequence[Any], remark: str) -> None:
     """Sides go over in multiples of 64, rounded down as all three tools did."""
     typed = [int(side) for side in sides]
     size = [max(SIDE_STEP, side // SIDE_STEP * SIDE_STEP) for side in typed]
@@ -100,7 +100,7 @@ def put_size(draft: Draft, sides: Sequence[Any], remark: str) -> None:
         draft.change("width_height", size, remark, old=typed)
 
 
-def put_network(draft: Draft, value: Any) -> None:
+def put_network(draft: ImportBuilder, value: Any) -> None:
     """The diffusion network by its name in our registry; the original's default for one that is not there."""
     name = str(value)
     known = network_name(name)
@@ -113,7 +113,7 @@ def put_network(draft: Draft, value: Any) -> None:
         draft.change("diffusion_model", ORIGINAL_NETWORK, why, old=name)
 
 
-def put_batch_name(draft: Draft, typed: Any, path: Path) -> None:
+def put_batch_name(draft: ImportBuilder, typed: Any, path: Path) -> None:
     """batch_name as the old file has it, or from a file name such as dream(3)_settings.txt, or its stem."""
     match = _FILE_NAME.match(path.stem)
     name = _file_name(typed or (match["name"] if match else path.stem))
@@ -139,7 +139,7 @@ def nothing(value: Any) -> bool:
     return value is None or str(value).strip().lower() in ("", "none", "null")
 
 
-def put_init_image(draft: Draft, folder: Path) -> None:
+def put_init_image(draft: ImportBuilder, folder: Path) -> None:
     """A path or address; one that is not here is left out, because our settings name only files that are."""
     value = draft.take("init_image")
     if nothing(value):
@@ -153,7 +153,7 @@ def put_init_image(draft: Draft, folder: Path) -> None:
         draft.change("init_image", found, "found beside the old settings file", old=value)
 
 
-def put_image_prompts(draft: Draft, prompts: Any, folder: Path) -> None:
+def put_image_prompts(draft: ImportBuilder, prompts: Any, folder: Path) -> None:
     """image_prompts with those pictures that are here."""
     here: dict[int, list[Any]] = {}
     for frame, group in parse_image_prompts(prompts).items():

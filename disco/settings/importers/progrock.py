@@ -15,7 +15,7 @@ from typing import Any
 from disco.settings.importers.animation import KEYS as ANIMATION
 from disco.settings.importers.animation import put_animation, put_mode
 from disco.settings.importers.clips import put_clips
-from disco.settings.importers.draft import Draft, Imported
+from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     ORIGINAL_NETWORK,
     nothing,
@@ -120,7 +120,7 @@ KEYS = (
 
 def import_progrock(old: Mapping[str, Any], path: Path) -> Imported:
     """A progrockdiffusion settings file, already read, in our keys. path: only its name is used."""
-    draft = Draft(old, "progrock", path.name)
+    draft = ImportBuilder(old, "progrock", path.name)
     silent = [key for key in DEFAULTS if old.get(key) is None and not (key in FLAGS and _flags_of(old))]
     draft.old |= {key: DEFAULTS[key] for key in silent}
     put_batch_name(draft, draft.take("batch_name"), path)
@@ -154,7 +154,7 @@ def _flags_of(old: Mapping[str, Any]) -> list[str]:
     return [flag for flag in FLAGS if flag in old]
 
 
-def _note_silent(draft: Draft, silent: list[str]) -> None:
+def _note_silent(draft: ImportBuilder, silent: list[str]) -> None:
     """Defaults were written like the file's own keys; keep them apart."""
     lines = {"width": "width_height", "sampling_mode": "sampling_mode -> diffusion_sampling_mode"}
     lines |= dict.fromkeys(set(FLAGS), "ViTB32, ViTB16, RN50 -> clip_models")
@@ -163,7 +163,7 @@ def _note_silent(draft: Draft, silent: list[str]) -> None:
     draft.mapped = [line for line in draft.mapped if line not in written]
 
 
-def _settle_choices(draft: Draft) -> None:
+def _settle_choices(draft: ImportBuilder) -> None:
     """ "<0.2|0.5>" becomes its first value, "random" what it would be if left alone."""
     for key, value in list(draft.old.items()):
         if not isinstance(value, str) or key in ("batch_name", "init_image"):
@@ -178,7 +178,7 @@ def _settle_choices(draft: Draft) -> None:
             )
 
 
-def _put_network(draft: Draft, folder: Path) -> None:
+def _put_network(draft: ImportBuilder, folder: Path) -> None:
     name = draft.take("diffusion_model")
     put_network(draft, name)
     image = draft.old.get("init_image")
@@ -187,12 +187,12 @@ def _put_network(draft: Draft, folder: Path) -> None:
     put_init_image(draft, folder)
 
 
-def _size(draft: Draft) -> list[float]:
+def _size(draft: ImportBuilder) -> list[float]:
     scale = draft.take("width_height_scale", 1)
     return [draft.take(key) * scale for key in ("width", "height")]
 
 
-def _put_clips(draft: Draft) -> None:
+def _put_clips(draft: ImportBuilder) -> None:
     """Flags are shares from 0 to 1. There they thinned out the cuts, here they weigh the loss."""
     shares = {flag: _share(draft.take(flag, 0)) for flag in FLAGS}
     on = {("ViTL14_336px" if flag == "ViTL14_336" else flag): s for flag, s in shares.items() if s > 0}
@@ -205,7 +205,7 @@ def _share(value: Any) -> float:
     return 1 if float(value) == 1 else float(value)
 
 
-def _put_automatic(draft: Draft, size: list[float]) -> None:
+def _put_automatic(draft: ImportBuilder, size: list[float]) -> None:
     """ "auto" by progrockdiffusion's own rules, from the steps and the pixels."""
     steps = int(draft.old["steps"])
     automatic = {
@@ -224,7 +224,7 @@ def _put_automatic(draft: Draft, size: list[float]) -> None:
             put_schedule(draft, key, typed)
 
 
-def _put_steps(draft: Draft) -> None:
+def _put_steps(draft: ImportBuilder) -> None:
     """skip_steps_ratio counts only with something to start from, and when skip_steps is 0."""
     skip, steps, ratio = (
         draft.take("skip_steps"),
@@ -241,7 +241,7 @@ def _put_steps(draft: Draft) -> None:
     draft.drop_group(("skip_steps_ratio",), "counts only with a picture to start from, and with skip_steps 0")
 
 
-def _put_cuts(draft: Draft) -> None:
+def _put_cuts(draft: ImportBuilder) -> None:
     for key, whole in (("cutn_batches", True), ("cut_ic_pow", False)):
         first, last = draft.take(key), draft.take(f"{key}_final")
         if nothing(last) or isinstance(first, str):
@@ -250,7 +250,7 @@ def _put_cuts(draft: Draft) -> None:
             draft.change(key, ramp(float(first), float(last), whole=whole), f"evenly from {first} to {last}")
 
 
-def _put_saves(draft: Draft) -> None:
+def _put_saves(draft: ImportBuilder) -> None:
     """A count, step numbers, or shares of the steps; here step numbers begin after the skipped ones."""
     saves = draft.take("intermediate_saves")
     if saves is None:
@@ -269,7 +269,7 @@ def _put_saves(draft: Draft) -> None:
         draft.dropped.append(f"intermediate_saves: none of {saves} is among the steps")
 
 
-def _drop_rest(draft: Draft, folder: Path) -> None:
+def _drop_rest(draft: ImportBuilder, folder: Path) -> None:
     draft.drop_group(("randomize_class",), "never had an effect")
     draft.drop_group(("diffusion_steps",), "follows from steps")
     put_animation(draft)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.draft import Draft
+from disco.settings.importers.draft import ImportBuilder
 from disco.settings.importers.old_values import put_image_prompts
 from disco.settings.schedules import LENGTH
 
@@ -29,7 +29,7 @@ def first_choice(text: str) -> str:
     return _CHOICE.sub(chosen, text)
 
 
-def put_prompts(draft: Draft, steps: int, folder: Path) -> None:
+def put_prompts(draft: ImportBuilder, steps: int, folder: Path) -> None:
     """text_prompts and image_prompts of the first picture. {0: {0: [...], 26: [...]}} changes at a step."""
     if not draft.old.get("text_prompts"):
         draft.changed.append("text_prompts: not in the file; write your own, or the default one is painted")
@@ -58,7 +58,7 @@ def put_prompts(draft: Draft, steps: int, folder: Path) -> None:
             )
 
 
-def _by_step(draft: Draft, key: str, groups: Mapping[str, Any], steps: int) -> list[Any]:
+def _by_step(draft: ImportBuilder, key: str, groups: Mapping[str, Any], steps: int) -> list[Any]:
     """Prompts of steps become prompts whose weights are schedules over the noise levels."""
     starts = sorted(groups, key=int)
     word = "text" if key == "text_prompts" else "image"
@@ -86,7 +86,7 @@ def _weighed(prompt: str) -> tuple[str, float]:
         return prompt, 1.0
 
 
-def _settled(draft: Draft, prompt: str) -> str:
+def _settled(draft: ImportBuilder, prompt: str) -> str:
     """A prompt without chance: the first of each choice, without _words_ from its word lists."""
     settled = first_choice(prompt)
     if settled != prompt:
