@@ -26,9 +26,8 @@ _KEEP = 2  # the newest and the one before it, should the newest be damaged
 class Checkpoint:
     """The state after `step` executed steps of `pictures` rendered together; loaded tensors are on the CPU.
 
-    x_t and pred_x0: [B, 3, H, W]; history: what plms remembers; random_state: what randomness.state() gave;
-    start_state: the same at the start of the picture (compat: dd57 writes it into the PNG);
-    losses: name -> one number per picture; extra: anything else that JSON knows.
+    x_t and pred_x0: [B, 3, H, W]; history: what the sampler looks back at; random_state: what
+    randomness.state() gave.
     """
 
     pictures: tuple[int, ...]
@@ -37,9 +36,6 @@ class Checkpoint:
     pred_x0: Tensor | None = None
     history: tuple[Tensor, ...] = ()
     random_state: Mapping[str, Tensor] = field(default_factory=dict)
-    start_state: Mapping[str, Tensor] = field(default_factory=dict)
-    losses: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -116,18 +112,12 @@ def _pack(checkpoint: Checkpoint) -> bytes:
         tensors["pred_x0"] = checkpoint.pred_x0
     tensors |= {f"history.{n:04}": tensor for n, tensor in enumerate(checkpoint.history)}
     tensors |= {f"random.{name}": tensor for name, tensor in checkpoint.random_state.items()}
-    tensors |= {f"start.{name}": tensor for name, tensor in checkpoint.start_state.items()}
-    plain = {
-        "format": _FORMAT,
-        "pictures": checkpoint.pictures,
-        "step": checkpoint.step,
-        "losses": checkpoint.losses,
-        "extra": checkpoint.extra,
-    }
+    plain = {"format": _FORMAT, "pictures": checkpoint.pictures, "step": checkpoint.step}
     return pack_tensors(tensors, plain)
 
 
 def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path) -> Checkpoint:
+    """Files of 0.1.0 also hold `start.*`, `losses` and `extra`, which nothing reads."""
     if plain["format"] != _FORMAT:
         raise ResumeError(
             f"{path}: written by another version of Disco (format {plain['format']}, not {_FORMAT})."
@@ -144,9 +134,6 @@ def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path)
         pred_x0=tensors.get("pred_x0"),
         history=tuple(part("history.").values()),
         random_state=part("random."),
-        start_state=part("start."),
-        losses=plain["losses"],
-        extra=plain["extra"],
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 
 from disco.errors import ResumeError, RunError
 from disco.runs import checkpoints as checkpoints_module
-from disco.runs.checkpoints import Checkpoint, Checkpoints
+from disco.runs.checkpoints import Checkpoint, Checkpoints, pack_tensors
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -25,22 +24,17 @@ def checkpoint(step: int) -> Checkpoint:
         pred_x0=x_t[:, :, ::2].permute(0, 1, 3, 2),  # not contiguous, shares memory
         history=tuple(torch.randn(2, 3, 8, 8, generator=generator) for _ in range(12)),
         random_state={"cpu": generator.get_state(), "empty": torch.zeros(0), "half": x_t.bfloat16()},
-        start_state={"cpu": torch.get_rng_state()},
-        losses={"clip": [1.5, float("inf")], "tv": [0.0, 0.1 + 0.2]},
-        extra={"seconds": 12.5, "prompt": "ü"},
     )
 
 
 def assert_equal(a: Checkpoint, b: Checkpoint) -> None:
-    assert (a.pictures, a.step, a.losses, a.extra) == (b.pictures, b.step, b.losses, b.extra)
+    assert (a.pictures, a.step) == (b.pictures, b.step)
     assert a.pred_x0 is not None
     assert b.pred_x0 is not None
     assert a.random_state.keys() == b.random_state.keys()
-    assert a.start_state.keys() == b.start_state.keys()
     assert len(a.history) == len(b.history)
     pairs = [(a.x_t, b.x_t), (a.pred_x0, b.pred_x0), *zip(a.history, b.history, strict=True)]
     pairs += [(a.random_state[name], b.random_state[name]) for name in a.random_state]
-    pairs += [(a.start_state[name], b.start_state[name]) for name in a.start_state]
     for one, other in pairs:
         assert one.dtype == other.dtype
         assert torch.equal(one, other)
@@ -58,7 +52,7 @@ def test_the_optional_parts_may_be_left_out(tmp_path: Path) -> None:
     store.save(Checkpoint((0,), 3, torch.zeros(1, 3, 4, 4)))
     loaded = store.load()
     assert loaded is not None
-    assert (loaded.pred_x0, loaded.history, dict(loaded.random_state), loaded.extra) == (None, (), {}, {})
+    assert (loaded.pred_x0, loaded.history, dict(loaded.random_state)) == (None, (), {})
 
 
 def test_the_newest_counts_and_two_are_kept(tmp_path: Path) -> None:
@@ -178,8 +172,10 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert loaded.step == 1
 
 
-def test_extra_must_be_json(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
-        Checkpoints(tmp_path).save(Checkpoint((0,), 0, torch.zeros(1), extra={"path": tmp_path}))
-    assert list(tmp_path.iterdir()) == []
-    json.dumps(checkpoint(0).extra)
+def test_the_unused_parts_of_old_files_are_passed_over(tmp_path: Path) -> None:
+    """0.1.0 wrote `start.*`, `losses` and `extra` too (tests/old_runs has such a file, and resumes it)."""
+    tensors = {"x_t": torch.ones(1, 3, 2, 2), "start.cpu": torch.zeros(3), "random.cpu": torch.ones(2)}
+    plain = {"format": 1, "pictures": [0], "step": 2, "losses": {"clip": [1.5]}, "extra": {}}
+    (tmp_path / "checkpoint-000001-0000.disco").write_bytes(pack_tensors(tensors, plain))
+    loaded = Checkpoints(tmp_path).load((0,))
+    assert loaded is not None and loaded.step == 2 and list(loaded.random_state) == ["cpu"]
