@@ -25,11 +25,6 @@ def eyes(frame: Tensor, depth: Tensor, lens: Lens, *, eye_angle: float, ipd: flo
     return left, right
 
 
-def side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Both views in one picture, as stereo players take it: [B, 3, H, 2 * W]."""
-    return torch.cat([left, right], dim=-1)
-
-
 def fisheye(frame: Tensor, depth: Tensor, lens: Lens, *, turn: Tensor, move: Tensor) -> Tensor:
     """The frame seen by a camera moved by look_up's `turn` and `move`, then drawn in towards the middle.
 

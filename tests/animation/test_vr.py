@@ -12,7 +12,7 @@ import torch
 
 from disco.animation import vr
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, rotation_matrix, shift
-from disco.animation.vr import eyes, fisheye, fisheye_places, side_by_side
+from disco.animation.vr import eyes, fisheye, fisheye_places
 from disco.media.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
 from tests.places import GOLDEN
@@ -65,10 +65,7 @@ def test_the_fish_eye_keeps_the_middle_and_shows_black_corners() -> None:
     assert places[15, 30].tolist() == pytest.approx([1.4, 0], abs=1e-6)
 
 
-def test_side_by_side() -> None:
-    left, right = noise(7, 11), noise(7, 11) / 2
-    both = side_by_side(left, right)
-    assert both.shape == (1, 3, 7, 22)
-    assert torch.equal(both[..., :11], left) and torch.equal(both[..., 11:], right)
+def test_a_depth_of_another_size_is_refused() -> None:
+    left = noise(7, 11)
     with pytest.raises(ValueError, match=r"^depth \[1, 1, 7, 12\] for a frame \[1, 3, 7, 11\]$"):
         eyes(left, torch.ones(1, 1, 7, 12), Lens(), eye_angle=0.5, ipd=5)
