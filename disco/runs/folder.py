@@ -13,7 +13,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,6 +64,11 @@ def list_runs(out: Path, batch_name: str) -> list[RunSummary]:
         done = len(run.names.pictures_there())
         runs.append(RunSummary(number, state, done, _planned(info), run.names.settings))
     return runs
+
+
+def newest_unfinished(runs: Sequence[RunSummary]) -> int | None:
+    """The highest number of a run that is not finished."""
+    return max((summary.run for summary in runs if summary.state != "finished"), default=None)
 
 
 def _planned(info: Mapping[str, Any]) -> int | None:
@@ -117,15 +122,15 @@ class RunFolder:
         folder = out / batch_name
         listing = "".join(f"\n  {summary}" for summary in runs) or " none."
         if run == "latest":
-            unfinished = [summary.run for summary in runs if summary.state != "finished"]
-            if not unfinished:
+            newest = newest_unfinished(runs)
+            if newest is None:
                 raise ResumeError(f"{folder}: no unfinished run to resume. Runs here:{listing}")
-            run = unfinished[-1]
+            run = newest
         elif run not in [summary.run for summary in runs]:
             raise ResumeError(f"{folder}: no run {run} to resume. Runs here:{listing}")
-        found = cls(folder, batch_name, run)
-        found._take()
-        return found
+        opened = cls(folder, batch_name, run)
+        opened._take()
+        return opened
 
     def _take(self) -> None:
         if not self.lock.acquire():

@@ -11,7 +11,7 @@ from typing import Any
 from disco.errors import ResumeError
 from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.networks.required import check_packages
-from disco.runs.folder import RunFolder, list_runs
+from disco.runs.folder import RunFolder, list_runs, newest_unfinished
 from disco.runs.frame_ranges import range_source, seed_of
 from disco.runs.new_run import Job, RerenderRequest, check_images, new_job
 from disco.runs.resume import Which, pixel_differences, resumable, resume_job, saved_run
@@ -115,7 +115,7 @@ def _can_resume(plan: Plan, run: Run, which: Which) -> bool:
         raise ResumeError(f"run_to_resume: no run {which} of {run.settings.batch_name}. Runs here:{listed}")
     if not runs:
         return False
-    if any(summary.state != "finished" for summary in runs):
+    if newest_unfinished(runs) is not None:
         return True
     folder = RunFolder(plan.out / run.settings.batch_name, run.settings.batch_name, runs[-1].run)
     return not pixel_differences(run, saved_run(folder.info, str(folder.names.settings)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError
-from disco.runs.folder import RunFolder, RunSummary, list_runs
+from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished
 from disco.runs.frames import FrameStore
 from disco.runs.names import RunNames
 from disco.runs.new_run import Job, chunks, together
@@ -71,9 +71,9 @@ def _finish(folder: RunFolder, run: Run | None, notice: Callable[[str], None] | 
 def _open(out: Path, batch_name: str, which: Which) -> RunFolder:
     if which == "latest":
         runs = resumable(out, batch_name)
-        open_ones = [summary.run for summary in runs if summary.state != "finished"]
+        newest = newest_unfinished(runs)
         if runs:
-            which = (open_ones or [runs[-1].run])[-1]
+            which = runs[-1].run if newest is None else newest
     return RunFolder.open(out, batch_name, which)
 
 
@@ -169,7 +169,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def newest_unfinished(out: Path) -> tuple[str, RunSummary] | None:
+def last_worked_on(out: Path) -> tuple[str, RunSummary] | None:
     """Of all batches under `out`, the run that was worked on last and is not finished."""
     found = [
         (folder.name, summary)
@@ -198,7 +198,7 @@ def unfinished_run(out: Path, overrides: Sequence[str], which: Which) -> Run:
 
     Raises ResumeError, which lists the runs, if there is none, and for a number, which needs a batch.
     """
-    found = newest_unfinished(out)
+    found = last_worked_on(out)
     if found is None or which != "latest":
         listed = "".join(f"\n  {line}" for line in all_runs(out)) or " none"
         why = "no unfinished run" if found is None else f"--resume={which} needs a settings file beside it"
