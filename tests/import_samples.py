@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers import Imported, import_settings
-from disco.settings.importers.reading import read_old
+from disco.settings.importers.draft import Imported
+from disco.settings.importers.reading import import_settings, read_old
 from tests.places import TESTS
 
 SAMPLES = TESTS / "importers"

@@ -42,7 +42,8 @@ def import_file(words: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="NEW.yaml", help="default: print it")
     options = parser.parse_args(words)
     from disco.files.atomic import write_new
-    from disco.settings.importers import import_settings, to_yaml
+    from disco.settings.importers.reading import import_settings
+    from disco.settings.importers.writing import to_yaml
 
     imported = import_settings(options.old)
     print(imported.report(), file=sys.stderr)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from disco.errors import InputError
-from disco.settings.importers import import_settings, to_yaml
 from disco.settings.importers.old_values import fold, ramp, tidy_schedule
-from disco.settings.importers.reading import read_old
+from disco.settings.importers.reading import import_settings, read_old
+from disco.settings.importers.writing import to_yaml
 from disco.settings.load import load_runs, run_from_mapping
 from disco.weights.registry import registry
 from tests.import_samples import ALL, DISCO, SAMPLES, edited

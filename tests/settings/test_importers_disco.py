@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from disco.settings.importers import import_settings
+from disco.settings.importers.reading import import_settings
 from tests.import_samples import DISCO, OLD_DISCO, edited
 from tests.places import GOLDEN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from disco.settings.importers import import_settings
+from disco.settings.importers.reading import import_settings
 from tests.import_samples import DISCOART, SAMPLES, edited
 
 

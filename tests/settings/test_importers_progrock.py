@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from disco.settings.importers import import_settings
 from disco.settings.importers.progrock_auto import automatic_clamp, automatic_eta, automatic_scale
 from disco.settings.importers.progrock_prompts import first_choice
+from disco.settings.importers.reading import import_settings
 from tests.import_samples import PROGROCK, SAMPLES, edited
 
 

@@ -1,12 +1,14 @@
 """Old settings files -> ours: Disco Diffusion's _settings.txt, DiscoArt's YAML, progrockdiffusion's JSON.
 
-`import_settings(path)` recognises the format by its content and accounts for every key: mapped, changed or
-dropped. `to_yaml(imported)` writes the result as a settings file. The facts about the three formats come from
-reading the tools (disco.py 5.7, DiscoArt 0.12, prd.py of July 2022).
+reading           import_settings(path): recognises the format by the content, reads it
+writing           to_yaml(imported): a settings file, changes noted beside the lines
+draft             what an importer fills in and returns: every key mapped, changed or dropped
+disco             Disco Diffusion's `<batch>(<run>)_settings.txt`, up to 5.7
+discoart          DiscoArt's YAML, up to 0.12
+progrock          progrockdiffusion's JSON, of July 2022
+progrock_auto     the rules by which progrockdiffusion fills in "auto"
+progrock_prompts  its prompts: by picture, by step, with random words
+old_values        values in other forms: schedules, sides, batch names, networks
+clips             names of CLIP networks: flags, `ViT-B-32::openai`
+animation         animation settings
 """
-
-from disco.settings.importers.draft import Imported
-from disco.settings.importers.reading import import_settings
-from disco.settings.importers.writing import to_yaml
-
-__all__ = ["Imported", "import_settings", "to_yaml"]
