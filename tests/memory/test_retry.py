@@ -81,7 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 def agree(a: Pictures, b: Pictures) -> bool:
-    """As docs/rooms.md section 4 says of other splits."""
+    """As docs/architecture.md, "Seeds and sameness", says of other splits."""
     near = (np.mean(np.abs(a[k].astype(int) - b[k]) <= 2) >= 0.99 for k in a)
     return a.keys() == b.keys() and len(a) > 0 and all(near)
 
