@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,14 +16,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Notice:
+class _OfRun:
+    """run_name: "<batch_name>(<run>)"; "" between runs. Two events that differ in it alone are equal."""
+
+    run_name: str = field(default="", compare=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Notice(_OfRun):
     """One sentence that the user should read."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class RunStarted:
+class RunStarted(_OfRun):
     """The folder is there, the settings are saved, nothing is loaded yet."""
 
     folder: Path
@@ -35,7 +43,7 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
-class Download:
+class Download(_OfRun):
     """Bytes of one weight file so far; `total` is None where the server does not say."""
 
     name: str
@@ -44,13 +52,13 @@ class Download:
 
 
 @dataclass(frozen=True)
-class NetworksLoaded:
+class NetworksLoaded(_OfRun):
     names: tuple[str, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
-class PictureStarted:
+class PictureStarted(_OfRun):
     """Pictures rendered together; `step` is above 0 when they go on from a checkpoint."""
 
     pictures: tuple[int, ...]
@@ -58,7 +66,7 @@ class PictureStarted:
 
 
 @dataclass(frozen=True)
-class StepDone:
+class StepDone(_OfRun):
     """One executed step of `n`; `losses` and `preview` are computed on call: both wait for the device."""
 
     pictures: tuple[int, ...]
@@ -70,19 +78,19 @@ class StepDone:
 
 
 @dataclass(frozen=True)
-class PartialSaved:
+class PartialSaved(_OfRun):
     path: Path
 
 
 @dataclass(frozen=True)
-class PictureFinished:
+class PictureFinished(_OfRun):
     picture: int
     path: Path
     seconds: float
 
 
 @dataclass(frozen=True)
-class VideoProgress:
+class VideoProgress(_OfRun):
     """A video file is being written after the last frame: so many of its frames so far."""
 
     name: str
@@ -91,7 +99,7 @@ class VideoProgress:
 
 
 @dataclass(frozen=True)
-class RunFinished:
+class RunFinished(_OfRun):
     """The last event, also of an interrupted run, whose checkpoint is then on disk."""
 
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -111,3 +119,38 @@ Event: TypeAlias = (
     | VideoProgress
     | RunFinished
 )
+
+E = TypeVar("E", bound=_OfRun)
+
+
+def of_run(event: E, run_name: str) -> E:
+    """The event with the name of its run."""
+    return replace(event, run_name=run_name)
+
+
+def as_json(event: Event, *, losses: bool = False) -> dict[str, Any]:
+    """The event as JSON data: its class name under "event", then its fields, paths as text.
+
+    Previews are left out. losses: call `losses()` too, which waits for the device; only in the thread that
+    renders. Numbers that JSON does not know (NaN, infinities) become None.
+    """
+    values = {each.name: getattr(event, each.name) for each in fields(event)}
+    if losses and isinstance(event, StepDone):
+        values["losses"] = event.losses()
+    plain = {name: _plain(value) for name, value in values.items() if not callable(value)}
+    return {"event": type(event).__name__, **plain}
+
+
+def _plain(value: Any) -> Any:
+    """Raises TypeError for what JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} in an event: not JSON")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from disco.events import Event, Notice, RunFinished
+from disco.events import Event, Notice, RunFinished, of_run
 from disco.memory.devices import exactly, pick_device
 from disco.memory.retry import OomRetry
 from disco.networks.load import Networks
@@ -106,7 +106,7 @@ def _in_turn(
         with place.job.folder:
             interrupted = False
             for event in _render_job(place.job, pictures[place.position], shared, plan, ending):
-                yield event
+                yield of_run(event, place.job.folder.names.prefix)
                 interrupted = isinstance(event, RunFinished) and event.interrupted
         if interrupted:
             return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone
+from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone, of_run
 from disco.memory.policy import MemoryPolicy
 from disco.rendering.distributed.messages import (
     Done,
@@ -119,7 +119,7 @@ class SpreadRun:
 
     def taken(self) -> Iterator[Event]:
         while self._events:
-            yield self._events.popleft()
+            yield of_run(self._events.popleft(), self.job.folder.names.prefix)
 
     def end(self, *, stopped: bool) -> None:
         """Sheet, status, report."""
