@@ -20,7 +20,7 @@ from disco.weights.registry import registry
 
 if TYPE_CHECKING:
     from disco.sampling.randomness import Randomness
-    from disco.settings.fields import ClipChoice
+    from disco.settings.kinds import ClipChoice
 
 FUZZY_COPIES = 25
 IMAGE_CUTS = 16

@@ -2,7 +2,8 @@
 
 model             the sections of Settings: the only defaults, ranges, units, descriptions
 animation         the sections of animations
-fields            how one value is read, and the sentence that says what is allowed
+fields            a setting's default and facts; the base class of the sections
+kinds             each kind of value: how it is read, the words for what is allowed, its JSON schema
 load              settings files -> runs, all errors together with file and line
 layers            values of one key from several sources: which one wins, where it stands
 sweep             a sweep or several documents -> one layer for each run

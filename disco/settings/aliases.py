@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from disco.errors import show
-from disco.settings.fields import read_value
+from disco.settings.kinds import read_value
 from disco.settings.layers import Layer, Report, SourcedValue, did_you_mean
 from disco.settings.model import KEYS, facts_of
 from disco.weights.registry import registry

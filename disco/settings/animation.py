@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from disco.settings.fields import Section, setting
-from disco.settings.keyframes import KeyFrames
+from disco.settings.keyframes import KeyFrames, SplineName
 from disco.settings.schedules import Schedule
 
-Mode = Literal["None", "2D", "3D", "Video Input"]
-MODES: tuple[Mode, ...] = ("None", "2D", "3D", "Video Input")
 DEPTHS = ("plane", "fastdepth", "dpt_large", "dpt_hybrid")
-FLOWS = ("dis", "raft_small", "raft_large", "raft_things")
 MOST_FPS = {"h264": 240, "vp9": 240, "gif": 50, "webp": 240}  # a GIF counts in hundredths of a second, from 2
 
 
@@ -19,8 +16,8 @@ class AnimationSettings(Section):
     """Frames that each start from the one before."""
 
     title: ClassVar[str] = "Animation"
-    animation_mode: Mode = setting(
-        "None", "choice", "None for stills; 2D and 3D move the last frame, Video Input a video", choices=MODES
+    animation_mode: Literal["None", "2D", "3D", "Video Input"] = setting(
+        "None", "choice", "None for stills; 2D and 3D move the last frame, Video Input a video"
     )
     key_frames: bool = setting(
         True, "bool", "nothing", pixels=False, no_effect="key frames are always on; a single number will do"
@@ -33,9 +30,7 @@ class AnimationSettings(Section):
         ge=1,
         le=1_000_000,
     )
-    interp_spline: Literal["Linear", "Quadratic", "Cubic"] = setting(
-        "Linear", "choice", "interpolation between key frames", choices=("Linear", "Quadratic", "Cubic")
-    )
+    interp_spline: SplineName = setting("Linear", "choice", "interpolation between key frames")
     angle: KeyFrames = setting(0, "keyframes", "2D: rotation per frame", unit="degrees")
     zoom: KeyFrames = setting("0: (1), 10: (1.05)", "keyframes", "2D: zoom per frame; above 1 zooms in")
     translation_x: KeyFrames = setting(
@@ -57,10 +52,7 @@ class AnimationSettings(Section):
         "60%", "steps", "skip_steps of the frames after the first: how much of the last one stays", ge=0
     )
     border_mode: Literal["auto", "wrap", "reflect", "replicate"] = setting(
-        "auto",
-        "choice",
-        "2D: how the border is filled; auto: reflect, with compat: dd57 wrap",
-        choices=("auto", "wrap", "reflect", "replicate"),
+        "auto", "choice", "2D: how the border is filled; auto: reflect, with compat: dd57 wrap"
     )
     prompt_crossfade: bool = setting(
         False, "bool", "between two keys of text_prompts change over gradually, not at once"
@@ -69,12 +61,10 @@ class AnimationSettings(Section):
         "none",
         "choice",
         "against colour drift: match the start of each frame to the colours of an earlier one",
-        choices=("none", "LAB", "RGB"),
     )
     color_coherence_to: Literal["first", "previous"] = setting(
-        "first", "choice", "the colours to match: the first frame's, or the last one's before it was moved",
-        choices=("first", "previous"),
-    )  # fmt: skip
+        "first", "choice", "the colours to match: the first frame's, or the last one's before it was moved"
+    )
 
 
 class Motion3dSettings(Section):
@@ -108,13 +98,10 @@ class Motion3dSettings(Section):
     )
     fov: float = setting(40, "float", "the camera's angle of view", ge=1, le=179, unit="degrees")
     padding_mode: Literal["border", "zeros", "reflection"] = setting(
-        "border", "choice", "3D: how the border is filled", choices=("border", "zeros", "reflection")
+        "border", "choice", "3D: how the border is filled"
     )
     sampling_mode: Literal["bicubic", "bilinear", "nearest"] = setting(
-        "bicubic",
-        "choice",
-        "3D: interpolation of the moved pixels",
-        choices=("bicubic", "bilinear", "nearest"),
+        "bicubic", "choice", "3D: interpolation of the moved pixels"
     )
     turbo_mode: bool = setting(False, "bool", "3D: render some frames only, the others are moved and blended")
     turbo_steps: int = setting(
@@ -160,7 +147,6 @@ class VideoInitSettings(Section):
         "dis",
         "choice",
         "how motion is measured: dis needs no network, RAFT is better; raft_things: the original's",
-        choices=FLOWS,
     )
     video_init_steps: int = setting(100, "int", "steps in this mode", ge=2, le=4000)
     video_init_clip_guidance_scale: Schedule = setting(
@@ -204,18 +190,13 @@ class VideoOutSettings(Section):
     make_video: bool = setting(False, "bool", "at the end, write the frames as a video", pixels=False)
     fps: float = setting(12, "float", "frames per second of the video", pixels=False, ge=0.1, le=240)
     video_codec: Literal["h264", "vp9", "gif", "webp"] = setting(
-        "h264", "choice", "format of the video", pixels=False, choices=("h264", "vp9", "gif", "webp")
+        "h264", "choice", "format of the video", pixels=False
     )
     video_blend: Literal["none", "linear", "flow"] = setting(
-        "none", "choice", "smooth the video: blend each frame with the one before", pixels=False,
-        choices=("none", "linear", "flow"),
-    )  # fmt: skip
+        "none", "choice", "smooth the video: blend each frame with the one before", pixels=False
+    )
     video_init_blend_mode: Literal["None", "linear", "optical flow"] = setting(
-        "optical flow",
-        "choice",
-        "video_blend of Video Input, with the original's words",
-        pixels=False,
-        choices=("None", "linear", "optical flow"),
+        "optical flow", "choice", "video_blend of Video Input, with the original's words", pixels=False
     )
     blend: float = setting(0.5, "float", "share of the previous frame in a blend", pixels=False, ge=0, le=1)
     video_loop: bool = setting(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from disco.errors import show
 from disco.files.yaml_io import KeyPath
-from disco.settings.fields import ClipChoice, read_value
 from disco.settings.frame import step_count
+from disco.settings.kinds import ClipChoice, read_value
 from disco.settings.layers import Layer
 from disco.settings.model import Settings, facts_of
 from disco.settings.network_defaults import CUSTOM, size_multiple

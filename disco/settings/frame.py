@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from disco.settings.fields import ClipChoice
 from disco.settings.keyframes import KeyFrames, crossfade
+from disco.settings.kinds import ClipChoice
 from disco.settings.model import KEYS, Settings, is_animation
 from disco.settings.prompts import AnyPrompt, prompts_at
 from disco.settings.schedules import Schedule

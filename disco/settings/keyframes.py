@@ -6,15 +6,26 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from disco.errors import FieldError, ValueErrors, key_number, show
 from disco.settings.expression import Expression, Reader
 from disco.settings.schedules import short
 from disco.settings.splines import spline_through
 
-SPLINES = ("Linear", "Quadratic", "Cubic")
+SplineName = Literal["Linear", "Quadratic", "Cubic"]
+SPLINES: tuple[SplineName, ...] = get_args(SplineName)
 FORMS = 'a number, "0: (1), 10: (1.05)", {0: 1, 10: 1.05} or an expression of the frame such as "sin(t/10)"'
+_FRAME_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}]}
+SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "number"},
+        {"type": "string", "description": '"0: (1), 10: (1.05)", or a formula of the frame t'},
+        {"type": "object", "patternProperties": {"^[0-9]+$": _FRAME_SCHEMA}, "additionalProperties": False},
+    ]
+}
+"""The JSON schema of FORMS."""
+
 Rule = float | Expression
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
 from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
+from disco.settings.kinds import KINDS
 from disco.settings.model import KEYS, facts_of
 
 
@@ -201,15 +202,10 @@ def override_layers(
 def _override(key: str, value: str, where: SourceLocation) -> Any:
     """The value as YAML; texts as they stand, unless they begin like a list, map or quoted text."""
     text = value.strip()
-    kind = facts_of(key)["kind"] if key in KEYS else ""
-    if kind in ("prompts", "image_prompts", "path", "text", "file_name") and text[:1] not in (
-        "[",
-        "{",
-        '"',
-        "'",
-    ):
+    facts = facts_of(key) if key in KEYS else {}
+    if facts and KINDS[facts["kind"]].is_text and text[:1] not in ("[", "{", '"', "'"):
         return None if text in ("", "null", "~") else text
-    if kind.startswith("schedule") and text.startswith(("[", "(")) and "*" in text:
+    if facts.get("schedulable") and text.startswith(("[", "(")) and "*" in text:
         return text  # "[12]*400+[4]*600", which YAML would want in quotes
     return parse_value(text, f"{where.shown}: {key}")
 

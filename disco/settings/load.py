@@ -13,8 +13,8 @@ from disco.files.yaml_io import Document, dump, read_documents
 from disco.settings.aliases import translate
 from disco.settings.animation_checks import animation_notices, animation_problems
 from disco.settings.checks import CheckContext, Issue, problems
-from disco.settings.fields import read_value
 from disco.settings.frame import at_frame
+from disco.settings.kinds import read_value
 from disco.settings.layers import (
     Layer,
     Report,

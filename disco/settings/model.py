@@ -16,9 +16,10 @@ from disco.settings.animation import (
     VideoInitSettings,
     VideoOutSettings,
 )
-from disco.settings.fields import ClipChoice, Section, section_facts, setting
+from disco.settings.fields import Section, section_facts, setting
 from disco.settings.keyframes import KeyFrames
-from disco.settings.prompts import ImagePrompt, Prompt, dump_prompts, parse_prompts
+from disco.settings.kinds import ClipChoice
+from disco.settings.prompts import ImagePrompt, Prompt, dump_prompts
 from disco.settings.schedules import Schedule, short
 
 DEFAULT_PROMPTS = (
@@ -38,7 +39,7 @@ class PromptSettings(Section):
 
     title: ClassVar[str] = "Prompts"
     text_prompts: dict[int, tuple[Prompt, ...]] = setting(
-        parse_prompts(list(DEFAULT_PROMPTS)),
+        DEFAULT_PROMPTS,
         "prompts",
         'texts to paint; "text:2" has weight 2, negative weights push away; {0: [...], 100: [...]} by frame',
     )
@@ -138,7 +139,7 @@ class InitSettings(Section):
     )
     perlin_init: bool = setting(False, "bool", "start from Perlin noise; wins over init_image")
     perlin_mode: Literal["mixed", "color", "gray"] = setting(
-        "mixed", "choice", "the colours of the Perlin noise", choices=("mixed", "color", "gray")
+        "mixed", "choice", "the colours of the Perlin noise"
     )
 
 
@@ -157,18 +158,15 @@ class ModelSettings(Section):
         True, "bool", "guide through the small secondary network: much faster, a little less exact"
     )
     clip_models: tuple[ClipChoice, ...] = setting(
-        tuple(ClipChoice(name) for name in DEFAULT_CLIPS),
+        DEFAULT_CLIPS,
         "clips",
         "the CLIP networks that guide: names or {name, weight}; their pulls add up",
     )
     lpips_model: Literal["vgg", "pocket"] = setting(
-        "vgg",
-        "choice",
-        "the network that init_scale compares with: LPIPS' VGG, or a small one",
-        choices=("vgg", "pocket"),
+        "vgg", "choice", "the network that init_scale compares with: LPIPS' VGG, or a small one"
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
-        "auto", "choice", "auto: fp16 on CUDA, fp32 elsewhere", choices=("auto", "fp32", "fp16", "bf16")
+        "auto", "choice", "auto: fp16 on CUDA, fp32 elsewhere"
     )
     device: str = setting("auto", "device", "where to compute", pixels=False)
     compile: bool | Literal["auto"] = setting(

@@ -12,7 +12,7 @@ from typing import Any
 from disco.errors import DiscoError, show
 from disco.files.yaml_io import KeyPath
 from disco.settings.aliases import SIZE_256, SIZE_512, read_flag
-from disco.settings.fields import ClipChoice
+from disco.settings.kinds import ClipChoice
 from disco.settings.layers import Layer, Report, SourcedValue, SourceLocation, did_you_mean
 from disco.settings.model import Settings
 from disco.settings.prompts import prompt_path

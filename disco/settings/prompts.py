@@ -252,3 +252,33 @@ def _entry_faults(entry: Mapping[Any, Any], word: str, allowed: tuple[str, ...])
     for key in entry:
         if key not in allowed:
             yield (key,), f"{show(key)} is no part of a prompt: allowed are {word}, weight, clip_models"
+
+
+WEIGHT_SCHEMA = {"anyOf": [{"type": "number"}, {"$ref": "#/$defs/schedule_of_float"}]}
+_NAMES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+PROMPT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": '"a lighthouse" or, with a weight, "a lighthouse:2"'},
+        {
+            "type": "object",
+            "properties": {
+                "text": {"type": "string"},
+                "image": {"type": "string"},
+                "raw": {"type": "string"},
+                "weight": WEIGHT_SCHEMA,
+                "clip_models": _NAMES_SCHEMA,
+            },
+            "additionalProperties": False,
+        },
+    ]
+}
+_GROUP_SCHEMA = {
+    "anyOf": [{"$ref": "#/$defs/prompt"}, {"type": "array", "items": {"$ref": "#/$defs/prompt"}}]
+}
+PROMPTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _GROUP_SCHEMA,
+        {"type": "object", "patternProperties": {"^[0-9]+$": _GROUP_SCHEMA}, "additionalProperties": False},
+    ]
+}
+"""The JSON schema of what parse_prompts and parse_image_prompts read."""

@@ -251,3 +251,28 @@ def _from_text(text: str, kind: type) -> tuple[float, ...]:
         raise
     _check_length(len(values))
     return _checked(values, kind)
+
+
+def schema(value: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of the forms of a schedule besides the single value; value: the schema of that one."""
+    by_index = {"type": "object", "patternProperties": {"^[0-9]{1,3}$": value}, "additionalProperties": False}
+    one_frame = {"anyOf": [value, {"type": "string"}, by_index]}
+    by_frame = {"type": "object", "patternProperties": {"^[0-9]+$": one_frame}, "additionalProperties": False}
+    return {
+        "anyOf": [
+            {"type": "string", "description": '"[12]*400+[4]*600": 1000 values, the noisiest first'},
+            {
+                **by_index,
+                "minProperties": 1,
+                "description": "{0: 12, 400: 4}: each held until the next index",
+            },
+            {"type": "array", "items": value, "minItems": LENGTH, "maxItems": LENGTH},
+            {
+                "type": "object",
+                "properties": {"frames": by_frame},
+                "required": ["frames"],
+                "additionalProperties": False,
+                "description": "{frames: {0: ..., 40: ...}}: over the frames of an animation",
+            },
+        ]
+    }

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +21,7 @@ from disco.files.yaml_io import read_documents
 
 Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow"]
 Compat = Literal["fixed", "dd57"]
-KINDS: tuple[Kind, ...] = ("diffusion", "secondary", "clip", "lpips", "depth", "flow")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _KIND_WORDS = {
     "diffusion": "diffusion network",
     "secondary": "secondary network",

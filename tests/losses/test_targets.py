@@ -13,7 +13,7 @@ from torch import Tensor
 from disco.errors import InputError, SettingsError
 from disco.losses.targets import PicturePrompt, encode_targets
 from disco.sampling.randomness import FixedRandom, StreamRandom
-from disco.settings.fields import ClipChoice
+from disco.settings.kinds import ClipChoice
 from disco.settings.prompts import Prompt, text_prompt
 from disco.settings.schedules import Schedule
 from tests.conftest import EightNumberClip, relative

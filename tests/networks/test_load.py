@@ -31,7 +31,7 @@ from disco.networks.load import (
 from disco.networks.perceptual import PerceptualModel, load_perceptual
 from disco.networks.required import in_loading_order, required
 from disco.secondary_model import SecondaryModel
-from disco.settings.fields import ClipChoice
+from disco.settings.kinds import ClipChoice
 from disco.settings.model import Settings
 from disco.weights.fetch import sha256_of
 from disco.weights.registry import Registry, registry

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from disco.settings import docs as settings_docs
 from disco.settings.aliases import known_names
 from disco.settings.docs import json_schema, network_defaults, sentence
-from disco.settings.fields import read_value
+from disco.settings.kinds import read_value
 from disco.settings.load import load_runs
 from disco.settings.model import KEYS, Settings, facts_of
 from disco.weights.registry import registry

@@ -7,7 +7,8 @@ from typing import Any
 import pydantic
 import pytest
 
-from disco.settings.fields import ClipChoice, allowed, read_value
+from disco.media.perlin import MODES as PERLIN_MODES
+from disco.settings.kinds import KINDS, ClipChoice, allowed, read_value
 from disco.settings.model import (
     KEYS,
     SECTIONS,
@@ -48,6 +49,15 @@ def test_every_key_stands_in_one_section_and_describes_itself() -> None:
         assert isinstance(facts["pixels"], bool)
         assert facts["schedulable"] == isinstance(getattr(Settings(), key), Schedule)
         assert allowed(facts)
+
+
+def test_every_kind_is_that_of_a_setting() -> None:
+    assert {facts_of(key)["kind"] for key in KEYS} == set(KINDS)
+
+
+def test_choices_are_those_of_the_literal() -> None:
+    assert facts_of("perlin_mode")["choices"] == list(PERLIN_MODES)
+    assert facts_of("second_depth_model")["choices"] == ("none", *facts_of("midas_depth_model")["choices"])
 
 
 def test_every_default_is_accepted_again() -> None:

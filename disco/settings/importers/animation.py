@@ -12,10 +12,10 @@ from disco.settings.animation import (
     VideoInitSettings,
     VideoOutSettings,
 )
-from disco.settings.fields import read_value
 from disco.settings.frame import OF_VIDEO
 from disco.settings.importers.draft import ImportBuilder
 from disco.settings.importers.old_values import nothing, picture
+from disco.settings.kinds import read_value
 from disco.settings.model import Settings, facts_of
 
 SECTIONS = (AnimationSettings, Motion3dSettings, VideoInitSettings, VideoOutSettings)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from disco.settings.fields import read_value
+from disco.settings.kinds import read_value
 from disco.settings.model import KEYS, facts_of
 
 Source = Literal["disco", "discoart", "progrock"]
