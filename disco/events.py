@@ -1,12 +1,14 @@
-"""What `disco.render` yields. Pictures are arrays [H, W, 3] uint8: a listener needs no other library."""
+"""What `disco.render` yields, and who listens. Pictures are arrays [H, W, 3] uint8, without any library."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,3 +156,95 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"{type(value).__name__} in an event: not JSON")
+
+
+class Listener(Protocol):
+    """Both methods are called by the thread that renders, which waits for them."""
+
+    def handle(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def listen(events: Iterable[Event], *listeners: Listener) -> None:
+    """Hand every event to every listener, in their order; close all of them whatever happens.
+
+    An error of a listener ends the run, whose state is saved, and is raised.
+    """
+    with ExitStack() as stack:
+        if isinstance(events, Generator):
+            stack.callback(events.close)
+        for listener in listeners:
+            stack.callback(listener.close)
+        for event in events:
+            for listener in listeners:
+                listener.handle(event)
+
+
+class _Request:
+    """Of one thread. answered: set when the pixels or an error are here, or none will come."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.pixels: list[Pixels] | None = None
+        self.error: Exception | None = None
+
+
+class LatestPreview:
+    """A listener that hands pixels to other threads, which must not call `StepDone.preview` themselves:
+    it waits for the device, and retries with a memory saving where memory runs out.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: list[_Request] = []
+        self._closed = False
+
+    def request(self, timeout: float | None = None) -> list[Pixels] | None:
+        """The guesses of the next finished step, one [H, W, 3] uint8 per picture; asked by another thread.
+
+        None if no step is finished within `timeout` seconds, or none will be. Raises what the preview raised.
+        """
+        request = _Request()
+        with self._lock:
+            if self._closed:
+                return None
+            self._requests.append(request)
+        if not request.answered.wait(timeout):
+            with self._lock:
+                if request in self._requests:
+                    self._requests.remove(request)
+        if request.error is not None:
+            raise request.error
+        return request.pixels
+
+    def handle(self, event: Event) -> None:
+        """Computes one preview for all who asked. Its error goes to them; the run goes on."""
+        if not isinstance(event, StepDone):
+            return
+        requests = self._taken()
+        try:
+            pixels = event.preview() if requests else None
+            for request in requests:
+                request.pixels = pixels
+        except Exception as error:
+            for request in requests:
+                request.error = error
+        finally:
+            _answer(requests)
+
+    def close(self) -> None:
+        """Whoever still waits gets None, as does whoever asks from now on."""
+        with self._lock:
+            self._closed = True
+        _answer(self._taken())
+
+    def _taken(self) -> list[_Request]:
+        with self._lock:
+            requests, self._requests = self._requests, []
+        return requests
+
+
+def _answer(requests: Iterable[_Request]) -> None:
+    for request in requests:
+        request.answered.set()

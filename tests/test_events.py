@@ -6,17 +6,21 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
+import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from disco import events
 from disco.events import (
     Download,
     Event,
+    LatestPreview,
     NetworksLoaded,
     Notice,
     PartialSaved,
@@ -27,10 +31,11 @@ from disco.events import (
     StepDone,
     VideoProgress,
     as_json,
+    listen,
     of_run,
 )
 from tests.fake_crew import FakeCrew
-from tests.small_run import events_of, small_networks
+from tests.small_run import events_of, pictures, rendered, same, small_networks
 
 FOLDER = Path("images_out/a lake")
 CLASSES = typing.get_args(Event)
@@ -155,3 +160,168 @@ def test_every_event_of_a_render_names_its_run(networks: Callable[[], Any], tmp_
     assert {name for kind, name in first if kind is not Notice} == {"small(0)"}
     assert {name for _, name in second} == {"small(1)"}
     assert {StepDone, PictureFinished, RunFinished} <= {kind for kind, _ in first}
+
+
+# listen
+
+
+class Recorder:
+    """Keeps what it is handed; raises an error at the event whose number is `fails_at`."""
+
+    def __init__(self, fails_at: int | None = None, at_close: str = "") -> None:
+        self.events: list[Event] = []
+        self.fails_at, self.at_close, self.closed = fails_at, at_close, 0
+
+    def handle(self, event: Event) -> None:
+        if len(self.events) == self.fails_at:
+            raise BrokenPipeError("nobody reads this")
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.at_close:
+            raise RuntimeError(self.at_close)
+
+
+def test_every_listener_gets_every_event_and_is_closed() -> None:
+    events, listeners = [Notice(str(k)) for k in range(3)], [Recorder() for _ in range(3)]
+    listen(events, *listeners)
+    assert [(each.events, each.closed) for each in listeners] == [(events, 1)] * 3
+    listen(events)
+
+
+def test_an_error_of_a_listener_ends_the_run_and_closes_all() -> None:
+    ended = []
+
+    def run() -> Iterator[Event]:
+        try:
+            yield from (Notice(str(k)) for k in range(9))
+        finally:
+            ended.append(True)
+
+    listeners = [Recorder(), Recorder(fails_at=2), Recorder(at_close="disk full")]
+    with pytest.raises(RuntimeError, match="disk full") as caught:
+        listen(run(), *listeners)
+    assert isinstance(caught.value.__context__, BrokenPipeError)
+    assert [each.closed for each in listeners] == [1, 1, 1] and ended == [True]
+    assert [len(each.events) for each in listeners] == [3, 2, 2]
+
+
+def test_an_error_of_the_run_closes_all() -> None:
+    def run() -> Iterator[Event]:
+        yield Notice("a lake")
+        raise OSError("disk full")
+
+    listeners = [Recorder(), Recorder()]
+    with pytest.raises(OSError, match="disk full"):
+        listen(run(), *listeners)
+    assert [(len(each.events), each.closed) for each in listeners] == [(1, 1)] * 2
+
+
+def test_a_listener_that_fails_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    """In dd57 too, whose one random stream listeners may draw from."""
+
+    class Drawing(Recorder):
+        def handle(self, event: Event) -> None:
+            torch.randn(3)
+            super().handle(event)
+
+    values = {"compat": "dd57", "n_batches": 2}
+    rendered(tmp_path / "alone", values)
+    with pytest.raises(BrokenPipeError):
+        listen(events_of(tmp_path / "stopped", values), Drawing(), Drawing(fails_at=6))
+    listen(events_of(tmp_path / "stopped", values, resume="latest"), Drawing(), LatestPreview())
+    assert same(pictures(tmp_path / "alone"), pictures(tmp_path / "stopped"))
+
+
+# previews for other threads
+
+
+class Asking:
+    """A thread that asks for a preview. answer: the pixels, None, or the error."""
+
+    def __init__(self, latest: LatestPreview, timeout: float | None = 60) -> None:
+        self.answer: Any = "not yet"
+        self.thread = threading.Thread(target=self._ask, args=(latest, timeout), daemon=True)
+        self.thread.start()
+        while self.thread.is_alive() and not latest._requests:
+            time.sleep(0.001)
+
+    def _ask(self, latest: LatestPreview, timeout: float | None) -> None:
+        try:
+            self.answer = latest.request(timeout)
+        except Exception as error:
+            self.answer = error
+
+    def answered(self) -> Any:
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        return self.answer
+
+
+def step_with(preview: Callable[[], Any]) -> StepDone:
+    return StepDone((0,), 0, 2, never, preview)
+
+
+def test_previews_are_computed_by_the_thread_that_renders() -> None:
+    latest, threads = LatestPreview(), []
+    pixels: list[Any] = ["pixels"]
+
+    def preview() -> list[Any]:
+        threads.append(threading.current_thread())
+        return pixels
+
+    latest.handle(step_with(preview))
+    assert not threads, "nobody asked"
+    asking = Asking(latest)
+    latest.handle(Notice("no step"))
+    assert asking.thread.is_alive()
+    latest.handle(step_with(preview))
+    latest.handle(step_with(preview))
+    assert asking.answered() is pixels
+    assert threads == [threading.current_thread()], "once"
+
+
+def test_several_threads_share_a_preview() -> None:
+    latest, made = LatestPreview(), []
+    asking = [Asking(latest) for _ in range(3)]
+    while len(latest._requests) < 3:
+        time.sleep(0.001)
+    latest.handle(step_with(lambda: made.append(1) or ["pixels"]))  # type: ignore[func-returns-value]
+    assert [one.answered() for one in asking] == [["pixels"]] * 3 and made == [1]
+
+
+def test_an_error_of_the_preview_goes_to_who_asked() -> None:
+    latest = LatestPreview()
+    asking = Asking(latest)
+    latest.handle(step_with(never))
+    assert isinstance(asking.answered(), AssertionError)
+
+
+def test_a_signal_in_the_preview_ends_the_run() -> None:
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    latest = LatestPreview()
+    asking = Asking(latest)
+    with pytest.raises(KeyboardInterrupt):
+        latest.handle(step_with(interrupted))
+    assert asking.answered() is None
+
+
+def test_who_asks_too_late_or_too_briefly_gets_none() -> None:
+    latest = LatestPreview()
+    assert latest.request(timeout=0.01) is None
+    latest.handle(step_with(never))  # who gave up is forgotten
+    asking = Asking(latest)
+    latest.close()
+    assert asking.answered() is None
+    assert latest.request() is None
+
+
+def test_a_preview_during_a_render(tmp_path: Path) -> None:
+    latest = LatestPreview()
+    asking = Asking(latest)
+    listen(events_of(tmp_path, {"n_batches": 1}), latest)
+    (pixels,) = asking.answered()
+    assert pixels.shape == (32, 32, 3) and pixels.dtype == "uint8"

@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
     except BrokenPipeError:  # `| head` has seen enough
-        from disco.cli.terminal import to_nowhere
+        from disco.cli.terminal import discard
 
-        to_nowhere(sys.stdout)
+        discard(sys.stdout)
         return 0
 
 
@@ -143,7 +143,8 @@ def _render(options: argparse.Namespace) -> int:
         if options.plan:
             print(_plan(options, runs, again))
             return 0
-        from disco.cli.terminal import PlainOutput, ProgressBars, listen
+        from disco.cli.terminal import PlainOutput, ProgressBars
+        from disco.events import listen
         from disco.rendering.api import render
 
         with _crew(options, runs, again) as pool:

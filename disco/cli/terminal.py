@@ -1,12 +1,12 @@
-"""What a terminal shows of a run: bars for pictures and steps, or plain lines. Listens to render's events."""
+"""What a terminal shows of a run: bars for pictures and steps, or plain lines; listeners of its events."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn, Protocol, TextIO
+from collections.abc import Mapping, Sequence
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -27,38 +27,26 @@ from disco.events import (
 LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
 
 
-class Listener(Protocol):
-    def handle(self, event: Event) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def listen(events: Iterable[Event], listener: Listener) -> None:
-    """Hand every event to the listener, and close it whatever happens.
-
-    The run goes on to its end even if nobody reads what the listener writes any more.
-    """
-    try:
-        for event in events:
-            try:
-                listener.handle(event)
-            except BrokenPipeError:
-                to_nowhere(sys.stderr)
-    finally:
-        listener.close()
-
-
-def to_nowhere(stream: TextIO) -> None:
-    """Whoever read this output has gone (`| head`): what comes next is thrown away, without an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def discard(stream: TextIO) -> None:
+    """The reader of this stream is gone (`| head`): discard what is written from now on, without an error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 class PlainOutput:
-    """--quiet: finished pictures on stdout, what must be read on stderr."""
+    """--quiet: finished pictures on stdout, what must be read on stderr.
+
+    The run goes on to its end even if nobody reads either of them any more.
+    """
 
     def handle(self, event: Event) -> None:
+        try:
+            self.show(event)
+        except BrokenPipeError:
+            discard(sys.stderr)
+
+    def show(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.say(event.text)
         elif isinstance(event, RunStarted):
@@ -78,7 +66,7 @@ class PlainOutput:
             self.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
-            to_nowhere(sys.stdout)
+            discard(sys.stdout)
 
     def write(self, text: str) -> None:
         print(text)
@@ -98,8 +86,8 @@ class ProgressBars(PlainOutput):
         self.losses_at = 0.0
         self.n_steps: int | None = None
 
-    def handle(self, event: Event) -> None:
-        super().handle(event)
+    def show(self, event: Event) -> None:
+        super().show(event)
         if isinstance(event, RunStarted):
             verb = "going on with" if event.resumed else "starting"
             self.say(f"{verb} run {event.run} in {event.folder} ({event.steps} steps a picture)")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from disco.cli import terminal as listeners
-from disco.cli.terminal import PlainOutput, ProgressBars, listen
+from disco.cli import terminal
+from disco.cli.terminal import PlainOutput, ProgressBars
 from disco.events import (
     Download,
     Event,
@@ -25,6 +25,7 @@ from disco.events import (
     RunStarted,
     StepDone,
     VideoProgress,
+    listen,
 )
 from tests.places import ROOT
 
@@ -55,7 +56,7 @@ def run(*, interrupted: bool = False, resumed: bool = False) -> list[Event]:
 
 @pytest.fixture(autouse=True)
 def every_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "LOSS_EVERY", -1.0)
+    monkeypatch.setattr(terminal, "LOSS_EVERY", -1.0)
 
 
 def test_quiet_prints_paths_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +121,7 @@ def test_no_time_left_before_it_is_known(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_losses_are_read_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading them waits for the device."""
-    monkeypatch.setattr(listeners, "LOSS_EVERY", 0.5)
+    monkeypatch.setattr(terminal, "LOSS_EVERY", 0.5)
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     read = []
@@ -142,13 +143,13 @@ def test_losses_are_read_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch)
     "seconds, text", [(0, "00:00"), (59.9, "00:59"), (61, "01:01"), (3599, "59:59"), (36000, "10:00:00")]
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert listeners._clock(seconds) == text
+    assert terminal._clock(seconds) == text
 
 
 def test_losses_as_text() -> None:
     losses = {"clip": [1234.5, 0.5], "range": [1e-7], "init": [], "nan": [0.0, 0.0]}
-    assert listeners._losses(losses) == "clip=618 range=1e-07"
-    assert listeners._losses({"nan": [1.0, 0.0]}) == "nan=0.5"
+    assert terminal._losses(losses) == "clip=618 range=1e-07"
+    assert terminal._losses({"nan": [1.0, 0.0]}) == "nan=0.5"
 
 
 def test_the_bars_close_when_the_run_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,20 +188,21 @@ def test_a_bar_for_each_video(capsys: pytest.CaptureFixture[str]) -> None:
 HALF_READ = """
 from tests.cli.test_terminal import run
 from disco.cli.terminal import *
-heard = []
-class Told({listener}):
-    def hear(self, event):
-        heard.append(event)
-        super().hear(event)
-listen(run() * 3, Told())
+from disco.events import listen
+handled = []
+class Counted({listener}):
+    def handle(self, event):
+        super().handle(event)
+        handled.append(event)
+listen(run() * 3, Counted())
 import sys
 sys.stdout.flush()
-print(f"heard {{len(heard)}}", file=sys.{other}, flush=True)
+print(f"handled {{len(handled)}}", file=sys.{other}, flush=True)
 """
 
 
 @pytest.mark.parametrize("gone, other", [("stdout", "stderr"), ("stderr", "stdout")])
-@pytest.mark.parametrize("listener", ["Lines", "Bars"])
+@pytest.mark.parametrize("listener", ["PlainOutput", "ProgressBars"])
 def test_nobody_reads_the_paths(listener: str, gone: str, other: str) -> None:
     """`run.py ... | head -1`: the pictures are rendered to the end all the same."""
     child = subprocess.Popen(
@@ -215,5 +217,5 @@ def test_nobody_reads_the_paths(listener: str, gone: str, other: str) -> None:
     with getattr(child, other) as stream:
         said = stream.read()
     assert child.wait() == 0, said
-    assert f"heard {3 * len(run())}" in said
+    assert f"handled {3 * len(run())}" in said
     assert "Traceback" not in said and "BrokenPipe" not in said
