@@ -205,10 +205,10 @@ def warp(image: Tensor, affine: Tensor, perspective: Tensor | None = None) -> Te
     places = grid @ affine[:, :, :2].mT + affine[:, None, :, 2]  # [N, S*S, 2], (x, y) about the centre
     places = places.reshape(-1, side, side, 2)
     edge = ((side + 1) / 2 - places.abs()).clamp(0, 1)  # 1 inside, 0 from a pixel outside on
-    return _look_up(image, places) * edge.prod(-1)[:, None]
+    return _sample_bilinear(image, places) * edge.prod(-1)[:, None]
 
 
-def _look_up(image: Tensor, places: Tensor) -> Tensor:
+def _sample_bilinear(image: Tensor, places: Tensor) -> Tensor:
     """image: [N, C, S, S]; places: [N, S, S, 2], in pixels about the centre. Bilinear, black outside."""
     side = image.shape[-1]
     if image.is_cuda and torch.are_deterministic_algorithms_enabled():
@@ -219,7 +219,7 @@ def _look_up(image: Tensor, places: Tensor) -> Tensor:
 
 
 def _gather_four(image: Tensor, places: Tensor) -> Tensor:
-    """The bilinear look-up by torch.gather, whose gradient has a deterministic form. places: from pixel 0."""
+    """Bilinear sampling by torch.gather, whose gradient has a deterministic form. places: from pixel 0."""
     n, channels, side, _ = image.shape
     low = places.floor()
     share = places - low  # [N, S, S, 2]

@@ -33,7 +33,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Place:
+class PlannedJob:
     """One run of the command: its job, or None if nothing is left to do, which the notices then say."""
 
     position: int
@@ -41,7 +41,7 @@ class Place:
     notices: tuple[str, ...] = ()
 
 
-def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[Place]:
+def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[PlannedJob]:
     """The jobs, each made when the one before is done and `stop` does not ask for an end.
 
     Raises SettingsError, ResumeError, InputError, RunError.
@@ -63,18 +63,18 @@ def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[Place]:
         yield place
 
 
-def _place(plan: Plan, position: int, run: Run, queue_id: str) -> Place:
+def _place(plan: Plan, position: int, run: Run, queue_id: str) -> PlannedJob:
     wants_resume = plan.resume is not None or run.settings.resume_run
     which = _which(plan, run)
     if wants_resume and plan.again is None:
         if len(plan.runs) > 1 and which == "latest":
             found = _in_queue(plan, run, queue_id, position)
             if found is None:
-                return Place(position, _new(plan, position, run, queue_id))
+                return PlannedJob(position, _new(plan, position, run, queue_id))
             return _go_on(plan, position, run, found)
         if plan.resume is not None or _can_resume(plan, run, which):
             return _go_on(plan, position, run, which)
-    return Place(position, _new(plan, position, run, queue_id))
+    return PlannedJob(position, _new(plan, position, run, queue_id))
 
 
 def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
@@ -86,17 +86,17 @@ def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
     return new_job(run, plan.out, images=plan.images, again=plan.again, source=source, queue=queue)
 
 
-def _go_on(plan: Plan, position: int, run: Run, which: Which) -> Place:
+def _go_on(plan: Plan, position: int, run: Run, which: Which) -> PlannedJob:
     told: list[str] = []
     job = resume_job(run, plan.out, run.settings.batch_name, which, notice=told.append)
     if job is not None:
-        return Place(position, job)
+        return PlannedJob(position, job)
     name = run.settings.batch_name
     number = resumable(plan.out, name)[-1].run if which == "latest" else which
     plan.folders[position] = RunFolder(plan.out / name, name, number)
     key = "max_frames" if is_animation(run.settings) else "n_batches"
     text = f"{name}({number}) is finished: nothing to resume. A larger {key} extends it; a new run starts "
-    return Place(position, None, (*told, f"{text}without --resume and resume_run."))
+    return PlannedJob(position, None, (*told, f"{text}without --resume and resume_run."))
 
 
 def _which(plan: Plan, run: Run) -> Which:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 
-class Place(Protocol):
+class StepIndex(Protocol):
     """What of a Step matters here: the number of steps executed before it."""
 
     @property
@@ -30,25 +30,25 @@ class Randomness(Protocol):
         """[B, 3, H, W], standard normal, float32 on the CPU."""
         ...
 
-    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def step_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         """[B, 3, H, W], standard normal, float32 on the CPU: the sampler's noise of this step."""
         ...
 
-    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def mask_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         """[B, 3, H, W], standard normal, float32 on the CPU: the noise on what a mask keeps."""
         ...
 
-    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def crops(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         """CPU generators for the sizes and offsets of the inner cuts."""
         ...
 
-    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def augments(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         """CPU generators for the parameters of the augmentations."""
         ...
 
     def pixel_noise(
         self,
-        step: Place,
+        step: StepIndex,
         clip_index: int,
         batch_index: int,
         shape: Sequence[int],
@@ -94,21 +94,21 @@ class FixedRandom:
     def start_noise(self, shape: Sequence[int]) -> Tensor:
         return self._normal("start", shape)
 
-    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def step_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         return self._normal("step", shape, step.i)
 
-    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def mask_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         return self._normal("mask", shape, step.i)
 
-    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def crops(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return self._each("crops", step.i, clip_index, batch_index)
 
-    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def augments(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return self._each("augments", step.i, clip_index, batch_index)
 
     def pixel_noise(
         self,
-        step: Place,
+        step: StepIndex,
         clip_index: int,
         batch_index: int,
         shape: Sequence[int],
@@ -166,21 +166,21 @@ class StreamRandom:
     def start_noise(self, shape: Sequence[int]) -> Tensor:
         return torch.randn(tuple(shape))
 
-    def step_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def step_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         return torch.randn(tuple(shape))
 
-    def mask_noise(self, step: Place, shape: Sequence[int]) -> Tensor:
+    def mask_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
         return torch.randn(tuple(shape))
 
-    def crops(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def crops(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return [torch.default_generator]
 
-    def augments(self, step: Place, clip_index: int, batch_index: int) -> list[torch.Generator]:
+    def augments(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return [torch.default_generator]
 
     def pixel_noise(
         self,
-        step: Place,
+        step: StepIndex,
         clip_index: int,
         batch_index: int,
         shape: Sequence[int],

@@ -166,7 +166,7 @@ def animation_notices(case: CheckContext) -> Iterator[Issue]:
                 yield Issue(", ".join(idle), text, beside=(idle[0],))
         return
     for key in written:
-        why = next((why for keys, why, is_idle in _IDLE if key in keys and is_idle(case.settings)), None)
+        why = next((why for keys, why, is_idle in _IGNORED if key in keys and is_idle(case.settings)), None)
         if why is not None:
             yield Issue(key, f"has no effect {why}")
     yield from _few_keys(case.settings)
@@ -192,7 +192,7 @@ def _video_input(settings: Settings) -> bool:
     return settings.animation_mode == "Video Input"
 
 
-_IDLE: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
+_IGNORED: tuple[tuple[tuple[str, ...], str, Idle], ...] = (
     (("angle", "zoom", "border_mode"), "without animation_mode: 2D", _not("2D")),
     (
         ("translation_x", "translation_y", "interp_spline", "frames_scale", "frames_skip_steps"),

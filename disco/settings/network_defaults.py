@@ -164,11 +164,11 @@ def resolve_clips(settings: Settings, where: SourceLocation, report: Report) -> 
     return settings.model_copy(update={"clip_models": tuple(choices)})
 
 
-Place = tuple[SourceLocation, str, KeyPath]  # where a value stands, its key, and the way to a part of it
+ValuePath = tuple[SourceLocation, str, KeyPath]  # source, key, and the path to a part of its value
 
 
-def _clip_name(name: str, settings: Settings, place: Place, report: Report) -> str | None:
-    where, key, path = place
+def _clip_name(name: str, settings: Settings, at: ValuePath, report: Report) -> str | None:
+    where, key, path = at
     directory = _clip_folder(name, where.folders)
     if directory is not None:
         return directory

@@ -42,7 +42,7 @@ def _no_mask(settings: Settings) -> bool:
 
 _AS_BEFORE = "with plms, as in the original"
 # Keys that a user may write for nothing; why; when.
-_IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
+_IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("range_scale", "with compat: dd57, as in the original", _dd57),
     ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
     ("hue_jitter_max", "with compat: dd57, as in the original", _dd57),
@@ -65,7 +65,7 @@ _IDLE: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
 
 def _idle(case: CheckContext) -> Iterator[Issue]:
     """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
-    for key, why, is_idle in _IDLE:
+    for key, why, is_idle in _IGNORED:
         if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
             yield Issue(key, f"has no effect {why}")
 

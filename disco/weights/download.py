@@ -156,7 +156,7 @@ def _fill(url: str, part: _Part, expected: Expected, report: Report) -> str:
     while True:
         before = part.size
         try:
-            _attempt(url, part, expected, report)
+            _request_rest(url, part, expected, report)
             return str(part.digest.hexdigest())
         except Cut as cut:
             has_news = part.size > before
@@ -167,7 +167,7 @@ def _fill(url: str, part: _Part, expected: Expected, report: Report) -> str:
             pause(idle)
 
 
-def _attempt(url: str, part: _Part, expected: Expected, report: Report) -> None:
+def _request_rest(url: str, part: _Part, expected: Expected, report: Report) -> None:
     if expected.size is not None and part.size >= expected.size:
         return  # as long as it can be: the hash decides
     headers = {"Range": f"bytes={part.size}-"} if part.size else {}

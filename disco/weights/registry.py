@@ -118,7 +118,7 @@ class Registry:
 
     def get(self, kind: Kind, name: str) -> Entry:
         """The entry of this name or alias (CLIPs: find_clip). Raises InputError ("Did you mean ...?")."""
-        found = self._look_up(kind, name)
+        found = self._entry_of(kind, name)
         if found is None:
             raise InputError(f"no such {_KIND_WORDS[kind]}: {name}. {self._hint(kind, name)}")
         return found
@@ -126,7 +126,7 @@ class Registry:
     def find(self, name: str) -> Entry:
         """The entry of this name whatever its kind, as `models fetch NAME` needs it. Raises InputError."""
         for kind in KINDS:
-            found = self._look_up(kind, name)
+            found = self._entry_of(kind, name)
             if found is not None:
                 return found
         if name in self.clip_flags or _PAIR.fullmatch(name.replace("::", "/")):
@@ -143,7 +143,7 @@ class Registry:
         Raises InputError for anything else.
         """
         wanted = self.clip_flags.get(name, name).replace("::", "/")
-        found = self._look_up("clip", wanted)
+        found = self._entry_of("clip", wanted)
         if found is not None:
             return found, None
         if not _PAIR.fullmatch(wanted):
@@ -153,14 +153,14 @@ class Registry:
             )
         model, weights = wanted.split("/")
         twin = model.removesuffix(_QUICKGELU) if model.endswith(_QUICKGELU) else model + _QUICKGELU
-        other = self._look_up("clip", f"{twin}/{weights}")
+        other = self._entry_of("clip", f"{twin}/{weights}")
         if other is None:
             return _unlisted(model, weights)
         if compat == "dd57" and weights != "openai":
             return _as_written(other, model, weights), _kept_notice(name, model, other)
         return other, _changed_notice(name, other)
 
-    def _look_up(self, kind: Kind, name: str) -> Entry | None:
+    def _entry_of(self, kind: Kind, name: str) -> Entry | None:
         return self._entries[kind].get(self._aliases[kind].get(name, name))
 
     def _hint(self, kind: Kind, name: str) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from disco.losses.augment import (
     AugmentParams,
     _gather_four,
-    _look_up,
+    _sample_bilinear,
     augment,
     draw_uniform,
     make_params,
@@ -180,7 +180,7 @@ def test_parameters_lie_in_their_ranges_and_fill_them() -> None:
 def test_the_deterministic_look_up_is_the_same(cutouts) -> None:
     places = (torch.rand(4, SIZE, SIZE, 2) - 0.5) * 1.4 * SIZE
     torch.testing.assert_close(
-        _gather_four(cutouts, places + (SIZE - 1) / 2), _look_up(cutouts, places), atol=1e-5, rtol=0
+        _gather_four(cutouts, places + (SIZE - 1) / 2), _sample_bilinear(cutouts, places), atol=1e-5, rtol=0
     )
 
 

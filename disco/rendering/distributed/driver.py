@@ -28,7 +28,7 @@ from disco.rendering.distributed.run import SpreadRun
 from disco.runs.inputs import Pictures
 from disco.runs.metadata import versions
 from disco.runs.new_run import Job
-from disco.runs.queue import Place, Plan, plan_jobs
+from disco.runs.queue import Plan, PlannedJob, plan_jobs
 
 MOST_LOSSES = 3  # of workers, one after another, at the same step of a batch
 MOST_FAILED_STARTS = 3
@@ -87,7 +87,7 @@ class _Driver:
     notices: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.places: Iterator[Place] | None = plan_jobs(self.plan, lambda: self.halted)
+        self.places: Iterator[PlannedJob] | None = plan_jobs(self.plan, lambda: self.halted)
 
     def go(self) -> Iterator[Event]:
         began = time.monotonic()
