@@ -22,6 +22,7 @@ from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
 from disco.memory.streams import Executor, Inline, Result
 from disco.sampling.diffusion import Step, predict_x0
+from disco.sampling.space import PictureSpace, PixelSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,7 @@ class Guidance:
     compat: "fixed" or "dd57", where range_scale has no effect (quirk Q1) and cutouts are the original's.
     economy: what is given up for the sake of memory; stages: entered at each stage, with the networks that
     are at work there. side: where the UNet works beside the guidance, if that does not look through it.
+    space: what x_t is in; the losses look at decoded pictures.
 
     losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
     range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
@@ -95,6 +97,7 @@ class Guidance:
     saving: MemoryPolicy = field(default_factory=MemoryPolicy)
     stages: Stages = at_stage
     side: Executor = field(default_factory=Inline)
+    space: PictureSpace = field(default_factory=PixelSpace)
     _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
@@ -116,13 +119,15 @@ class Guidance:
             x_t = x_t.detach().requires_grad_()
             eps, pred_x0 = self._guess(x_t, step)
             sigma = step.guidance_level.sigma
-            x_in = pred_x0 * sigma + x_t * (1 - sigma)
+            x_in = self.space.decode(pred_x0 * sigma + x_t * (1 - sigma))
         losses: dict[str, Tensor] = {}
         outputs, gradients = [x_in], [self._at_x_in(x_in.detach(), step, scales, losses)]
         if scales["range"]:
-            outputs.append(pred_x0)
+            with self.stages(Stage.LOSSES), torch.enable_grad():
+                guess = self.space.decode(pred_x0)
+            outputs.append(guess)
             with self.stages(Stage.LOSSES):
-                gradients.append(_gradient(range_loss, pred_x0, scales["range"], losses, "range"))
+                gradients.append(_gradient(range_loss, guess, scales["range"], losses, "range"))
         with self.stages(Stage.BACK, self.denoiser if self.secondary is None else self.secondary):
             (grad,) = torch.autograd.grad(outputs, x_t, gradients)
         return eps().detach(), self._finish(-grad, step.index, losses), losses

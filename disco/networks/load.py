@@ -30,6 +30,7 @@ from disco.networks.identify import describe_state_dict
 from disco.networks.perceptual import PerceptualNet, load_perceptual
 from disco.networks.required import ROLES, Need, in_loading_order, required
 from disco.networks.state_dicts import load_strict, read_state_dict
+from disco.sampling.space import PictureSpace, PixelSpace
 from disco.secondary_model import SecondaryModel
 from disco.weights.fetch import fetch, sha256_of
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
@@ -49,7 +50,7 @@ class Networks:
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
     every file that was read. notices: sentences for the user. depth, flow: loaded by studio.py. more: role ->
-    networks of the roles that have no attribute here.
+    networks of the roles that have no attribute here. space: what the denoiser works on.
     """
 
     denoiser: Denoiser
@@ -62,6 +63,7 @@ class Networks:
     notices: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     more: dict[str, list[object]] = field(default_factory=dict)
+    space: PictureSpace = field(default_factory=PixelSpace)
 
     @classmethod
     def of_roles(

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
 
 from torch import Tensor
 
 from disco.media.images import contact_sheet, png_bytes, to_uint8
 from disco.rendering.batch import ArtifactSink, Batch
+from disco.rendering.decode import StepPictures
 from disco.runs.checkpoints import Checkpoint
 from disco.sampling.randomness import Randomness, StreamRandom
 from disco.sampling.samplers import Sample
@@ -87,8 +87,9 @@ class CheckpointWriter:
 
         self.writer.do(save)
 
-    def progress(self, sample: Sample) -> None:
+    def progress(self, pictures: StepPictures) -> None:
         """Refresh the progress picture and the status at the first step and at every display_rate-th."""
+        sample = pictures.sample
         batch, step = self.batch, sample.step
         if step.i != 0 and (step.i + 1) % batch.context.settings.display_rate != 0:
             return
@@ -100,8 +101,10 @@ class CheckpointWriter:
             "seconds_left": self.seconds_left,
         }
 
+        pixels = pictures.pixels
+
         def write() -> None:
-            guesses = sample.pred_x0.cpu() if self.writer.on else sample.pred_x0
+            guesses = pixels.cpu() if self.writer.on else pixels
             batch.folder.write_progress(png_bytes(contact_sheet([to_uint8(guess) for guess in guesses])))
             batch.folder.write_status(status | {"losses": numbers(sample.losses)})
 
@@ -115,11 +118,6 @@ class CheckpointWriter:
                 self.checkpoint()
         finally:
             self.writer.close()
-
-
-def previews(sample: Sample) -> list[Any]:
-    """The guesses of a step as [H, W, 3] uint8, one per picture."""
-    return [to_uint8(picture) for picture in sample.pred_x0]
 
 
 def numbers(losses: Mapping[str, Tensor]) -> dict[str, list[float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from disco.networks.perceptual import PerceptualNet
 from disco.rendering.batch import Batch
 from disco.rendering.prepare import RunContext
 from disco.sampling.diffusion import Step
-from disco.sampling.masks import keep_original, make_mask_blend, make_steady
+from disco.sampling.masks import make_mask_blend, make_steady, resize_mask
 from disco.sampling.randomness import Randomness
 from disco.sampling.samplers import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
 from disco.settings.frame import step_count
@@ -104,6 +103,7 @@ class _Guide:
             saving=saving,
             stages=context.oom_retry.stage,
             side=executor_for(context.device, saving),
+            space=context.networks.space,
         )
 
 
@@ -122,11 +122,10 @@ class _Once:
 
 def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     """loop(x_t, done, history): the steps from `done` on."""
-    width, height = batch.context.settings.width_height
-    shape = (len(batch.pictures), 3, height, width)
+    space, size = batch.context.networks.space, batch.context.settings.width_height
+    shape = space.shape(len(batch.pictures), size)
     settings, clip = batch.context.settings, batch.context.settings.clip_denoised
     masked = in_turn(_steady(batch.context, random, shape), _mask_blend(batch.context, random, shape))
-    kept = _kept(batch.context)
     symmetry = make_symmetry(
         batch.steps[0].n,
         settings.use_horizontal_symmetry,
@@ -138,10 +137,10 @@ def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     def by_plms(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
         steps, compat = batch.steps[done:], settings.compat
         how = {"history": history, "compat": compat, "before_step": masked, "clip_denoised": clip}
-        return map(kept, plms(x_t, steps, guided, **how))  # type: ignore[arg-type]
+        return plms(x_t, steps, guided, **how)  # type: ignore[arg-type]
 
     def by_ddim(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
-        samples = ddim(
+        return ddim(
             x_t,
             batch.steps[done:],
             guided,
@@ -150,7 +149,6 @@ def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
             before_step=in_turn(symmetry, masked),
             clip_denoised=clip,
         )
-        return map(kept, samples)
 
     return by_plms if settings.diffusion_sampling_mode == "plms" else by_ddim
 
@@ -162,7 +160,8 @@ def _steady(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> 
         return identity
     assert context.init is not None
     noise = random.start_noise(shape).to(context.device)
-    return make_steady(context.init, context.known, noise, share)
+    start = context.networks.space.encode(context.init)
+    return make_steady(start, resize_mask(context.known, shape), noise, share)
 
 
 def _mask_blend(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
@@ -171,17 +170,6 @@ def _mask_blend(context: RunContext, random: Randomness, shape: tuple[int, ...])
         return identity
     assert context.init is not None
     to_repaint = step_count(context.settings.steps_to_repaint, context.settings.steps)
-    mask = context.mask.to(context.device)
-    return make_mask_blend(context.init, mask, lambda step: random.mask_noise(step, shape), to_repaint)
-
-
-def _kept(context: RunContext) -> Callable[[Sample], Sample]:
-    """With a mask, what every step shows has the init picture itself where nothing is painted.
-
-    Where the last steps repaint everything, the guesses stay as they are: no seam comes back.
-    """
-    settings = context.settings
-    if context.mask is None or context.init is None or step_count(settings.steps_to_repaint, settings.steps):
-        return lambda sample: sample
-    init, mask = context.init, context.mask
-    return lambda sample: replace(sample, pred_x0=keep_original(sample.pred_x0, init, mask))
+    original = context.networks.space.encode(context.init)
+    mask = resize_mask(context.mask.to(context.device), shape)
+    return make_mask_blend(original, mask, lambda step: random.mask_noise(step, shape), to_repaint)

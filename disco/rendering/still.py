@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
-from disco.media.images import png_bytes
+from disco.media.images import png_bytes, to_uint8
 from disco.memory.policy import Stage
 from disco.rendering.batch import Batch
-from disco.rendering.checkpoint_writer import CheckpointWriter, keep_start, numbers, previews
+from disco.rendering.checkpoint_writer import CheckpointWriter, keep_start, numbers
+from disco.rendering.decode import StepPictures
 from disco.rendering.prepare import RunContext, perlin_start
 from disco.rendering.steps import steps_of
 from disco.runs.checkpoints import Checkpoint
@@ -51,12 +52,13 @@ def render_batch(batch: Batch) -> Iterator[Event]:
         begin = (x_t, done, found.history if found else ())
         for sample in steps_of(batch, random, begin, init, writer.checkpoint):
             writer.reached(sample)
-            event = _step_done(batch, sample, time.monotonic() - began, done)
+            pictures = StepPictures(context, sample)
+            event = _step_done(batch, pictures, time.monotonic() - began, done)
             writer.seconds_left = event.seconds_left
             yield from (Notice(text) for text in oom_retry.pop_messages())
             yield event
-            yield from _save_partials(batch, sample, labels)
-            oom_retry.run(partial(writer.progress, sample), stage=Stage.PICTURE)
+            yield from _save_partials(batch, pictures, labels)
+            oom_retry.run(partial(writer.progress, pictures), stage=Stage.PICTURE)
             if sample.step.i + 1 < sample.step.n and batch.stop():
                 batch.stats.stopped = True
                 return
@@ -77,41 +79,52 @@ def _last_sample(batch: Batch, found: Checkpoint) -> Sample:
 def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
     """x_t before the next step, and the picture that the init loss pulls to."""
     context, settings = batch.context, batch.context.settings
-    width, height = settings.width_height
     if isinstance(random, StreamRandom) and batch.start is not None:
         random.restore_snapshot(batch.start)
     perlin = perlin_start(settings, random).to(context.device) if settings.perlin_init else None
+    space = context.networks.space
     init = context.init if perlin is None else perlin
     # In dd57 the init loss pulls to the Perlin init too (quirk Q9).
     target = init if settings.compat == "dd57" else context.init
     if found is not None:
         random.restore(found.random_state)
         return found.x_t.to(context.device), target
-    noise = random.start_noise((len(batch.pictures), 3, height, width)).to(context.device)
-    x0 = None if init is None else init.expand_as(noise)
+    noise = random.start_noise(space.shape(len(batch.pictures), settings.width_height)).to(context.device)
+    x0 = None if init is None else _encoded(context, init).expand_as(noise)
     return start(x0, batch.steps[0], noise, settings.skip_steps), target
 
 
-def _step_done(batch: Batch, sample: Sample, seconds: float, done: int) -> StepDone:
-    step = sample.step
+def _encoded(context: RunContext, pictures: Tensor) -> Tensor:
+    return context.oom_retry.run(lambda: context.networks.space.encode(pictures), stage=Stage.PICTURE)
+
+
+def _step_done(batch: Batch, pictures: StepPictures, seconds: float, done: int) -> StepDone:
+    sample, step = pictures.sample, pictures.sample.step
     per_step = seconds / max(step.i + 1 - done, 1)
     return StepDone(
         pictures=batch.pictures,
         step=step.i,
         n=step.n,
         losses=lambda: numbers(sample.losses),
-        preview=lambda: batch.context.oom_retry.run(lambda: previews(sample), stage=Stage.PICTURE),
+        preview=lambda: _previews(pictures),
         seconds_left=per_step * (step.n - step.i - 1 + batch.steps_after),
     )
 
 
-def _save_partials(batch: Batch, sample: Sample, labels: Mapping[int, str]) -> Iterator[Event]:
-    label = labels.get(sample.step.i)
+def _previews(pictures: StepPictures) -> list[Any]:
+    """[H, W, 3] uint8, one per picture."""
+    run = pictures.context.oom_retry.run
+    return run(lambda: [to_uint8(picture) for picture in pictures.pixels], stage=Stage.PICTURE)
+
+
+def _save_partials(batch: Batch, pictures: StepPictures, labels: Mapping[int, str]) -> Iterator[Event]:
+    step = pictures.sample.step.i
+    label = labels.get(step)
     if label is None:
         return
-    for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
+    for picture, guess in zip(batch.pictures, pictures.pixels, strict=True):
         if picture in batch.wanted:
-            png = _png(batch, guess, metadata_of(batch, picture) | {"partial": sample.step.i})
+            png = _png(batch, guess, metadata_of(batch, picture) | {"partial": step})
             in_subfolder = batch.context.settings.intermediates_in_subfolder
             path = batch.folder.save_partial(picture, label, png, in_subfolder=in_subfolder)
             batch.stats.partials += 1
@@ -124,7 +137,8 @@ def _finish(batch: Batch, writer: CheckpointWriter, seconds: float) -> Iterator[
     assert sample is not None
     if batch.context.stream is not None and batch.postprocess is None:
         keep_start(batch.folder, batch.pictures[-1] + 1, batch.context.stream)
-    for picture, guess in zip(batch.pictures, sample.pred_x0, strict=True):
+    pictures = StepPictures(batch.context, sample).pixels
+    for picture, guess in zip(batch.pictures, pictures, strict=True):
         if picture in batch.wanted:
             shown = guess if batch.postprocess is None else batch.postprocess(guess)
             path = batch.folder.save_picture(picture, _png(batch, shown, metadata_of(batch, picture)))

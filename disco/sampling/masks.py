@@ -7,7 +7,7 @@ Source: the inpainting mode of the guided-diffusion fork that Disco Diffusion sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,6 +64,12 @@ def make_steady(start: Tensor, known: Tensor, noise: Tensor, share: float) -> Be
         return (1 - weight) * x_t + weight * q_sample(start.to(x_t), step, noise.to(x_t))
 
     return before_step
+
+
+def resize_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """A mask [1, 1, H, W] for x_t of this shape, [B, C, h, w]: the mean over the pixels that it covers."""
+    size = tuple(shape[-2:])
+    return mask if mask.shape[-2:] == size else functional.interpolate(mask, size, mode="area")
 
 
 def keep_original(pred_x0: Tensor, original: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 from disco.errors import InputError
 from disco.media.images import from_uint8, load_mask, to_uint8
 from disco.sampling.diffusion import make_steps, q_sample
-from disco.sampling.masks import grey, keep_original, make_mask_blend, make_steady, soften
+from disco.sampling.masks import grey, keep_original, make_mask_blend, make_steady, resize_mask, soften
 from disco.sampling.samplers import ddim, in_turn, make_symmetry, plms
 from tests.conftest import GaussianDenoiser
 
@@ -269,3 +269,9 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
         load_mask(saved(tmp_path, Image.new("RGBA", (4, 4), (255, 255, 255, 0))), size=(4, 4))
     with pytest.raises(InputError, match="web address"):
         load_mask("https://example.org/mask.png", size=(4, 4))
+
+
+def test_a_mask_for_latents_is_the_mean_of_its_pixels() -> None:
+    mask = torch.tensor([[0.0, 1, 1, 1], [0, 0, 1, 1]]).view(1, 1, 2, 4)
+    assert torch.equal(resize_mask(mask, (5, 4, 1, 2)), torch.tensor([0.25, 1]).view(1, 1, 1, 2))
+    assert resize_mask(mask, (5, 3, 2, 4)) is mask
