@@ -26,7 +26,7 @@ from disco.rendering.api import render
 from disco.weights.registry import registry
 from tests.conftest import EightNumberClip, GaussianDenoiser
 
-ROOMS = (
+MODULES = (
     *("rendering/api.py", "rendering/still.py", "rendering/animate.py", "files/atomic.py", "runs/folder.py"),
     *("runs/checkpoints.py", "runs/new_run.py", "runs/frames.py", "runs/report.py"),
 )
@@ -96,12 +96,12 @@ def go(
 
 
 def go_to_line(settings: Mapping[str, Any], *, out: Path, line: int) -> None:
-    """Render until `line` lines of the rooms that render and write have run, then kill -9 ourselves."""
+    """Render until `line` lines of the modules that render and write have run, then kill -9 ourselves."""
     left = line
 
     def trace(frame: Any, event: str, _: object) -> Any:
         nonlocal left
-        if not frame.f_code.co_filename.endswith(ROOMS):
+        if not frame.f_code.co_filename.endswith(MODULES):
             return None
         left -= event == "line"
         if left < 0:

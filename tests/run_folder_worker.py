@@ -70,7 +70,7 @@ def write_forever(out: Path, batch_name: str) -> None:
 
 
 def die_at_line(out: Path, batch_name: str, line: int) -> None:
-    """Write until `line` lines of the rooms that write have run, then kill -9 ourselves."""
+    """Write until `line` lines of the modules that write have run, then kill -9 ourselves."""
     left = line
 
     def trace(frame: Any, event: str, _: object) -> Any:

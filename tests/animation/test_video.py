@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 import disco.animation.video as video
-import disco.media.ffmpeg_read as ffmpeg
 from disco.animation.video import VideoFrames, open_video
 from disco.errors import InputError, RunError
+from disco.media import ffmpeg_read
 from disco.media.images import to_uint8
 from disco.sampling.masks import grey
 from tests.clips import FPS, frame, make_clip, run_ffmpeg
@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clip") / "clip.mkv", *LOSSLESS, size=SIZE)
 
 
-def pixels_of(frames: VideoFrames, k: int) -> ffmpeg.Pixels:
+def pixels_of(frames: VideoFrames, k: int) -> ffmpeg_read.Pixels:
     """As they were before their way to [-1, 1]."""
     return to_uint8(frames[k][0] + 1e-5)
 
@@ -261,7 +261,7 @@ def test_a_song_with_a_cover_is_sound_only(tmp_path: Path) -> None:
 def test_no_frames(tmp_path: Path, name: str, codec: str) -> None:
     path = tmp_path / name
     run_ffmpeg("-f", "lavfi", "-i", "testsrc=size=32x32", "-t", "0", "-c:v", codec, str(path))
-    assert message(path, tmp_path) == ffmpeg.NO_FRAMES
+    assert message(path, tmp_path) == ffmpeg_read.NO_FRAMES
 
 
 def test_a_larger_step_than_the_clip(clip: Path, tmp_path: Path) -> None:
@@ -361,12 +361,12 @@ def fake_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> 
 def test_an_ffmpeg_that_hangs_is_given_up(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ffmpeg, "STALL", 0.3)
+    monkeypatch.setattr(ffmpeg_read, "STALL", 0.3)
     fake_ffmpeg(tmp_path, monkeypatch, "sleep 60")
     with pytest.raises(InputError, match=r"damaged or cut off at about frame 0 \(no picture within 0 s\)"):
-        list(ffmpeg.read_frames(clip))
+        list(ffmpeg_read.read_frames(clip))
     with pytest.raises(InputError, match="ffmpeg cannot read its header within 0 s"):
-        ffmpeg.probe(clip)
+        ffmpeg_read.probe(clip)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
@@ -375,11 +375,11 @@ def test_an_ffmpeg_that_complains_without_end_is_given_up(
 ) -> None:
     fake_ffmpeg(tmp_path, monkeypatch, "yes '[h264] [error] lost my way' >&2")
     with pytest.raises(InputError, match=r"at about frame 0 \(lost my way\)"):
-        list(ffmpeg.read_frames(clip))
+        list(ffmpeg_read.read_frames(clip))
 
 
 def test_a_reader_that_stops_early_leaves_no_process(clip: Path) -> None:
-    frames = ffmpeg.read_frames(clip)
+    frames = ffmpeg_read.read_frames(clip)
     assert next(frames).shape == (31, 33, 3)
     frames.close()
     assert list(frames) == []
@@ -396,4 +396,4 @@ def test_the_version_decides_an_options_name(
         pytest.skip("a shell script")
     log = f"[info] ffmpeg version {version}\\n  Stream #0:0: Video: h264, 32x32, 12k fps, 24 tbr\\n"
     fake_ffmpeg(tmp_path, monkeypatch, f"printf '{log}' >&2")
-    assert ffmpeg.probe(tmp_path) == ffmpeg.Probe(12000, is_old)
+    assert ffmpeg_read.probe(tmp_path) == ffmpeg_read.Probe(12000, is_old)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from disco.errors import RunError
-from disco.files import atomic as atomic_file
+from disco.files import atomic
 
 ENDING = " Files written before are kept."
 
@@ -22,7 +22,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_new_file_is_written_and_no_other_is_left(tmp_path: Path) -> None:
-    atomic_file.write_new(tmp_path / "a.png", b"abc")
+    atomic.write_new(tmp_path / "a.png", b"abc")
     assert (tmp_path / "a.png").read_bytes() == b"abc"
     assert names(tmp_path) == ["a.png"]
 
@@ -30,7 +30,7 @@ def test_a_new_file_is_written_and_no_other_is_left(tmp_path: Path) -> None:
 def test_an_existing_file_stays(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"first")
     with pytest.raises(FileExistsError):
-        atomic_file.write_new(tmp_path / "a.png", b"second")
+        atomic.write_new(tmp_path / "a.png", b"second")
     assert (tmp_path / "a.png").read_bytes() == b"first"
     assert names(tmp_path) == ["a.png"]
 
@@ -40,10 +40,10 @@ def test_disks_without_hard_links_work_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(os, "link", raiser(number))
-    atomic_file.write_new(tmp_path / "a", b"abc")
+    atomic.write_new(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc"
     with pytest.raises(FileExistsError):
-        atomic_file.write_new(tmp_path / "a", b"def")
+        atomic.write_new(tmp_path / "a", b"def")
     assert (tmp_path / "a").read_bytes() == b"abc"
     assert names(tmp_path) == ["a"]
 
@@ -51,7 +51,7 @@ def test_disks_without_hard_links_work_too(
 @pytest.mark.parametrize("durable", [True, False])
 def test_replacing_leaves_one_file(tmp_path: Path, durable: bool) -> None:
     for data in (b"one", b"two"):
-        atomic_file.replace(tmp_path / "a", data, durable=durable)
+        atomic.replace(tmp_path / "a", data, durable=durable)
         assert (tmp_path / "a").read_bytes() == data
         assert names(tmp_path) == ["a"]
 
@@ -60,7 +60,7 @@ def test_moving_aside_never_takes_a_name_twice(tmp_path: Path) -> None:
     aside = tmp_path / "retained"
     for data in (b"0", b"1", b"2"):
         (tmp_path / "x_0001-34%.png").write_bytes(data)
-        atomic_file.move_aside(tmp_path / "x_0001-34%.png", aside)
+        atomic.move_aside(tmp_path / "x_0001-34%.png", aside)
     assert names(tmp_path) == ["retained"]
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == {
         "x_0001-34%.png": b"0",
@@ -71,13 +71,13 @@ def test_moving_aside_never_takes_a_name_twice(tmp_path: Path) -> None:
 
 def test_a_part_file_is_gone_unless_it_was_moved(tmp_path: Path) -> None:
     for data in (b"0", b"1", b"2"):
-        with atomic_file.part_file(tmp_path) as part:
+        with atomic.part_file(tmp_path) as part:
             part.write_bytes(data)
-            atomic_file.move_free(part, tmp_path / "a(0).b.mp4")
-    with pytest.raises(KeyError), atomic_file.part_file(tmp_path) as part:
+            atomic.move_free(part, tmp_path / "a(0).b.mp4")
+    with pytest.raises(KeyError), atomic.part_file(tmp_path) as part:
         part.write_bytes(b"3")
         raise KeyError
-    with atomic_file.part_file(tmp_path):
+    with atomic.part_file(tmp_path):
         pass
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert whole == {"a(0).b.mp4": b"0", "a(0).b-2.mp4": b"1", "a(0).b-3.mp4": b"2"}
@@ -114,18 +114,18 @@ def test_a_refusing_disk_is_explained_and_nothing_is_lost(
     (tmp_path / "old.png").write_bytes(b"old")
     monkeypatch.setattr(os, call, raiser(number))
     with pytest.raises(RunError) as caught:
-        atomic_file.write_new(path, b"abc")
+        atomic.write_new(path, b"abc")
     assert str(caught.value) == f"{path}: cannot be written: {cause}{ENDING}"
     assert names(tmp_path) == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"old"
 
 
 def test_replacing_on_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    atomic_file.replace(tmp_path / "a", b"old")
+    atomic.replace(tmp_path / "a", b"old")
     for call in ("fsync", "replace"):
         with monkeypatch.context() as patch, pytest.raises(RunError, match="the disk is full"):
             patch.setattr(os, call, raiser(errno.ENOSPC))
-            atomic_file.replace(tmp_path / "a", b"new")
+            atomic.replace(tmp_path / "a", b"new")
         assert (tmp_path / "a").read_bytes() == b"old"
         assert names(tmp_path) == ["a"]
 
@@ -135,7 +135,7 @@ def test_a_write_that_stops_half_way_leaves_nothing(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # the kernel itself refuses, after 5000 bytes
     try:
         with pytest.raises(RunError, match="larger than the disk or `ulimit -f` allows"):
-            atomic_file.write_new(tmp_path / "a", b"x" * 1_000_000)
+            atomic.write_new(tmp_path / "a", b"x" * 1_000_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == []
@@ -144,7 +144,7 @@ def test_a_write_that_stops_half_way_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_in_the_folders_place_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RunError) as caught:
-        atomic_file.check_writable(tmp_path / "file")
+        atomic.check_writable(tmp_path / "file")
     path = tmp_path / "file"
     cause = "a file stands where a folder is needed. Move it away, or choose another --out."
     assert str(caught.value) == f"{path}: cannot be written: {cause}{ENDING}"
@@ -152,17 +152,17 @@ def test_a_file_in_the_folders_place_is_explained(tmp_path: Path) -> None:
 
 def test_an_unwritable_folder_is_explained() -> None:
     with pytest.raises(RunError, match=r"/proc: cannot be written: .* Files written before are kept\."):
-        atomic_file.check_writable(Path("/proc"))  # nobody can create files there, root neither
+        atomic.check_writable(Path("/proc"))  # nobody can create files there, root neither
 
 
 def test_leftovers_of_the_dead_are_cleaned_and_of_the_living_not(tmp_path: Path) -> None:
-    host = atomic_file._HOST
+    host = atomic._HOST
     dead = subprocess.Popen(["true"])
     dead.wait()
     alive = subprocess.Popen(["sleep", "60"])
     try:
         old = tmp_path / ".disco-elsewhere-1-b0-0.tmp"
-        ours = f".disco-{host}-{os.getpid()}-{atomic_file._TOKEN}-99999.tmp"
+        ours = f".disco-{host}-{os.getpid()}-{atomic._TOKEN}-99999.tmp"
         keep = [
             ours,
             f".disco-{host}-{alive.pid}-a0-0.tmp",
@@ -174,9 +174,9 @@ def test_leftovers_of_the_dead_are_cleaned_and_of_the_living_not(tmp_path: Path)
         for name in [*keep, same_number, f".disco-{host}-{dead.pid}-c0-7.tmp", old.name]:
             (tmp_path / name).write_bytes(b"")
         os.utime(old, (0, time.time() - 25 * 3600))
-        atomic_file.clean_temporaries(tmp_path)
+        atomic.clean_temporaries(tmp_path)
         assert names(tmp_path) == sorted(keep)
     finally:
         alive.kill()
         alive.wait()
-    atomic_file.clean_temporaries(tmp_path / "none")
+    atomic.clean_temporaries(tmp_path / "none")

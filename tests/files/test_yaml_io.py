@@ -1,4 +1,4 @@
-"""yaml_file: scalars of YAML 1.2, lines of every key, and what is refused."""
+"""yaml_io: scalars of YAML 1.2, lines of every key, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""flow_yaml: what a person would type, and what every YAML reader reads back."""
+"""yaml_io.flow_yaml: what a person would type, and what every YAML reader reads back."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from disco.memory import free as room
+from disco.memory import free as memory_free
 
 CPU = torch.device("cpu")
 
@@ -17,24 +17,24 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of which nothing is known, in files below the returned folder."""
     for name in ("proc/self", "cgroup/ours"):
         (tmp_path / name).mkdir(parents=True)
-    monkeypatch.setattr(room, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(room, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(memory_free, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory_free, "_CGROUP", tmp_path / "cgroup")
     return tmp_path
 
 
 def test_this_machine_has_some() -> None:
-    free = room.free_memory(CPU)
+    free = memory_free.free_memory(CPU)
     assert free is None or 2**20 < free < 2**50
 
 
 def test_what_nobody_tells(machine: Path) -> None:
-    assert room.free_memory(CPU) is None
-    assert room.free_memory(torch.device("meta")) is None
+    assert memory_free.free_memory(CPU) is None
+    assert memory_free.free_memory(torch.device("meta")) is None
 
 
 def test_what_the_machine_has(machine: Path) -> None:
     (machine / "proc/meminfo").write_text("MemTotal:  16000 kB\nMemAvailable:  9000 kB\nHugePages: x\n")
-    assert room.free_memory(CPU) == 9000 * 1024
+    assert memory_free.free_memory(CPU) == 9000 * 1024
 
 
 @pytest.mark.parametrize("most, free", [("5000000", 5000000 - 3000000 + 1000000), ("max", 9000 * 1024)])
@@ -44,14 +44,14 @@ def test_what_the_container_may_have(machine: Path, most: str, free: int) -> Non
     (machine / "cgroup/ours/memory.max").write_text(most + "\n")
     (machine / "cgroup/ours/memory.current").write_text("3000000\n")
     (machine / "cgroup/ours/memory.stat").write_text("anon 1900000\ninactive_file 1000000\n")
-    assert room.free_memory(CPU) == free
+    assert memory_free.free_memory(CPU) == free
 
 
 def test_the_older_form_of_containers(machine: Path) -> None:
     (machine / "cgroup/memory").mkdir()
     (machine / "cgroup/memory/memory.limit_in_bytes").write_text("700\n")
     (machine / "cgroup/memory/memory.usage_in_bytes").write_text("200\n")
-    assert room.free_memory(CPU) == 500
+    assert memory_free.free_memory(CPU) == 500
 
 
 def test_what_ulimit_leaves(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,4 +59,4 @@ def test_what_ulimit_leaves(machine: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (machine / "proc/self/statm").write_text("10 5 1 1 0 1 0\n")
     page = resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda what: (100 * page, 100 * page))
-    assert room.free_memory(CPU) == 90 * page
+    assert memory_free.free_memory(CPU) == 90 * page

@@ -23,7 +23,7 @@ from disco.events import (
     RunStarted,
     StepDone,
 )
-from disco.files import atomic as atomic_file
+from disco.files import atomic
 from disco.media.images import png_bytes, read_metadata
 from disco.networks.required import required
 from disco.rendering.prepare import perlin_start
@@ -220,7 +220,7 @@ def test_wrong_settings_raise_before_anything_is_written(tmp_path):
 
 def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path, monkeypatch):
     rendered(tmp_path / "whole")
-    write = atomic_file.write_new
+    write = atomic.write_new
     full = True
 
     def write_new(path, data):
@@ -228,7 +228,7 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on(tmp_path, monkeypatch):
             raise RunError(f"{path}: {errno.errorcode[errno.ENOSPC]}")
         write(path, data)
 
-    monkeypatch.setattr(atomic_file, "write_new", write_new)
+    monkeypatch.setattr(atomic, "write_new", write_new)
     with pytest.raises(RunError, match="ENOSPC"):
         rendered(tmp_path / "full")
     assert list(pictures(tmp_path / "full")) == [0]

@@ -184,7 +184,7 @@ def test_killed_at_an_event(every: int, variant: str, worker: Worker, whole: Who
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("n", [5, pytest.param(300, marks=pytest.mark.slow)])
 def test_killed_between_two_lines(n: int, variant: str, worker: Worker, whole: Whole, tmp_path: Path) -> None:
-    """In the middle of saving too: n moments, evenly spread over all lines of the rooms that write."""
+    """In the middle of saving too: n moments, evenly spread over all lines of the modules that write."""
     settings, (files, lines) = SETTINGS | VARIANTS[variant], whole(variant)
     for k in range(n):
         out = tmp_path / str(k)

@@ -1,4 +1,4 @@
-"""inpainting: the blend before each step, soft masks, what is kept, and masks from files."""
+"""masks: the blend before each step, soft masks, what is kept, and masks from files."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from disco.settings import docs as settings_docs
+from disco.settings import docs
 from disco.settings.aliases import known_names
 from disco.settings.docs import json_schema, network_defaults, sentence
 from disco.settings.kinds import read_value
@@ -22,7 +22,7 @@ from tests.places import SETTINGS
 STALE = "stale: run `python -m disco.settings.docs`"
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
-TEXT = settings_docs.default_yaml()
+TEXT = docs.default_yaml()
 
 
 def lines_of(key: str) -> list[str]:
@@ -34,12 +34,12 @@ def lines_of(key: str) -> list[str]:
 
 def test_the_files_are_fresh() -> None:
     assert (SETTINGS / "default.yaml").read_text(encoding="utf-8") == TEXT, STALE
-    assert (SETTINGS / "schema.json").read_text(encoding="utf-8") == settings_docs.schema_text(), STALE
+    assert (SETTINGS / "schema.json").read_text(encoding="utf-8") == docs.schema_text(), STALE
 
 
 def test_main_writes_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_docs, "RECIPES", tmp_path / "settings")
-    settings_docs.main()
+    monkeypatch.setattr(docs, "RECIPES", tmp_path / "settings")
+    docs.main()
     assert sorted(path.name for path in (tmp_path / "settings").iterdir()) == ["default.yaml", "schema.json"]
 
 
@@ -94,7 +94,7 @@ def test_defaults_of_networks() -> None:
 
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
-    assert json.loads(settings_docs.schema_text()) == SCHEMA
+    assert json.loads(docs.schema_text()) == SCHEMA
 
 
 def test_it_knows_every_name_that_the_loader_knows() -> None:

@@ -1,4 +1,4 @@
-"""frame_expression: the values of Python's own arithmetic, and the sentence for everything else."""
+"""expression: the values of Python's own arithmetic, and the sentence for everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""settings: the defaults of the original, what each key accepts, and what each key says about itself."""
+"""model: the defaults of the original, what each key accepts, and what each key says about itself."""
 
 from __future__ import annotations
 

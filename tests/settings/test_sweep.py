@@ -1,4 +1,4 @@
-"""settings_sweep: the product of the swept keys, and what overrules them."""
+"""sweep: the product of the swept keys, and what overrules them."""
 
 from __future__ import annotations
 

@@ -17,12 +17,7 @@ from typing import Any
 import pytest
 
 from disco.errors import InputError, WeightsError
-from disco.weights import download as weights_part
-from disco.weights import fetch as weights
-from disco.weights import http as weights_http
-from disco.weights import hub as weights_hub
-from disco.weights import local as weights_places
-from disco.weights import local as weights_record
+from disco.weights import download, fetch, http, hub, local
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 from tests.http_server import Page, Server, serve
 from tests.places import ROOT
@@ -44,7 +39,7 @@ def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(weights_http, "PAUSES", (0.0,))
+    monkeypatch.setattr(http, "PAUSES", (0.0,))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     yield
 
@@ -63,12 +58,12 @@ def entry(*mirrors: str, sha256: str | None = SHA, size: int | None = None, **fa
 
 
 def fetched(one: Entry) -> bytes:
-    return weights.fetch(one)["net.pth"].read_bytes()
+    return fetch.fetch(one)["net.pth"].read_bytes()
 
 
 def refusal(one: Entry) -> str:
     with pytest.raises(WeightsError) as caught:
-        weights.fetch(one)
+        fetch.fetch(one)
     return str(caught.value)
 
 
@@ -88,8 +83,8 @@ def test_a_plain_download(models: Path) -> None:
     said: list[str] = []
     with serve(a=Page(DATA)) as server:
         one = entry(f"{server.url}/a", size=len(DATA))
-        paths = weights.fetch(one, lambda *news: seen.append(news), said.append)
-        assert weights.fetch(one) == paths
+        paths = fetch.fetch(one, lambda *news: seen.append(news), said.append)
+        assert fetch.fetch(one) == paths
         assert len(server.requests) == 1
     assert paths == {"net.pth": models / "net.pth"}
     assert paths["net.pth"].read_bytes() == DATA
@@ -212,7 +207,7 @@ def test_a_connection_that_never_brings_anything(models: Path) -> None:
     with serve(a=Page(DATA, cuts=[0] * 20)) as server:
         reason = "connection cut after 0 of 1024000 bytes"
         assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
-        assert len(server.requests) == weights_http.PATIENCE
+        assert len(server.requests) == http.PATIENCE
 
 
 def test_missing_then_the_next_mirror(models: Path) -> None:
@@ -257,16 +252,16 @@ def test_redirects_are_followed_and_keep_the_range(models: Path, status: int) ->
 
 
 def test_no_redirect_from_https_to_http() -> None:
-    request = weights_http.urllib.request.Request("https://127.0.0.1/a")
-    with pytest.raises(weights_http.MirrorFailed) as caught:
-        weights_http._Redirects().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/b")
+    request = http.urllib.request.Request("https://127.0.0.1/a")
+    with pytest.raises(http.MirrorFailed) as caught:
+        http._Redirects().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/b")
     assert str(caught.value) == "it redirects to an unprotected address, http://127.0.0.1/b"
 
 
 def test_a_file_without_a_published_hash_is_taken_and_said(models: Path) -> None:
     said: list[str] = []
     with serve(a=Page(DATA)) as server:
-        weights.fetch(entry(f"{server.url}/a", sha256=None), None, said.append)
+        fetch.fetch(entry(f"{server.url}/a", sha256=None), None, said.append)
     assert said == [
         "net.pth: fetching size unknown from 127.0.0.1",
         f"net.pth: no hash is published to compare with; SHA-256 computed: {SHA}",
@@ -275,7 +270,7 @@ def test_a_file_without_a_published_hash_is_taken_and_said(models: Path) -> None
 
 def test_too_little_room(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(models)._replace(free=10_000_000)
-    monkeypatch.setattr(weights_part.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: usage)
     with serve(a=Page(DATA), b=Page(DATA)) as server:
         assert refusal(entry(f"{server.url}/a", f"{server.url}/b")) == (
             f"{models}: 1.0 MB are needed and 10 MB are free. "
@@ -285,7 +280,7 @@ def test_too_little_room(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_disk_fills_up_and_nothing_is_lost(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    append = weights_part._Part.append
+    append = download._Part.append
 
     def full(part: Any, chunk: bytes) -> None:
         append(part, chunk[:5000])
@@ -294,7 +289,7 @@ def test_the_disk_fills_up_and_nothing_is_lost(models: Path, monkeypatch: pytest
     with serve(a=Page(DATA), b=Page(DATA)) as server:
         one = entry(f"{server.url}/a", f"{server.url}/b")
         with monkeypatch.context() as patch:
-            patch.setattr(weights_part._Part, "append", full)
+            patch.setattr(download._Part, "append", full)
             assert refusal(one) == (
                 f"{models / 'net.pth'}: cannot be written: the disk is full. "
                 "What has arrived is kept: free some space and run again to go on."
@@ -365,13 +360,13 @@ def test_two_processes_fetch_once(models: Path) -> None:
 
 def test_the_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
-    assert weights.models_dir() == home / ".cache" / "disco" / "models"
+    assert fetch.models_dir() == home / ".cache" / "disco" / "models"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.models_dir() == tmp_path / "xdg" / "disco" / "models"
+    assert fetch.models_dir() == tmp_path / "xdg" / "disco" / "models"
     (tmp_path / "work" / "models").mkdir()
-    assert weights.models_dir() == tmp_path / "work" / "models"
+    assert fetch.models_dir() == tmp_path / "work" / "models"
     monkeypatch.setenv("DISCO_MODELS", "~/weights")
-    assert weights.models_dir() == home / "weights"
+    assert fetch.models_dir() == home / "weights"
 
 
 def test_all_places_are_looked_through_in_order(tmp_path: Path, models: Path) -> None:
@@ -385,21 +380,21 @@ def test_all_places_are_looked_through_in_order(tmp_path: Path, models: Path) ->
         models / "published_name.pt",
         models / "net.pth",
     ]
-    assert weights.locate(file) is None
+    assert fetch.locate(file) is None
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(DATA)
-        assert weights.locate(file) == place
-        assert weights.fetch(entry("http://127.0.0.1:1/published_name.pt")) == {"net.pth": place}
+        assert fetch.locate(file) == place
+        assert fetch.fetch(entry("http://127.0.0.1:1/published_name.pt")) == {"net.pth": place}
 
 
 def test_other_tools_caches_need_a_hash_and_the_right_size(tmp_path: Path) -> None:
     place = tmp_path / "home/.cache/clip/net.pth"
     place.parent.mkdir(parents=True)
     place.write_bytes(DATA)
-    assert weights.locate(entry("http://127.0.0.1:1/a", sha256=None).files[0]) is None
-    assert weights.locate(entry("http://127.0.0.1:1/a", size=5).files[0]) is None
-    assert weights.locate(entry("http://127.0.0.1:1/a", size=len(DATA)).files[0]) == place
+    assert fetch.locate(entry("http://127.0.0.1:1/a", sha256=None).files[0]) is None
+    assert fetch.locate(entry("http://127.0.0.1:1/a", size=5).files[0]) is None
+    assert fetch.locate(entry("http://127.0.0.1:1/a", size=len(DATA)).files[0]) == place
 
 
 def test_a_broken_file_of_another_tool_is_passed_over(tmp_path: Path, models: Path) -> None:
@@ -407,7 +402,7 @@ def test_a_broken_file_of_another_tool_is_passed_over(tmp_path: Path, models: Pa
     place.parent.mkdir(parents=True)
     place.write_bytes(WRONG)
     with serve(a=Page(DATA)) as server:
-        assert weights.fetch(entry(f"{server.url}/a")) == {"net.pth": models / "net.pth"}
+        assert fetch.fetch(entry(f"{server.url}/a")) == {"net.pth": models / "net.pth"}
     assert place.read_bytes() == WRONG
 
 
@@ -439,8 +434,8 @@ def test_offline_with_and_without_the_file(models: Path, monkeypatch: pytest.Mon
 
 
 def test_bundled_files_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_places, "POCKET", tmp_path / "pocket")
-    monkeypatch.setattr(weights, "POCKET", tmp_path / "pocket")
+    monkeypatch.setattr(local, "POCKET", tmp_path / "pocket")
+    monkeypatch.setattr(fetch, "POCKET", tmp_path / "pocket")
     one = entry(bundled="net.pth", sha256=None)
     assert refusal(one) == (
         f"{tmp_path / 'pocket' / 'net.pth'}: comes with Disco and is missing. Install Disco again."
@@ -453,9 +448,9 @@ def test_bundled_files_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_to_be_fetched(models: Path) -> None:
     one = entry("http://127.0.0.1:1/a")
-    assert weights.to_fetch(one) == one.files
+    assert fetch.to_fetch(one) == one.files
     (models / "net.pth").write_bytes(b"")
-    assert weights.to_fetch(one) == ()
+    assert fetch.to_fetch(one) == ()
 
 
 # The hub
@@ -479,19 +474,19 @@ HUB = HubFile(repo="someone/net", filename="w/net.pth", also=("net.bin",))
 
 def test_addresses_on_the_hub_go_through_its_library() -> None:
     url = "https://huggingface.co/someone/net/resolve/main/w/net.pth"
-    assert weights_hub.hub_file_of(url) == HubFile(repo="someone/net", filename="w/net.pth")
-    space = weights_hub.hub_file_of("https://huggingface.co/spaces/a/b/resolve/main/c.pth")
+    assert hub.hub_file_of(url) == HubFile(repo="someone/net", filename="w/net.pth")
+    space = hub.hub_file_of("https://huggingface.co/spaces/a/b/resolve/main/c.pth")
     assert space == HubFile(repo="a/b", filename="c.pth", repo_type="space")
-    assert weights_hub.hub_file_of("https://example.org/a/b/resolve/main/c.pth") is None
+    assert hub.hub_file_of("https://example.org/a/b/resolve/main/c.pth") is None
 
 
 def test_the_hubs_cache_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     place = in_cache(tmp_path / "home" / "hub", DATA, SHA)
-    assert weights.fetch(entry(hub=HUB)) == {"net.pth": place}
+    assert fetch.fetch(entry(hub=HUB)) == {"net.pth": place}
     place.unlink()
     other = in_cache(tmp_path / "home" / "hub", DATA, SHA, "net.bin")
-    assert weights.fetch(entry(hub=HUB)) == {"net.pth": other}
+    assert fetch.fetch(entry(hub=HUB)) == {"net.pth": other}
 
 
 def hub_library(monkeypatch: pytest.MonkeyPatch, root: Path, *answers: Any) -> list[tuple[str, str]]:
@@ -510,7 +505,7 @@ def hub_library(monkeypatch: pytest.MonkeyPatch, root: Path, *answers: Any) -> l
         return str(in_cache(root, answer, hashlib.sha256(DATA).hexdigest(), filename))
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
-    monkeypatch.setattr(weights_hub, "_reach", lambda endpoint: None)
+    monkeypatch.setattr(hub, "_reach", lambda endpoint: None)
     return asked
 
 
@@ -523,7 +518,7 @@ def missing() -> Exception:
 def test_a_download_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = hub_library(monkeypatch, tmp_path / "hub", missing(), DATA)
     seen: list[tuple[str, int, int | None]] = []
-    paths = weights.fetch(entry(hub=HUB), lambda *news: seen.append(news))
+    paths = fetch.fetch(entry(hub=HUB), lambda *news: seen.append(news))
     assert paths["net.pth"].name == "net.bin"
     assert asked == [("someone/net", "w/net.pth"), ("someone/net", "net.bin")]
     assert seen == [("net.pth", 0, len(DATA)), ("net.pth", len(DATA), len(DATA))]
@@ -557,7 +552,7 @@ def test_the_hub_fails_and_a_mirror_helps(
     )
     with serve(b=Page(DATA)) as server:
         one = entry("https://huggingface.co/who/else/resolve/main/net.pth", f"{server.url}/b", hub=HUB)
-        assert weights.fetch(one) == {"net.pth": models / "net.pth"}
+        assert fetch.fetch(one) == {"net.pth": models / "net.pth"}
     hub_library(
         monkeypatch, tmp_path / "hub", missing(), missing(), RuntimeError("xet is upset\nsecond line")
     )
@@ -615,55 +610,55 @@ def test_the_hubs_own_library(models: Path, monkeypatch: pytest.MonkeyPatch, dat
             text = failed(models, server, reason)
             assert refusal(entry(hub=HUB)) == text.replace(f"{server.url}/a", "huggingface.co/someone/net")
             return
-        paths = weights.fetch(entry(hub=HUB, sha256=None), lambda *news: seen.append(news))
+        paths = fetch.fetch(entry(hub=HUB, sha256=None), lambda *news: seen.append(news))
     assert paths["net.pth"].read_bytes() == DATA
     assert paths["net.pth"].name == "net.bin"
     assert seen[-1] == ("net.pth", len(DATA), len(DATA))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert weights.fetch(entry(hub=HUB)) == paths
+    assert fetch.fetch(entry(hub=HUB)) == paths
 
 
 # Hashes that are remembered
 
 
 def test_large_files_are_hashed_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    monkeypatch.setattr(local, "WORTH_REMEMBERING", 1000)
     path = models / "net.pth"
     path.write_bytes(DATA)
     hashed = []
-    real = weights_record.hash_file
-    monkeypatch.setattr(weights_record, "hash_file", lambda path: hashed.append(path) or real(path))
+    real = local.hash_file
+    monkeypatch.setattr(local, "hash_file", lambda path: hashed.append(path) or real(path))
     for _ in range(3):
         assert fetched(entry("http://127.0.0.1:1/a")) == DATA
-        assert weights.sha256_of(path) == SHA
+        assert fetch.sha256_of(path) == SHA
     assert len(hashed) == 1
     path.write_bytes(WRONG)
     os.utime(path, ns=(1, 1))
-    assert weights.sha256_of(path) == WRONG_SHA
+    assert fetch.sha256_of(path) == WRONG_SHA
     assert json.loads((models / ".verified.json").read_text()) == {str(path): [len(WRONG), 1, WRONG_SHA]}
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"x": 3}', "\x00"])
 def test_a_damaged_record_only_costs_time(models: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    monkeypatch.setattr(local, "WORTH_REMEMBERING", 1000)
     (models / "net.pth").write_bytes(DATA)
     (models / ".verified.json").write_text(text)
-    assert weights.sha256_of(models / "net.pth") == SHA
-    assert weights.sha256_of(models / "net.pth") == SHA
+    assert fetch.sha256_of(models / "net.pth") == SHA
+    assert fetch.sha256_of(models / "net.pth") == SHA
 
 
 def test_a_record_that_cannot_be_written_only_costs_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_record, "WORTH_REMEMBERING", 1000)
+    monkeypatch.setattr(local, "WORTH_REMEMBERING", 1000)
     (tmp_path / "file").write_bytes(DATA)
     monkeypatch.setenv("DISCO_MODELS", str(tmp_path / "file"))
-    assert weights.sha256_of(tmp_path / "file") == SHA
+    assert fetch.sha256_of(tmp_path / "file") == SHA
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
-        weights.sha256_of(tmp_path / "none.pth")
+        fetch.sha256_of(tmp_path / "none.pth")
     assert str(caught.value) == (f"{tmp_path / 'none.pth'}: cannot be read: {os.strerror(errno.ENOENT)}.")
 
 
@@ -672,18 +667,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_verify(models: Path) -> None:
     one = entry("http://127.0.0.1:1/a")
-    assert [check.text for check in weights.verify(one)] == ["net.pth: not on this machine"]
+    assert [check.text for check in fetch.verify(one)] == ["net.pth: not on this machine"]
     (models / "net.pth").write_bytes(DATA)
-    (check,) = weights.verify(one)
+    (check,) = fetch.verify(one)
     assert (check.ok, check.sha256, check.path) == (True, SHA, models / "net.pth")
     assert check.text == f"{models / 'net.pth'}: SHA-256 is {SHA}, as published"
-    (check,) = weights.verify(entry("http://127.0.0.1:1/a", sha256=None))
+    (check,) = fetch.verify(entry("http://127.0.0.1:1/a", sha256=None))
     assert check.ok is None
     assert check.text == (
         f"{models / 'net.pth'}: no hash is published to compare with; SHA-256 computed: {SHA}"
     )
     (models / "net.pth").write_bytes(WRONG)
-    (check,) = weights.verify(one)
+    (check,) = fetch.verify(one)
     assert check.ok is False
     assert check.text == (
         f"{models / 'net.pth'}: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: a damaged download. "
@@ -692,18 +687,18 @@ def test_verify(models: Path) -> None:
 
 
 def test_the_list_of_models(models: Path) -> None:
-    rows = {(row.kind, row.name): row for row in weights.describe_models()}
+    rows = {(row.kind, row.name): row for row in fetch.describe_models()}
     assert len(rows) == len(registry().entries())
     big = rows["diffusion", "256x256_diffusion_uncond"]
     assert (big.bytes, big.is_exact, big.is_here) == (2_211_383_297, True, False)
     assert big.licence == "MIT (OpenAI guided-diffusion)"
     (models / "256x256_diffusion_uncond.pt").write_bytes(b"")
-    rows = {(row.kind, row.name): row for row in weights.describe_models()}
+    rows = {(row.kind, row.name): row for row in fetch.describe_models()}
     assert rows["diffusion", "256x256_diffusion_uncond"].is_here
 
 
 def test_sizes_as_people_read_them() -> None:
-    assert [weights.readable_size(size) for size in (7, 2500, 353_976_522, 2_211_383_297)] == [
+    assert [fetch.readable_size(size) for size in (7, 2500, 353_976_522, 2_211_383_297)] == [
         "7 bytes",
         "2.5 kB",
         "354 MB",
@@ -713,31 +708,31 @@ def test_sizes_as_people_read_them() -> None:
 
 def test_sizes_of_files() -> None:
     big = registry().get("diffusion", "512x512_diffusion_uncond_finetune_008100")
-    assert weights.size_text(big.files[0], big) == "about 2.2 GB"
+    assert fetch.size_text(big.files[0], big) == "about 2.2 GB"
     exact = registry().get("clip", "ViT-B/32")
-    assert weights.size_text(exact.files[0], exact) == "354 MB"
+    assert fetch.size_text(exact.files[0], exact) == "354 MB"
     dpt = registry().get("depth", "dpt_large")
-    assert [weights.size_text(file, dpt) for file in dpt.files] == ["a few kB", "about 1.4 GB"]
+    assert [fetch.size_text(file, dpt) for file in dpt.files] == ["a few kB", "about 1.4 GB"]
     unknown = entry("http://127.0.0.1:1/a")
-    assert weights.size_text(unknown.files[0], unknown) == "size unknown"
+    assert fetch.size_text(unknown.files[0], unknown) == "size unknown"
 
 
 def test_pictures_from_the_web() -> None:
     with serve(a=Page(b"picture"), b=Page(b"cut off", claimed=99)) as server:
-        assert weights.fetch_url(f"{server.url}/a") == b"picture"
+        assert fetch.fetch_url(f"{server.url}/a") == b"picture"
         for name, reason in {
             "b": "connection cut after 7 of 99 bytes",
             "c": "the server answers 404 Not Found",
         }.items():
             with pytest.raises(InputError) as caught:
-                weights.fetch_url(f"{server.url}/{name}")
+                fetch.fetch_url(f"{server.url}/{name}")
             assert str(caught.value) == f"{server.url}/{name}: cannot be fetched: {reason}."
 
 
 def test_a_picture_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_PICTURE", 1_000_000)
+    monkeypatch.setattr(fetch, "_PICTURE", 1_000_000)
     with serve(a=Page(DATA)) as server, pytest.raises(InputError) as caught:
-        weights.fetch_url(f"{server.url}/a")
+        fetch.fetch_url(f"{server.url}/a")
     assert str(caught.value) == (
         f"{server.url}/a: cannot be fetched: it has more than the 1.0 MB that are allowed here."
     )
