@@ -15,6 +15,7 @@ from disco.errors import FieldError, ValueErrors, faults_of, show
 from disco.settings import keyframes, prompts, schedules
 from disco.settings.keyframes import KeyFrames
 from disco.settings.prompts import parse_image_prompts, parse_prompts
+from disco.settings.schedule_text import numeral
 from disco.settings.schedules import Schedule, short
 
 NOTHING = ("", "none", "null")
@@ -71,7 +72,14 @@ def _schedule_of(number: type) -> Read:
     return read
 
 
+def _listed(value: Any) -> Any:
+    """The parts of a list written as a text, "[0.1, 0.5]"; anything else as it is."""
+    match = re.fullmatch(r"\s*[\[(](.*?),?\s*[\])]\s*", value) if isinstance(value, str) else None
+    return [part.strip() for part in match[1].split(",") if part.strip()] if match else value
+
+
 def _whole(value: Any) -> int | None:
+    value = numeral(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if isinstance(value, int) or value.is_integer() else None
@@ -84,24 +92,23 @@ def _int(value: Any, facts: Facts) -> int:
     return number
 
 
-def _digits(value: Any, facts: Facts) -> int:
-    """A whole number that the original writes as a text: "3"."""
-    is_number = isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value)
-    return _int(int(value), facts) if is_number else _int(value, facts)
-
-
 def _float(value: Any, facts: Facts) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300:
+    number = numeral(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or abs(number) > 1e300:
         raise _refuse(value, facts)
-    if not math.isfinite(value) or _is_outside(value, facts):
+    if not math.isfinite(number) or _is_outside(number, facts):
         raise _refuse(value, facts)
-    return float(value)
+    return float(number)
 
 
 def _bool(value: Any, facts: Facts) -> bool:
-    word = value.lower() if isinstance(value, str) else ""
-    if isinstance(value, bool) or word in _TRUE or word in _FALSE:
-        return value if isinstance(value, bool) else word in _TRUE
+    """true, false, their usual words, and the numbers 1 and 0 that other tools write."""
+    number = numeral(value)
+    if isinstance(number, (int, float)) and number in (0, 1):
+        return bool(number)
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
     raise _refuse(value, facts)
 
 
@@ -181,7 +188,7 @@ def _word_or_int(word: str) -> Kind:
 def _size(value: Any, facts: Facts) -> tuple[int, int]:
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d{1,6})\s*[x×,*]\s*(\d{1,6})\s*", value)
-        value = [int(match[1]), int(match[2])] if match else value
+        value = [int(match[1]), int(match[2])] if match else _listed(value)
     sides = [_whole(side) for side in value] if isinstance(value, (list, tuple)) else []
     if len(sides) != 2 or any(side is None or _is_outside(side, facts) for side in sides):
         raise _refuse(value, facts)
@@ -189,6 +196,7 @@ def _size(value: Any, facts: Facts) -> tuple[int, int]:
 
 
 def _saves(value: Any, facts: Facts) -> int | tuple[int, ...]:
+    value = _listed(value)
     if isinstance(value, (list, tuple)):
         return tuple(sorted({_at(index, _int, entry, facts) for index, entry in enumerate(value)}))
     return _int(value, facts)
@@ -202,6 +210,7 @@ def _at(index: int, read: Callable[..., Any], value: Any, facts: Facts) -> Any:
 
 
 def _shares(value: Any, facts: Facts) -> tuple[float, ...]:
+    value = _listed(value)
     if not isinstance(value, (list, tuple)):
         value = [value]
     return tuple(_at(index, _float, entry, facts) for index, entry in enumerate(value))
@@ -344,7 +353,7 @@ def _is_outside(number: float, facts: Facts) -> bool:
 _BOOL = _always({"type": "boolean"})
 KINDS: dict[str, Kind] = {
     "int": Kind(_int, _words("a whole number"), _whole_schema),
-    "digits": Kind(_digits, _words("a whole number"), _whole_or({"type": "string", "pattern": "^[0-9]+$"})),
+    "digits": Kind(_int, _words("a whole number"), _whole_or({"type": "string", "pattern": "^[0-9]+$"})),
     "float": Kind(_float, _words("a number"), _number_schema),
     "bool": Kind(_bool, _words("true or false"), _BOOL),
     "schedule:int": Kind(

@@ -10,6 +10,7 @@ from disco.errors import show
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 FORMS = 'a number, "[12]*400+[4]*600" or {0: 12, 400: 4}'
 _TOKEN = re.compile(rf"\s*(?:({NUMBER})|(True|False|true|false)|([\[\]()+*,-]))")
+_NUMERAL = re.compile(rf"\s*[-+]?{NUMBER}\s*", re.ASCII)
 _MOST = 1_000_000
 
 
@@ -37,6 +38,13 @@ def literal(text: str) -> float:
     """The text of a number as int or float."""
     digits = text.lstrip("+-").isdigit() and len(text) < 400
     return int(text) if digits else float(text)
+
+
+def numeral(value: Any) -> Any:
+    """The number that a text spells, "60" or " 0.8"; anything else as it is."""
+    if isinstance(value, str) and len(value) < 400 and _NUMERAL.fullmatch(value):
+        return literal(value.strip())
+    return value
 
 
 class _Parser:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disco.errors import FieldError, ValueErrors, faults_of, key_number, show
-from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, parse_expression
+from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, numeral, parse_expression
 
 LENGTH = 1000
 _WORDS: dict[type, str] = {int: "whole number", float: "number", bool: "true or false"}
@@ -129,6 +129,7 @@ def _fold(values: Sequence[float]) -> str:
 def _number(value: Any, kind: type) -> float:
     """One value of the kind asked for; ValueError says what it should be."""
     number: float
+    value = numeral(value)
     if kind is bool:
         if isinstance(value, str) and value.lower() in ("true", "yes", "on", "false", "no", "off"):
             return value.lower() in ("true", "yes", "on")

@@ -122,10 +122,10 @@ def test_what_is_accepted(key: str, value: Any, read: Any) -> None:
 
 REFUSED: list[tuple[str, Any, str]] = [
     ("steps", True, "true is not allowed: write a whole number from 2 to 4000"),
-    ("steps", "250", '"250" is not allowed: write a whole number from 2 to 4000'),
+    ("steps", "250 steps", '"250 steps" is not allowed: write a whole number from 2 to 4000'),
     ("steps", 2.5, "2.5 is not allowed: write a whole number from 2 to 4000"),
     ("steps", None, "nothing is not allowed: write a whole number from 2 to 4000"),
-    ("fuzzy_prompt", 1, "1 is not allowed: write true or false"),
+    ("fuzzy_prompt", 2, "2 is not allowed: write true or false"),
     ("rand_mag", float("nan"), "nan is not allowed: write a number from 0 to 100"),
     ("rand_mag", 10**400, "is not allowed: write a number from 0 to 100"),
     ("set_seed", 2**63, "write random_seed or a whole number from 0 to 9223372036854775807"),
