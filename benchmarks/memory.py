@@ -35,7 +35,7 @@ from disco.networks.load import Networks
 from disco.networks.required import Need
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import FixedRandom
-from disco.sampling.samplers import ddim
+from disco.sampling.samplers import SamplerOptions, ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
@@ -188,7 +188,8 @@ def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
         x_t = torch.randn(len(some), 3, height, width, device=device)
         steps, random = make_steps(250)[100:102], FixedRandom(0, some)
         shape = tuple(x_t.shape)
-        for _ in ddim(x_t, steps, guided(some), noise=lambda step: random.step_noise(step, shape)):  # noqa: B023
+        options = SamplerOptions(noise=lambda step: random.step_noise(step, shape))  # noqa: B023
+        for _ in ddim(x_t, steps, guided(some), options):
             pass
 
 

@@ -38,7 +38,7 @@ from disco.memory.streams import Executor, Inline, executor_for
 from disco.networks.perceptual import PerceptualModel, PerceptualNet, SmallPerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
-from disco.sampling.samplers import Sample, ddim
+from disco.sampling.samplers import Sample, SamplerOptions, ddim
 
 _NAMES = {
     Stage.UNET: "UNet",
@@ -128,7 +128,8 @@ class Bench:
     def sample(self, guidance: Guidance) -> Sample:
         """One whole step."""
         random, shape = FixedRandom(0, [0]), tuple(self.x_t.shape)
-        steps = ddim(self.x_t, [self.step], guidance, eta=0.8, noise=lambda s: random.step_noise(s, shape))
+        options = SamplerOptions(0.8, lambda step: random.step_noise(step, shape))
+        steps = ddim(self.x_t, [self.step], guidance, options)
         return next(steps)
 
 

@@ -12,7 +12,7 @@ from disco.media.images import read_pixels
 from disco.networks.load import Networks
 from disco.sampling.diffusion import make_steps
 from disco.sampling.randomness import StreamRandom
-from disco.sampling.samplers import ddim, start
+from disco.sampling.samplers import SamplerOptions, ddim, start
 from tests.conftest import relative
 from tests.golden_nets import golden_nets, golden_targets
 from tests.guidance_fakes import options
@@ -25,9 +25,8 @@ def test_ddim_with_secondary_and_inner_cuts(golden) -> None:
     targets = golden_targets(nets.clips, golden("d_guidance"))
     guided = make_guidance(nets.denoiser, nets.secondary, targets, opts, random, compat="dd57")
     x_t = start(None, steps[0], random.start_noise((1, 3, 32, 64)), skip_steps=10)
-    samples = list(
-        ddim(x_t, steps, guided, eta=lambda step: 0.8, noise=lambda step: random.step_noise(step, x_t.shape))
-    )
+    how = SamplerOptions(0.8, lambda step: random.step_noise(step, x_t.shape))
+    samples = list(ddim(x_t, steps, guided, how))
     arrays = golden("h_end_to_end")
     assert len(samples) == int(arrays["ddim_sec_inner/n"])
     assert relative(samples[0].pred_x0, arrays["ddim_sec_inner/pred_first"]) < 1e-4

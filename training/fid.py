@@ -27,7 +27,7 @@ from disco.media.images import contact_sheet
 from disco.networks.denoiser import Denoiser
 from disco.networks.load import load_networks
 from disco.sampling.diffusion import Step, make_steps
-from disco.sampling.samplers import ddim
+from disco.sampling.samplers import SamplerOptions, ddim
 from disco.settings.load import run_from_mapping
 from training import data, light
 from training.diffusion import SOURCES, TONED
@@ -157,7 +157,7 @@ def sample(denoiser: Denoiser, count: int, seed: int, steps: int, eta: float) ->
         return torch.randn(shape, generator=random)
 
     start = torch.randn(shape, generator=random)
-    (last,) = deque(ddim(start, make_steps(steps), unguided, eta=eta, noise=noise), maxlen=1)
+    (last,) = deque(ddim(start, make_steps(steps), unguided, SamplerOptions(eta, noise)), maxlen=1)
     return ((last.pred_x0 + 1) * 127.5).round().clamp(0, 255).byte()
 
 

@@ -17,30 +17,42 @@ from disco.rendering.prepare import RunContext
 from disco.sampling.diffusion import Step
 from disco.sampling.masks import make_mask_blend, make_steady, resize_mask
 from disco.sampling.randomness import Randomness
-from disco.sampling.samplers import BeforeStep, Guided, Sample, ddim, identity, in_turn, make_symmetry, plms
+from disco.sampling.samplers import (
+    SAMPLERS,
+    BeforeStep,
+    Guided,
+    History,
+    Sample,
+    SamplerOptions,
+    identity,
+    in_turn,
+    make_symmetry,
+)
+from disco.settings import methods
 from disco.settings.frame import step_count
 
-Loop = Callable[[Tensor, int, tuple[Tensor, ...]], Iterator[Sample]]
+Loop = Callable[[Tensor, int, History], Iterator[Sample]]
 
 
 def steps_of(
     batch: Batch,
     random: Randomness,
-    begin: tuple[Tensor, int, tuple[Tensor, ...]],
+    begin: tuple[Tensor, int, History],
     init: Tensor | None,
     keep: Callable[[], None],
 ) -> Iterator[Sample]:
     """Every step that is left, noisiest first.
 
-    begin: x_t before the first of them, its place among all, what plms remembers. init: what the init loss
-    pulls to. keep: writes the last whole step down; called before memory is given up, so that a resumed run
-    changes over at the same step.
+    begin: x_t before the first of them, its index among all, and the history of the step before (tensors on
+    any device). init: what the init loss pulls to. keep: writes the checkpoint of the last whole step; called
+    before a memory saving is turned on, so that a resumed run turns it on at the same step.
     """
     oom_retry, networks = batch.context.oom_retry, batch.context.networks
     steps_left = len(batch.steps) - begin[1] + batch.steps_after
     prepare(networks, is_worth_it(batch.context.settings, networks, steps_left), oom_retry.tell)
     loop = oom_retry.run(lambda: _loop(batch, random, _Guide(batch, random, init)))
     x_t, done, history = begin
+    history = tuple(value.to(x_t.device) if isinstance(value, Tensor) else value for value in history)
     for _ in batch.steps[done:]:
         once = partial(_once, loop, random, random.state(), (x_t, done, history))
         sample = oom_retry.run(once, pictures=len(batch.pictures), keep=keep)
@@ -52,7 +64,7 @@ def _once(
     loop: Loop,
     random: Randomness,
     state: Mapping[str, Tensor],
-    begin: tuple[Tensor, int, tuple[Tensor, ...]],
+    begin: tuple[Tensor, int, History],
 ) -> Sample:
     """One step from its very beginning, with the random numbers that come then."""
     if state:
@@ -122,35 +134,35 @@ class _Once:
 
 def _loop(batch: Batch, random: Randomness, guided: Guided) -> Loop:
     """loop(x_t, done, history): the steps from `done` on."""
-    space, size = batch.context.networks.space, batch.context.settings.width_height
-    shape = space.shape(len(batch.pictures), size)
-    settings, clip = batch.context.settings, batch.context.settings.clip_denoised
-    masked = in_turn(_steady(batch.context, random, shape), _mask_blend(batch.context, random, shape))
-    symmetry = make_symmetry(
+    sampler, options = SAMPLERS[batch.context.settings.diffusion_sampling_mode], _options(batch, random)
+    return lambda x_t, done, history: sampler(x_t, batch.steps, guided, options, begin=done, history=history)
+
+
+def _options(batch: Batch, random: Randomness) -> SamplerOptions:
+    context, settings = batch.context, batch.context.settings
+    shape = context.networks.space.shape(len(batch.pictures), settings.width_height)
+    hooks = (_symmetry(batch), _steady(context, random, shape), _mask_blend(context, random, shape))
+    return SamplerOptions(
+        eta=lambda step: float(settings.eta.at(step.index)),
+        noise=lambda step: random.step_noise(step, shape),
+        before_step=in_turn(*hooks),
+        clip_denoised=settings.clip_denoised,
+        compat=settings.compat,
+    )
+
+
+def _symmetry(batch: Batch) -> BeforeStep:
+    """Mirrors x_t when it is due, with the samplers that allow it."""
+    settings = batch.context.settings
+    if not methods.SAMPLERS[settings.diffusion_sampling_mode].symmetry:
+        return identity
+    return make_symmetry(
         batch.steps[0].n,
         settings.use_horizontal_symmetry,
         settings.use_vertical_symmetry,
         settings.transformation_percent,
         settings.compat,
     )
-
-    def by_plms(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
-        steps, compat = batch.steps[done:], settings.compat
-        how = {"history": history, "compat": compat, "before_step": masked, "clip_denoised": clip}
-        return plms(x_t, steps, guided, **how)  # type: ignore[arg-type]
-
-    def by_ddim(x_t: Tensor, done: int, history: tuple[Tensor, ...]) -> Iterator[Sample]:
-        return ddim(
-            x_t,
-            batch.steps[done:],
-            guided,
-            eta=lambda step: float(settings.eta.at(step.index)),
-            noise=lambda step: random.step_noise(step, shape),
-            before_step=in_turn(symmetry, masked),
-            clip_denoised=clip,
-        )
-
-    return by_plms if settings.diffusion_sampling_mode == "plms" else by_ddim
 
 
 def _steady(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:

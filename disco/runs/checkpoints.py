@@ -26,15 +26,15 @@ _KEEP = 2  # the newest and the one before it, should the newest be damaged
 class Checkpoint:
     """The state after `step` executed steps of `pictures` rendered together; loaded tensors are on the CPU.
 
-    x_t and pred_x0: [B, 3, H, W]; history: what the sampler looks back at; random_state: what
-    randomness.state() gave.
+    x_t and pred_x0: [B, 3, H, W]; history: what the sampler looks back at, tensors and numbers;
+    random_state: what randomness.state() gave.
     """
 
     pictures: tuple[int, ...]
     step: int
     x_t: Tensor
     pred_x0: Tensor | None = None
-    history: tuple[Tensor, ...] = ()
+    history: tuple[Tensor | float, ...] = ()
     random_state: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -110,9 +110,13 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     tensors = {"x_t": checkpoint.x_t}
     if checkpoint.pred_x0 is not None:
         tensors["pred_x0"] = checkpoint.pred_x0
-    tensors |= {f"history.{n:04}": tensor for n, tensor in enumerate(checkpoint.history)}
+    history = {f"history.{n:04}": value for n, value in enumerate(checkpoint.history)}
+    numbers = {name: value for name, value in history.items() if not isinstance(value, Tensor)}
+    tensors |= {name: value for name, value in history.items() if isinstance(value, Tensor)}
     tensors |= {f"random.{name}": tensor for name, tensor in checkpoint.random_state.items()}
-    plain = {"format": _FORMAT, "pictures": checkpoint.pictures, "step": checkpoint.step}
+    plain: dict[str, Any] = {"format": _FORMAT, "pictures": checkpoint.pictures, "step": checkpoint.step}
+    if numbers:
+        plain["numbers"] = numbers
     return pack_tensors(tensors, plain)
 
 
@@ -124,6 +128,8 @@ def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path)
             " Resume with that version, or move the file away to start its picture anew."
         )
 
+    numbers: Mapping[str, float] = plain.get("numbers", {})
+
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensors[name] for name in sorted(tensors) if name.startswith(prefix)}
 
@@ -132,9 +138,14 @@ def _unpack(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], path: Path)
         step=plain["step"],
         x_t=tensors["x_t"],
         pred_x0=tensors.get("pred_x0"),
-        history=tuple(part("history.").values()),
+        history=_history({**tensors, **numbers}),
         random_state=part("random."),
     )
+
+
+def _history(values: Mapping[str, Tensor | float]) -> tuple[Tensor | float, ...]:
+    """The entries "history.0000", "history.0001", ... in their order."""
+    return tuple(values[name] for name in sorted(values) if name.startswith("history."))
 
 
 def pack_tensors(tensors: Mapping[str, Tensor], plain: Any) -> bytes:

@@ -39,6 +39,11 @@ class Step:
         return 999 - int(self.t)
 
     @property
+    def log_snr(self) -> float:
+        """log(alpha^2 / sigma^2) before the step: the signal-to-noise ratio; it rises over a run."""
+        return 2 * math.log(self.alpha / self.sigma)
+
+    @property
     def cosine_t(self) -> float:
         """The same noise level on the secondary network's cosine schedule, 0 clean .. 1 noise."""
         return math.atan2(self.sigma, self.alpha) * 2 / math.pi

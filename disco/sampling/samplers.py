@@ -1,12 +1,14 @@
-"""The sampling loops: DDIM and PLMS, guided. They know steps and tensors; no CLIP, no settings file, no PNG.
+"""The sampling loops, guided: DDIM and PLMS. They know steps and tensors; no CLIP, no settings file, no PNG.
 
-To resume, call the same loop with the saved x_t (and history) and the steps that are left.
+A loop is given all steps of the run and where to begin among them, so that a multi-step method can look back.
+To resume, call the same loop with the saved x_t and history, and `begin`: the number of steps executed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +22,9 @@ it on."""
 
 BeforeStep = Callable[[Tensor, Step], Tensor]
 
+History = tuple[Tensor | float, ...]
+"""What a multi-step method remembers between steps: tensors and plain numbers. A checkpoint holds both."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -31,8 +36,8 @@ class Sample:
     pred_x0: Tensor
     """The model's guess before this step's guidance, [B, 3, H, W]: what is shown and saved (quirk Q5)."""
     losses: dict[str, Tensor]
-    history: tuple[Tensor, ...] = ()
-    """plms only: the guided eps of the step before, what the next step builds on."""
+    history: History = ()
+    """What the next step builds on; plms: the guided eps of this step."""
 
 
 def identity(x_t: Tensor, step: Step) -> Tensor:
@@ -62,28 +67,70 @@ def start(x0: Tensor | None, step: Step, noise: Tensor, skip_steps: int = 0) -> 
     return q_sample(torch.zeros_like(noise) if x0 is None else x0, step, noise)
 
 
+def no_noise(step: Step) -> Tensor:
+    """Zero, to be broadcast."""
+    return torch.zeros(())
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """What the loops take besides the steps; each uses what its method has."""
+
+    eta: float | Callable[[Step], float] = 0.0
+    """Share of fresh noise, 0 to 1: a number, or one for each step."""
+    noise: Callable[[Step], Tensor] = no_noise
+    """The fresh noise of a step, [B, 3, H, W], standard normal. Each call moves dd57's random stream on."""
+    before_step: BeforeStep = identity
+    """Changes x_t before each step."""
+    clip_denoised: bool = False
+    """Limit the model's guess to [-1, 1] before the guidance acts."""
+    compat: str = "fixed"
+    """"fixed" or "dd57"."""
+
+    def eta_at(self, step: Step) -> float:
+        return self.eta(step) if callable(self.eta) else self.eta
+
+
+class Sampler(Protocol):
+    """A sampling loop."""
+
+    def __call__(
+        self,
+        x_t: Tensor,
+        steps: Sequence[Step],
+        guided: Guided,
+        options: SamplerOptions,
+        *,
+        begin: int = 0,
+        history: History = (),
+    ) -> Iterator[Sample]:
+        """Yields the steps from steps[begin] on, noisiest first.
+
+        x_t: [B, 3, H, W] before that step. steps: all of the run. history: Sample.history of the step before,
+        () at begin 0.
+        """
+        ...
+
+
 @torch.no_grad()
 def ddim(
     x_t: Tensor,
     steps: Sequence[Step],
     guided: Guided,
+    options: SamplerOptions,
     *,
-    eta: float | Callable[[Step], float] = 0.0,
-    noise: Callable[[Step], Tensor],
-    before_step: BeforeStep = identity,
-    clip_denoised: bool = False,
+    begin: int = 0,
+    history: History = (),
 ) -> Iterator[Sample]:
-    """DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), guided; yields every step, noisiest first.
+    """DDIM (Song et al. 2020, arXiv:2010.02502, eq. 12), guided; see Sampler. It has no history.
 
-    eta: share of fresh noise, a number or one for each step. noise(step): [B, 3, H, W]; called once at each
-    step, after `guided`, at eta 0 and at the last step too.
-    clip_denoised: the model's guess is limited to [-1, 1] before the guidance acts.
+    options.noise is called once at each step, after `guided`, at eta 0 and at the last step too.
     """
-    for step in steps:
-        x_t = before_step(x_t, step)
-        pred_x0, eps, losses = _guess(x_t, step, guided, clip_denoised)
-        share = eta(step) if callable(eta) else eta
-        x_t = ddim_step(predict_x0(x_t, eps, step), eps, step, share, noise(step).to(x_t))
+    for step in steps[begin:]:
+        x_t = options.before_step(x_t, step)
+        pred_x0, eps, losses = guess(x_t, step, guided, options)
+        x0, eta = predict_x0(x_t, eps, step), options.eta_at(step)
+        x_t = ddim_step(x0, eps, step, eta, options.noise(step).to(x_t))
         yield Sample(step, x_t, pred_x0, losses)
 
 
@@ -92,39 +139,43 @@ def plms(
     x_t: Tensor,
     steps: Sequence[Step],
     guided: Guided,
+    options: SamplerOptions,
     *,
-    history: tuple[Tensor, ...] = (),
-    compat: str = "fixed",
-    before_step: BeforeStep = identity,
-    clip_denoised: bool = False,
+    begin: int = 0,
+    history: History = (),
 ) -> Iterator[Sample]:
-    """PLMS of order 2 (Liu et al. 2022, arXiv:2202.09778), guided; yields every step, noisiest first.
+    """PLMS of order 2 (Liu et al. 2022, arXiv:2202.09778), guided; see Sampler.
 
-    history: Sample.history of the step before, when resuming. The first step of a picture, without history,
-    asks `guided` twice. compat "dd57": the guidance of that second call keeps the first's noise level
-    (quirk Q17); "fixed": each call at its own step.
+    The first step of a picture, without history, calls `guided` twice. compat "dd57": the guidance of that
+    second call keeps the first's noise level (quirk Q17); "fixed": each call at its own step.
     """
-    for k, step in enumerate(steps):
-        x_t = before_step(x_t, step)
-        pred_x0, eps, losses = _guess(x_t, step, guided, clip_denoised)
+    for k, step in enumerate(steps[begin:], begin):
+        x_t = options.before_step(x_t, step)
+        pred_x0, eps, losses = guess(x_t, step, guided, options)
         if step.sigma_next == 0:
             eps_prime = eps  # The last step is the clean guess itself.
         elif history:
             eps_prime = (3 * eps - history[-1]) / 2  # Adams and Bashforth, order 2
         else:
             ahead = ddim_step(predict_x0(x_t, eps, step), eps, step, 0.0, torch.zeros_like(x_t))
-            then = replace(steps[k + 1], guided_as=step) if compat == "dd57" else steps[k + 1]
-            eps_prime = (eps + _guess(ahead, then, guided, clip_denoised)[1]) / 2  # improved Euler
+            then = replace(steps[k + 1], guided_as=step) if options.compat == "dd57" else steps[k + 1]
+            eps_prime = (eps + guess(ahead, then, guided, options)[1]) / 2  # improved Euler
         x_t = ddim_step(predict_x0(x_t, eps_prime, step), eps_prime, step, 0.0, torch.zeros_like(x_t))
         history = (eps,)
         yield Sample(step, x_t, pred_x0, losses, history)
 
 
-def _guess(x_t: Tensor, step: Step, guided: Guided, clip: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """One pass: the model's own pred_x0, the guided eps, the losses."""
+SAMPLERS: Mapping[str, Sampler] = {"ddim": ddim, "plms": plms}
+"""The loops by their names in settings, with what settings/methods.py says of each."""
+
+
+def guess(
+    x_t: Tensor, step: Step, guided: Guided, options: SamplerOptions
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One call of `guided`: the model's own pred_x0, the guided eps, both [B, 3, H, W]; the losses."""
     eps, grad, losses = guided(x_t, step)
-    pred_x0 = predict_x0(x_t, eps, step, clip=clip)
-    if clip:
+    pred_x0 = predict_x0(x_t, eps, step, clip=options.clip_denoised)
+    if options.clip_denoised:
         eps = predict_eps(x_t, pred_x0, step)
     if grad is not None:
         eps = eps - step.sigma * grad  # Dhariwal & Nichol 2021, arXiv:2105.05233, alg. 2

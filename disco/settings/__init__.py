@@ -2,6 +2,7 @@
 
 model             the sections of Settings: the only defaults, ranges, units, descriptions
 animation         the sections of animations
+methods           what settings know of each sampler and each loss, one row a method
 fields            a setting's default and facts; the base class of the sections
 kinds             each kind of value: how it is read, the words for what is allowed, its JSON schema
 load              settings files -> runs, all errors together with file and line

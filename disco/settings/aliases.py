@@ -9,6 +9,7 @@ from typing import Any
 from disco.errors import show
 from disco.settings.kinds import read_value
 from disco.settings.layers import Layer, Report, SourcedValue, did_you_mean
+from disco.settings.methods import SAMPLERS
 from disco.settings.model import KEYS, facts_of
 from disco.weights.registry import registry
 
@@ -89,13 +90,14 @@ def _other(key: str, name: str) -> Callable[[SourcedValue, Layer, Report], None]
 
 def _sampling_mode(given: SourcedValue, ours: Layer, report: Report) -> None:
     """A name of two settings: ddim and plms are samplers, bicubic and the like look up pixels in 3D."""
-    if given.value in ("ddim", "plms"):
+    if given.value in tuple(SAMPLERS):
         del ours["sampling_mode"]
         report.notice(given.where, "sampling_mode", "read as diffusion_sampling_mode")
         _put(ours, ("sampling_mode", "diffusion_sampling_mode"), given, given.value, report)
     elif given.value not in ("bicubic", "bilinear", "nearest"):
         del ours["sampling_mode"]
-        text = "is not allowed: write ddim or plms (the sampler), or bicubic, bilinear or nearest (3D)"
+        samplers = " or ".join(SAMPLERS)
+        text = f"is not allowed: write {samplers} (the sampler), or bicubic, bilinear or nearest (3D)"
         report.problem(given.where, "sampling_mode", f"{show(given.value)} {text}")
 
 

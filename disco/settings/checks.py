@@ -10,6 +10,7 @@ from disco.files.yaml_io import KeyPath
 from disco.settings.frame import step_count
 from disco.settings.kinds import ClipChoice, read_value
 from disco.settings.layers import Layer
+from disco.settings.methods import SAMPLERS
 from disco.settings.model import Settings, facts_of
 from disco.settings.network_defaults import CUSTOM, size_multiple
 from disco.settings.prompts import ImagePrompt, Prompt, prompts_at
@@ -117,13 +118,14 @@ def _sides(case: CheckContext) -> Iterator[Issue]:
 
 @needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
 def _symmetry(case: CheckContext) -> Iterator[Issue]:
-    """A symmetry with plms, which has none; dd57 ignores it, as the original did (quirk Q17)."""
-    settings = case.settings
-    if settings.diffusion_sampling_mode != "plms" or settings.compat == "dd57":
+    """A symmetry with a sampler that has none; dd57 ignores it, as the original did (quirk Q17)."""
+    settings, sampler = case.settings, case.settings.diffusion_sampling_mode
+    if SAMPLERS[sampler].symmetry or settings.compat == "dd57":
         return
+    others = " or ".join(name for name, facts in SAMPLERS.items() if facts.symmetry)
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
         if getattr(settings, key):
-            yield Issue(key, "plms has no symmetry: write diffusion_sampling_mode: ddim")
+            yield Issue(key, f"{sampler} has no symmetry: write diffusion_sampling_mode: {others}")
 
 
 @needs("mask_path", "init_image", "animation_mode")

@@ -19,6 +19,7 @@ from disco.settings.animation import (
 from disco.settings.fields import Section, section_facts, setting
 from disco.settings.keyframes import KeyFrames
 from disco.settings.kinds import ClipChoice
+from disco.settings.methods import SAMPLERS
 from disco.settings.prompts import ImagePrompt, Prompt, dump_prompts
 from disco.settings.schedules import Schedule, short
 
@@ -109,8 +110,8 @@ class SamplingSettings(Section):
     skip_steps: int = setting(
         10, "int", "first, noisiest steps left out; the more, the more of an init_image stays", ge=0
     )
-    diffusion_sampling_mode: Literal["ddim", "plms"] = setting(
-        "ddim", "choice", "the sampler; plms has no eta and no symmetry", choices=("ddim", "plms")
+    diffusion_sampling_mode: str = setting(
+        "ddim", "choice", "the sampler; plms has no eta and no symmetry", choices=tuple(SAMPLERS)
     )
     eta: Schedule = setting(0.8, "schedule:float", "noise added at each ddim step", ge=0, le=1)
     clip_denoised: bool = setting(False, "bool", "clamp the network's guess to the colour range each step")

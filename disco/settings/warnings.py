@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from disco.settings.checks import Check, CheckContext, Issue, is_usual, needs
 from disco.settings.layers import SourcedValue
+from disco.settings.methods import SAMPLERS
 from disco.settings.model import KEYS, Settings, facts_of, is_animation
 from disco.settings.network_defaults import CUSTOM
 from disco.settings.prompts import prompt_path, unused_frames, weight_warning
@@ -26,8 +27,18 @@ def _symmetric(settings: Settings) -> bool:
     return settings.use_vertical_symmetry or settings.use_horizontal_symmetry
 
 
-def _plms(settings: Settings) -> bool:
-    return settings.diffusion_sampling_mode == "plms"
+def _without_eta(settings: Settings) -> bool:
+    return not SAMPLERS[settings.diffusion_sampling_mode].uses_eta
+
+
+def _ignores(key: str) -> Callable[[Settings], object]:
+    """Is this symmetry asked for, of a sampler that has none, in dd57? Else it is an error: see checks."""
+
+    def is_idle(settings: Settings) -> object:
+        symmetry = SAMPLERS[settings.diffusion_sampling_mode].symmetry
+        return getattr(settings, key) and not symmetry and _dd57(settings)
+
+    return is_idle
 
 
 def _no_init(settings: Settings) -> bool:
@@ -40,13 +51,12 @@ def _no_mask(settings: Settings) -> bool:
     return settings.mask_path is None and settings.video_mask_path is None
 
 
-_AS_BEFORE = "with plms, as in the original"
-# Keys that a user may write for nothing; why; when.
+# Keys that a user may write for nothing; why ({sampler}: the one that is set); when.
 _IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("range_scale", "with compat: dd57, as in the original", _dd57),
     ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
     ("hue_jitter_max", "with compat: dd57, as in the original", _dd57),
-    ("eta", "with plms", _plms),
+    ("eta", "with {sampler}", _without_eta),
     ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
     ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),
     ("clamp_max", "with clamp_grad: false", lambda s: not s.clamp_grad),
@@ -58,8 +68,10 @@ _IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     ("custom_path", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
     ("custom_config", "without diffusion_model: custom", lambda s: s.diffusion_model != CUSTOM),
     ("use_checkpoint", "with use_secondary_model: true", lambda s: s.use_secondary_model),
-    ("use_vertical_symmetry", _AS_BEFORE, lambda s: s.use_vertical_symmetry and _plms(s) and _dd57(s)),
-    ("use_horizontal_symmetry", _AS_BEFORE, lambda s: s.use_horizontal_symmetry and _plms(s) and _dd57(s)),
+    *(
+        (key, "with {sampler}, as in the original", _ignores(key))
+        for key in ("use_vertical_symmetry", "use_horizontal_symmetry")
+    ),
 )
 
 
@@ -67,7 +79,7 @@ def _idle(case: CheckContext) -> Iterator[Issue]:
     """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
     for key, why, is_idle in _IGNORED:
         if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
-            yield Issue(key, f"has no effect {why}")
+            yield Issue(key, f"has no effect {why.format(sampler=case.settings.diffusion_sampling_mode)}")
 
 
 def _without_effect(case: CheckContext) -> Iterator[Issue]:

@@ -14,7 +14,7 @@ from disco.memory.policy import MemoryPolicy
 from disco.memory.streams import Inline, Result, SecondStream, executor_for
 from disco.networks.denoiser import Denoiser, build_unet
 from disco.sampling.randomness import FixedRandom
-from disco.sampling.samplers import ddim
+from disco.sampling.samplers import SamplerOptions, ddim
 from disco.secondary_model import SecondaryModel
 from disco.settings.load import run_from_mapping
 from disco.settings.schedules import Schedule
@@ -68,9 +68,8 @@ def steps_of(guidance: Guidance, random: FixedRandom, device: str = "cpu") -> li
     from disco.sampling.diffusion import make_steps
 
     x_t, steps = noise(1, 3, 32, 32).to(device), make_steps(4)
-    samples = ddim(
-        x_t, steps, guidance, eta=lambda step: 1.0, noise=lambda step: random.step_noise(step, x_t.shape)
-    )
+    options = SamplerOptions(1.0, lambda step: random.step_noise(step, x_t.shape))
+    samples = ddim(x_t, steps, guidance, options)
     return [part for sample in samples for part in (sample.x_t, sample.pred_x0, *sample.losses.values())]
 
 

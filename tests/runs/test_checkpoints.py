@@ -47,6 +47,15 @@ def test_all_returns_bit_for_bit(tmp_path: Path) -> None:
     assert_equal(loaded, checkpoint(7))
 
 
+def test_numbers_in_the_history_return_in_their_order(tmp_path: Path) -> None:
+    history = (0.1 + 0.2, torch.ones(1, 2), -1.5e-310, 3)
+    Checkpoints(tmp_path).save(Checkpoint((0,), 3, torch.zeros(1, 3, 4, 4), history=history))
+    loaded = Checkpoints(tmp_path).load()
+    assert loaded is not None
+    assert torch.equal(loaded.history[1], torch.ones(1, 2))
+    assert (loaded.history[0], *loaded.history[2:]) == (history[0], *history[2:])
+
+
 def test_the_optional_parts_may_be_left_out(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path)
     store.save(Checkpoint((0,), 3, torch.zeros(1, 3, 4, 4)))

@@ -97,6 +97,13 @@ def test_a_run_goes_from_noise_to_the_picture(steps, data):
     assert (run[-1].alpha_next, run[-1].sigma_next) == (1, 0)
 
 
+def test_the_signal_to_noise_ratio_rises():
+    steps = make_steps(25)
+    ratios = [step.log_snr for step in steps]
+    assert ratios == sorted(ratios)
+    assert math.exp(ratios[3]) == pytest.approx(steps[3].alpha ** 2 / steps[3].sigma ** 2)
+
+
 def test_skipping_leaves_out_the_noisiest():
     whole, rest = make_steps(50), make_steps(50, 20)
     assert [s.t for s in rest] == [s.t for s in whole[20:]]

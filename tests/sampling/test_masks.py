@@ -14,7 +14,7 @@ from disco.errors import InputError
 from disco.media.images import from_uint8, load_mask, to_uint8
 from disco.sampling.diffusion import make_steps, q_sample
 from disco.sampling.masks import grey, keep_original, make_mask_blend, make_steady, resize_mask, soften
-from disco.sampling.samplers import ddim, in_turn, make_symmetry, plms
+from disco.sampling.samplers import SamplerOptions, ddim, in_turn, make_symmetry, plms
 from tests.conftest import GaussianDenoiser
 
 STEPS = make_steps(10)
@@ -76,9 +76,9 @@ def test_a_run_keeps_one_half_and_paints_the_other(sampler: str) -> None:
         return denoiser(x_t, step.t), None, {}
 
     if sampler == "ddim":
-        run = ddim(start, steps, guided, noise=lambda step: torch.zeros(size), before_step=hook)
+        run = ddim(start, steps, guided, SamplerOptions(before_step=hook))
     else:
-        run = plms(start, steps, guided, before_step=hook)
+        run = plms(start, steps, guided, SamplerOptions(before_step=hook))
     last = list(run)[-1].pred_x0
     assert last[..., 8:].mean().item() == pytest.approx(0.3, abs=0.03)
     kept = keep_original(last, original, mask)
@@ -127,9 +127,9 @@ def test_a_run_repaints_the_known_half_but_lightly(sampler: str) -> None:
     def last(share):
         begin, hook = q_sample(original, steps[0], fixed), make_steady(original, 1 - known, fixed, share)
         if sampler == "ddim":
-            run = ddim(begin, steps, guided, noise=lambda step: torch.zeros(size), before_step=hook)
+            run = ddim(begin, steps, guided, SamplerOptions(before_step=hook))
         else:
-            run = plms(begin, steps, guided, before_step=hook)
+            run = plms(begin, steps, guided, SamplerOptions(before_step=hook))
         return list(run)[-1].pred_x0
 
     known = halves(16, 16)
@@ -148,7 +148,7 @@ def test_plms_calls_the_hook_once_before_each_step() -> None:
     def guided(x_t, step):
         return torch.zeros_like(x_t), None, {}
 
-    samples = list(plms(torch.zeros(1, 3, 4, 4), STEPS, guided, before_step=hook))
+    samples = list(plms(torch.zeros(1, 3, 4, 4), STEPS, guided, SamplerOptions(before_step=hook)))
     assert seen == list(range(10))
     assert samples[0].pred_x0.unique().item() == pytest.approx(1 / STEPS[0].alpha, rel=1e-4)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.sampling.diffusion import make_steps, steps_at
-from disco.sampling.samplers import ddim, identity, make_symmetry, plms, start
+from disco.sampling.samplers import SAMPLERS, SamplerOptions, ddim, identity, make_symmetry, plms, start
+from disco.settings import methods
 from tests.conftest import GaussianDenoiser, guided_through_the_guess, relative, toy_eps, toy_guided
 from tests.places import GOLDEN
 
@@ -26,11 +27,11 @@ def run_ddim(steps, noise, *, eta=0.8, guided=toy_guided, x0=None, skip=0, **opt
     """noise: [1 + steps, B, 3, H, W], the start's and each step's."""
     x_t = start(x0, steps[0], noise[0], skip)
     draw = lambda step: noise[1 + step.i]  # noqa: E731
-    return list(ddim(x_t, steps, guided, eta=lambda step: eta, noise=draw, **options))
+    return list(ddim(x_t, steps, guided, SamplerOptions(lambda step: eta, draw, **options)))
 
 
 def run_plms(steps, noise, *, guided=toy_guided, skip=0, **options):
-    return list(plms(start(None, steps[0], noise[0], skip), steps, guided, **options))
+    return list(plms(start(None, steps[0], noise[0], skip), steps, guided, SamplerOptions(**options)))
 
 
 def assert_as_golden(samples, case, arrays):
@@ -187,15 +188,14 @@ def test_noise_is_drawn_after_the_guidance_at_every_step():
         calls.append(("noise", step.i))
         return torch.zeros(SHAPE)
 
-    list(ddim(torch.zeros(SHAPE), make_steps(3), guided, eta=lambda step: 0.0, noise=draw))
+    list(ddim(torch.zeros(SHAPE), make_steps(3), guided, SamplerOptions(0.0, draw)))
     assert calls == [(kind, i) for i in range(3) for kind in ("guided", "noise")]
 
 
 def test_eta_may_differ_from_step_to_step():
     steps, noise = make_steps(25), normals(26, SHAPE)
-    mixed = ddim(
-        noise[0], steps, toy_guided, eta=lambda s: 0.0 if s.i < 12 else 1.0, noise=lambda s: noise[1 + s.i]
-    )
+    options = SamplerOptions(lambda s: 0.0 if s.i < 12 else 1.0, lambda s: noise[1 + s.i])
+    mixed = ddim(noise[0], steps, toy_guided, options)
     still = run_ddim(steps, noise, eta=0.0)
     same = [torch.equal(a.x_t, b.x_t) for a, b in zip(mixed, still, strict=True)]
     assert same == [True] * 12 + [False] * 13
@@ -203,7 +203,7 @@ def test_eta_may_differ_from_step_to_step():
 
 def test_gradients_stay_as_the_caller_has_them():
     x = torch.zeros(SHAPE)
-    for sample in ddim(x, make_steps(3), toy_guided, eta=lambda step: 0.0, noise=lambda step: x):
+    for sample in ddim(x, make_steps(3), toy_guided, SamplerOptions()):
         assert torch.is_grad_enabled()
         assert not sample.x_t.requires_grad
 
@@ -218,9 +218,8 @@ def test_ddim_goes_on_exactly_after_any_step(count, data):
     whole = run_ddim(steps, noise, before_step=mirror)
     k = data.draw(st.integers(0, len(steps) - 1))
     draw = lambda step: noise[1 + step.i]  # noqa: E731
-    rest = ddim(
-        whole[k].x_t, steps[k + 1 :], toy_guided, eta=lambda step: 0.8, noise=draw, before_step=mirror
-    )
+    options = SamplerOptions(0.8, draw, mirror)
+    rest = ddim(whole[k].x_t, steps, toy_guided, options, begin=k + 1)
     pairs = list(zip(whole[k + 1 :], rest, strict=True))
     assert all(torch.equal(a.x_t, b.x_t) and torch.equal(a.pred_x0, b.pred_x0) for a, b in pairs)
 
@@ -230,7 +229,8 @@ def test_plms_goes_on_exactly_after_any_step(compat):
     steps, noise = make_steps(8, 1), normals(1, SHAPE)
     whole = run_plms(steps, noise, compat=compat)
     for k, sample in enumerate(whole):
-        rest = plms(sample.x_t, steps[k + 1 :], toy_guided, history=sample.history, compat=compat)
+        options, history = SamplerOptions(compat=compat), sample.history
+        rest = plms(sample.x_t, steps, toy_guided, options, begin=k + 1, history=history)
         assert all(torch.equal(a.x_t, b.x_t) for a, b in zip(whole[k + 1 :], rest, strict=True))
 
 
@@ -257,6 +257,10 @@ def test_plms_of_a_single_step_is_the_guess():
     (step,) = make_steps(25, 24)
     (sample,) = run_plms([step], normals(1, SHAPE), guided=unguided)
     assert torch.equal(sample.x_t, sample.pred_x0)
+
+
+def test_settings_know_every_sampler():
+    assert list(SAMPLERS) == list(methods.SAMPLERS)
 
 
 # Start and symmetry
@@ -316,7 +320,8 @@ def test_eta_may_be_a_number_or_one_for_each_step() -> None:
     noises = {step.i: torch.randn(1, 3, 8, 12) for step in steps}
 
     def last(**how: object) -> torch.Tensor:
-        *_, sample = ddim(x_t, steps, toy_guided, noise=lambda step: noises[step.i], **how)  # type: ignore[arg-type]
+        options = SamplerOptions(noise=lambda step: noises[step.i], **how)  # type: ignore[arg-type]
+        *_, sample = ddim(x_t, steps, toy_guided, options)
         return sample.x_t
 
     assert torch.equal(last(eta=0.5), last(eta=lambda step: 0.5))

@@ -196,7 +196,7 @@ def _on_cpu(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint,
         x_t=copied(checkpoint.x_t),
         pred_x0=None if guess is None else copied(guess),
-        history=tuple(copied(tensor) for tensor in checkpoint.history),
+        history=tuple(copied(value) if isinstance(value, Tensor) else value for value in checkpoint.history),
         random_state={name: copied(tensor) for name, tensor in checkpoint.random_state.items()},
     )
 

@@ -19,6 +19,7 @@ from disco.settings.importers.old_values import (
     spell_out,
     tidy_schedule,
 )
+from disco.settings.methods import SAMPLERS
 
 # DiscoArt's defaults (its 0.12), of the keys that go over: the pictures depend on them.
 DEFAULTS: dict[str, Any] = {
@@ -243,9 +244,10 @@ def _put_switch(draft: ImportBuilder, key: str, value: Any) -> None:
 
 
 def _mend_symmetry(draft: ImportBuilder) -> None:
+    sampler = str(draft.run.get("diffusion_sampling_mode"))
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
-        if draft.run.get("diffusion_sampling_mode") == "plms" and draft.run.get(key):
-            draft.change(key, False, "plms ignored it", old=True)
+        if sampler in SAMPLERS and not SAMPLERS[sampler].symmetry and draft.run.get(key):
+            draft.change(key, False, f"{sampler} ignored it", old=True)
 
 
 def _drop_rest(draft: ImportBuilder) -> None:
