@@ -180,7 +180,7 @@ def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
     def guided(some: range) -> Guidance:
         random = FixedRandom(0, some)
         parts = (networks.denoiser, networks.secondary, targets, settings, random)
-        return Guidance(*parts, saving=oom_retry.saving, stages=oom_retry.stage)
+        return Guidance(*parts, saving=oom_retry.saving)
 
     width, height = cell.size
     for at in range(0, cell.batch_size, together):
@@ -189,8 +189,8 @@ def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
         steps, random = make_steps(250)[100:102], FixedRandom(0, some)
         shape = tuple(x_t.shape)
         options = SamplerOptions(noise=lambda step: random.step_noise(step, shape))  # noqa: B023
-        for _ in ddim(x_t, steps, guided(some), options):
-            pass
+        samples = ddim(x_t, steps, guided(some), options)
+        oom_retry.run(lambda: [*samples])  # noqa: B023
 
 
 def _one(device: torch.device) -> Callable[[int], torch.Tensor]:

@@ -14,13 +14,14 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -32,9 +33,10 @@ from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
-from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.stages import hook_networks, listening
 from disco.memory.streams import Executor, Inline, executor_for
+from disco.networks.load import Networks
 from disco.networks.perceptual import PerceptualModel, PerceptualNet, SmallPerceptualNet, build_lpips
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
@@ -47,6 +49,7 @@ _NAMES = {
     Stage.CUTOUTS: "cutouts",
     Stage.LOSSES: "other losses",
     Stage.PERCEPTUAL: "LPIPS",
+    Stage.SAMPLER: "sampler",
 }
 
 
@@ -65,17 +68,30 @@ class Flops(TorchDispatchMode):
 
 
 class Parts:
-    """Guidance's stages, timed: name of a part -> seconds; with counting, what it multiplies and adds."""
+    """The stages of a step, timed: name of a part -> seconds; with counting, what it multiplies and adds.
 
-    def __init__(self, device: torch.device, counting: bool = False) -> None:
-        self.device, self.counting = device, counting
+    clips: names of the CLIPs by their modules.
+    """
+
+    def __init__(
+        self, device: torch.device, counting: bool = False, clips: Mapping[nn.Module, str] | None = None
+    ) -> None:
+        self.device, self.counting, self.clips = device, counting, clips or {}
         self.seconds: dict[str, float] = defaultdict(float)
         self.flops: dict[str, int] = defaultdict(int)
+        self._stage = ExitStack()
+
+    def __call__(self, stage: Stage, *networks: Any, cutouts: int = 1) -> None:
+        """A stage begins, and ends the one before; see memory.stages.Listener."""
+        self._stage.close()
+        name = f"CLIP {self.clips[networks[0]]}" if stage is Stage.CLIP else _NAMES[stage]
+        self._stage.enter_context(self.part(name))
 
     @contextmanager
-    def __call__(self, stage: Stage, *at_work: Any, cutouts: int = 1) -> Iterator[None]:
-        """A stage of guidance; see memory.oom.Stages."""
-        with self.part(f"CLIP {at_work[0].name}" if stage is Stage.CLIP else _NAMES[stage]):
+    def step(self) -> Iterator[None]:
+        """What happens within belongs to the stages that are noted there, from the sampler on."""
+        with listening(self), self._stage:
+            self(Stage.SAMPLER)
             yield
 
     @contextmanager
@@ -119,11 +135,25 @@ class Bench:
         self.step: Step = make_steps(250)[STEPS[self.schedule]]
         self.x_t = noisy_picture(self.size, self.step, self.device)
 
-    def guidance(self, stages: Stages, side: Executor) -> Guidance:
+    @contextmanager
+    def timed(self, counting: bool) -> Iterator[Parts]:
+        """The parts of the step that runs within."""
+        clips = [target.clip for target in self.targets]
+        networks = Networks(self.denoiser, self.secondary, clips, self.lpips)  # type: ignore[arg-type]
+        names = {clip.network: clip.name for clip in networks.clips}
+        parts, hooks = Parts(self.device, counting, names), hook_networks(networks)
+        try:
+            with parts.step():
+                yield parts
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def guidance(self, side: Executor) -> Guidance:
         """What a run calls at every step."""
         parts = (self.denoiser, self.secondary, self.targets, self.settings, FixedRandom(0, [0]))
         init = torch.zeros_like(self.x_t)
-        return Guidance(*parts, init=init, lpips=self.lpips, stages=stages, side=side)
+        return Guidance(*parts, init=init, lpips=self.lpips, side=side)
 
     def sample(self, guidance: Guidance) -> Sample:
         """One whole step."""
@@ -148,13 +178,9 @@ def perceptual(real: bool, device: torch.device) -> PerceptualNet:
 
 def by_part(bench: Bench, counting: bool = False) -> Parts:
     """One step, part by part."""
-    parts = Parts(bench.device, counting)
-    guidance = bench.guidance(at_stage, Inline())
-    guidance.stages = guidance._clip_loss.stages = parts
-    began = now(bench.device)
-    sample = bench.sample(guidance)
-    whole = now(bench.device) - began
-    parts.seconds["sampler"] = whole - sum(parts.seconds.values())
+    guidance = bench.guidance(Inline())
+    with bench.timed(counting) as parts:
+        sample = bench.sample(guidance)
     with parts.part("preview"):
         png_bytes(sample.pred_x0[0])
     for place, target in enumerate(bench.targets):
@@ -207,7 +233,7 @@ def rows_of(bench: Bench, turns: int) -> list[dict[str, Any]]:
         rows.append(_row(name, took, took / total, flops, its_floor))
     flops = sum(counted.flops.values())
     rows.append(_row("all parts", total, 1.0, flops, floor))
-    guidance = bench.guidance(at_stage, executor_for(bench.device, MemoryPolicy()))
+    guidance = bench.guidance(executor_for(bench.device, MemoryPolicy()))
     took = min(timed(lambda: bench.sample(guidance).x_t, bench.device)[0] for _ in range(turns))
     rows.append(_row("a step as in a run", took, took / total, flops, floor))
     return rows

@@ -18,8 +18,8 @@ from disco.losses.clip import ClipLoss, CutoutOptions
 from disco.losses.pixel import clamp_grad, range_loss, sat_loss, tv_loss
 from disco.losses.targets import ClipNetwork, PromptTarget
 from disco.memory.grad_checkpoint import grad_checkpoint
-from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.stages import note
 from disco.memory.streams import Executor, Inline, Result
 from disco.sampling.diffusion import Step, predict_x0
 from disco.sampling.space import PictureSpace, PixelSpace
@@ -77,9 +77,8 @@ class Guidance:
     denoiser: gives eps for the sampler and, without `secondary`, the guess that the guidance looks at.
     init, lpips: the picture of the init loss, [1 or B, 3, H, W] in [-1, 1], and its distance; or None.
     compat: "fixed" or "dd57", where range_scale has no effect (quirk Q1) and cutouts are the original's.
-    economy: what is given up for the sake of memory; stages: entered at each stage, with the networks that
-    are at work there. side: where the UNet works beside the guidance, if that does not look through it.
-    space: what x_t is in; the losses look at decoded pictures.
+    saving: the memory savings in use. side: where the UNet runs while the guidance works, if the guidance
+    does not look through it. space: what x_t is in; the losses look at decoded pictures.
 
     losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
     range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
@@ -95,26 +94,25 @@ class Guidance:
     lpips: Perceptual | None = None
     compat: str = "fixed"
     saving: MemoryPolicy = field(default_factory=MemoryPolicy)
-    stages: Stages = at_stage
     side: Executor = field(default_factory=Inline)
     space: PictureSpace = field(default_factory=PixelSpace)
     _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        of_clip = (self.targets, self.settings, self.random, self.compat, self.saving, self.stages)
-        self._clip_loss = ClipLoss(*of_clip)
+        self._clip_loss = ClipLoss(self.targets, self.settings, self.random, self.compat, self.saving)
         if self.init is not None and self.lpips is not None and max(self.settings.init_scale.values) > 0:
-            with self.stages(Stage.PERCEPTUAL, self.lpips):
-                self._init_distance = self.lpips.prepare(self.init)
+            self._init_distance = self.lpips.prepare(self.init)
 
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         scales = self._scales(step.index)
         if not scales["clip"]:
             self._clip_loss.consume_rng(x_t, step)
         if not any(scales.values()):
-            with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
-                return self.denoiser(x_t, step.t), None, {}
+            with torch.no_grad():
+                unguided = self.denoiser(x_t, step.t)
+            note(Stage.SAMPLER)
+            return unguided, None, {}
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             eps, pred_x0 = self._guess(x_t, step)
@@ -123,13 +121,14 @@ class Guidance:
         losses: dict[str, Tensor] = {}
         outputs, gradients = [x_in], [self._at_x_in(x_in.detach(), step, scales, losses)]
         if scales["range"]:
-            with self.stages(Stage.LOSSES), torch.enable_grad():
+            note(Stage.LOSSES)
+            with torch.enable_grad():
                 guess = self.space.decode(pred_x0)
             outputs.append(guess)
-            with self.stages(Stage.LOSSES):
-                gradients.append(_gradient(range_loss, guess, scales["range"], losses, "range"))
-        with self.stages(Stage.BACK, self.denoiser if self.secondary is None else self.secondary):
-            (grad,) = torch.autograd.grad(outputs, x_t, gradients)
+            gradients.append(_gradient(range_loss, guess, scales["range"], losses, "range"))
+        note(Stage.BACK, self.denoiser if self.secondary is None else self.secondary)
+        (grad,) = torch.autograd.grad(outputs, x_t, gradients)
+        note(Stage.SAMPLER)
         return eps().detach(), self._finish(-grad, step.index, losses), losses
 
     def _scales(self, index: int) -> dict[str, float]:
@@ -147,18 +146,15 @@ class Guidance:
         """eps for the sampler and, with a graph to x_t, the clean picture that the guidance looks at."""
         level = step.guidance_level
         if self.secondary is None and level is step:
-            with self.stages(Stage.UNET, self.denoiser):
-                seen: Tensor = self._seen(self.denoiser, x_t, step.t)
-                return (lambda: seen), predict_x0(x_t, seen, step)
+            seen: Tensor = self._seen(self.denoiser, x_t, step.t)
+            return (lambda: seen), predict_x0(x_t, seen, step)
         side = Inline() if self.secondary is None else self.side
-        with self.stages(Stage.UNET, self.denoiser), torch.no_grad():
+        with torch.no_grad():
             eps = side.start(lambda: self.denoiser(x_t, step.t), x_t)
         if self.secondary is None:
-            with self.stages(Stage.UNET, self.denoiser):
-                return eps, predict_x0(x_t, self._seen(self.denoiser, x_t, level.t), level)
-        with self.stages(Stage.SECONDARY, self.secondary):
-            t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
-            return eps, self._seen(self.secondary, x_t, t).pred_x0
+            return eps, predict_x0(x_t, self._seen(self.denoiser, x_t, level.t), level)
+        t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
+        return eps, self._seen(self.secondary, x_t, t).pred_x0
 
     def _seen(self, network: Callable[..., Any], *args: Any) -> Any:
         """network(*args) with a graph; of it nothing is kept if that was given up."""
@@ -173,11 +169,10 @@ class Guidance:
             total += self._clip_loss.gradient(x_in, step, scales["clip"], losses)
         for name, loss in (("tv", tv_loss), ("sat", sat_loss)):
             if scales[name]:
-                with self.stages(Stage.LOSSES):
-                    total += _gradient(loss, x_in, scales[name], losses, name)
+                note(Stage.LOSSES)
+                total += _gradient(loss, x_in, scales[name], losses, name)
         if scales["init"] and self._init_distance is not None:
-            with self.stages(Stage.PERCEPTUAL, self.lpips):
-                total += _gradient(self._init_distance, x_in, scales["init"], losses, "init")
+            total += _gradient(self._init_distance, x_in, scales["init"], losses, "init")
         return total
 
     def _finish(self, grad: Tensor, index: int, losses: dict[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from disco.networks.load import Networks
 from disco.secondary_model import SecondaryOutput
@@ -67,12 +67,27 @@ class Backward(torch.autograd.Function):
         return grad, None
 
 
+class Module(nn.Module):
+    """A function as a module, which hooks can watch."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.forward = function
+
+
 @dataclass
 class ShortClip(TinyClip):
     name: str = "pocket-conv"
     shortage: Shortage = field(default_factory=Shortage)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.network = Module(self._encode)
+
     def encode_image(self, cutouts: Tensor) -> Tensor:
+        return self.network(cutouts)
+
+    def _encode(self, cutouts: Tensor) -> Tensor:
         self.shortage.check("CLIP forward", len(cutouts))
         seen = Backward.apply(cutouts, lambda n: self.shortage.check("CLIP backward", n))
         return super().encode_image(seen)
@@ -100,16 +115,15 @@ class ShortSecondary(TinySecondary):
 class ShortLpips(SmallLpips):
     def __init__(self, shortage: Shortage) -> None:
         self.shortage = shortage
+        self.network = Module(self._features)
 
     def prepare(self, init: Tensor) -> Any:
-        self.shortage.check("LPIPS of the init")
-        distance = super().prepare(init)
+        init = self.network(init, "LPIPS of the init")
+        return lambda pictures: ((self.network(pictures, "LPIPS") - init) ** 2).mean((1, 2, 3))
 
-        def short(pictures: Tensor) -> Tensor:
-            self.shortage.check("LPIPS", len(pictures))
-            return distance(pictures)
-
-        return short
+    def _features(self, pictures: Tensor, here: str) -> Tensor:
+        self.shortage.check(here, len(pictures))
+        return pictures
 
 
 def short_networks(shortage: Shortage, *, secondary: bool = True) -> Networks:
@@ -124,5 +138,5 @@ def short_networks(shortage: Shortage, *, secondary: bool = True) -> Networks:
         shortage.check("UNet", len(x_t))
         return whole(Backward.apply(x_t, lambda n: shortage.check("back", n)), t)
 
-    networks.denoiser = denoiser  # type: ignore[assignment]
+    networks.denoiser = Module(denoiser)  # type: ignore[assignment]
     return networks

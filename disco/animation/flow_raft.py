@@ -48,12 +48,12 @@ class RaftFlow:
         """network: one of torchvision's, with its weights; frozen here. updates: refinements, at least 1."""
         self.name, self.hashes, self.updates = name, hashes, updates
         self.network = network.requires_grad_(False).eval()
+        self.device = next(network.parameters()).device
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         check_sizes(a, b)
-        device = next(self.network.parameters()).device
-        frames = (a.detach().float().to(device), b.detach().float().to(device))
+        frames = (a.detach().float().to(self.device), b.detach().float().to(self.device))
         (a_padded, b_padded), crop = padded(frames, least=_LEAST, multiple=_MULTIPLE)
         flow = self.network(a_padded, b_padded, num_flow_updates=self.updates)[-1]
         return flow[crop].contiguous().to(a.device)

@@ -2,7 +2,7 @@
 
 Each network sees all its cutouts in one batch, or in parts when memory is short, and is walked back through
 at once, down to the cutouts; the overview is resized once for all networks of one input side. Where memory
-runs out the error says the stage; whoever catches it tries again with fewer cutouts at once.
+runs out, OomRetry tries again with fewer cutouts at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import spherical_dist
 from disco.losses.targets import PromptTarget
 from disco.memory.devices import at_once_by_itself
-from disco.memory.oom import Stages, at_stage
 from disco.memory.policy import MemoryPolicy, Stage
+from disco.memory.stages import note
 from disco.sampling.diffusion import Step
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ class ClipLoss:
     random: Randomness
     compat: str = "fixed"
     saving: MemoryPolicy = field(default_factory=MemoryPolicy)
-    stages: Stages = at_stage
 
     def __post_init__(self) -> None:
         self._recipe = RECIPES[self.settings.animation_mode]
@@ -84,7 +83,8 @@ class ClipLoss:
             if not weight:
                 self._consume_rng_of(x_in, step, place)
                 continue
-            with self.stages(Stage.CUTOUTS), torch.enable_grad():
+            note(Stage.CUTOUTS)
+            with torch.enable_grad():
                 if side not in views:
                     views[side] = _SharedOverview(image, side)
                 cutouts, shares = self._cutouts(image, views[side].seen, step, place)
@@ -92,15 +92,14 @@ class ClipLoss:
             n_batches = int(self.settings.cutn_batches.at(step.index))
             gradient, distances = self._look(target, cutouts, shares * (scale * n_batches), step.index)
             losses[target.clip.name] = distances @ shares
-            with self.stages(Stage.CUTOUTS):
-                ends = torch.autograd.grad(
-                    cutouts, [image, views[side].seen], gradient * (weight / n_batches), allow_unused=True
-                )
-                total += 0.0 if ends[0] is None else ends[0]
-                views[side].gradient += 0.0 if ends[1] is None else ends[1]
-        with self.stages(Stage.CUTOUTS):
-            for view in views.values():
-                total += view.at_image(image)
+            note(Stage.CUTOUTS)
+            ends = torch.autograd.grad(
+                cutouts, [image, views[side].seen], gradient * (weight / n_batches), allow_unused=True
+            )
+            total += 0.0 if ends[0] is None else ends[0]
+            views[side].gradient += 0.0 if ends[1] is None else ends[1]
+        for view in views.values():
+            total += view.at_image(image)
         return total / 2
 
     def consume_rng(self, image: Tensor, step: Step) -> None:
@@ -195,13 +194,12 @@ class ClipLoss:
         by_itself = at_once_by_itself(cutouts.shape[-1], cutouts.device)
         limits = (self.settings.clip_batch, self.saving.clip_batch, by_itself, len(flat))
         size = min(limit for limit in limits if isinstance(limit, int))
-        with self.stages(Stage.CLIP, target.clip, cutouts=size):
-            parts = [
-                _look_at(target, part.detach(), share, index)
-                for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
-            ]
-            gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
-            return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
+        parts = [
+            _look_at(target, part.detach(), share, index)
+            for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
+        ]
+        gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
+        return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])
 
 
 def _look_at(target: PromptTarget, cutouts: Tensor, factors: Tensor, index: int) -> tuple[Tensor, Tensor]:

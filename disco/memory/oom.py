@@ -1,18 +1,18 @@
-"""Memory that runs out: how such an error is known among others, and at which stage of a step it came."""
+"""Out-of-memory errors: how they are recognised, and at which stage of a step each was raised."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from disco.errors import RunError
 from disco.memory.policy import Failure, Stage
+from disco.memory.stages import listening
 
-# How allocators speak; a RuntimeError that says something else is another fault and is not caught.
+# Messages of allocators. A RuntimeError with any other message is not caught.
 _SAYS = re.compile(
     r"DefaultCPUAllocator: (can't allocate memory|not enough memory)"
     r"|(CUDA|HIP|XPU|MPS backend) out of memory|(CUDA|HIP) error: out of memory"
@@ -22,7 +22,7 @@ _SAYS = re.compile(
 
 
 class OutOfMemory(RunError):
-    """Memory ran out at a stage of a step. The governor catches it; alone it is a failed run."""
+    """Memory ran out at a stage. OomRetry catches it and retries; uncaught, the run has failed."""
 
     def __init__(self, failure: Failure, text: str) -> None:
         self.failure = failure
@@ -31,25 +31,45 @@ class OutOfMemory(RunError):
 
 
 def ran_out(error: BaseException) -> bool:
-    """Is it an allocator that had no more to give?"""
+    """Is this the error of an allocator that has no more memory?"""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _SAYS.search(str(error)) is not None
 
 
-class Stages(Protocol):
-    """What guidance enters at each stage; networks: those at work there."""
+class _Reached:
+    """Hears where a pass is. Only a step has stages of its own: other work stays in the one it began with."""
 
-    def __call__(self, stage: Stage, *networks: object, cutouts: int = 1) -> AbstractContextManager[None]: ...
+    def __init__(self, stage: Stage, require: Callable[..., None] | None) -> None:
+        self.failure = Failure(stage)
+        self._in_step, self._require = stage is Stage.SAMPLER, require
+
+    def __call__(self, stage: Stage, *networks: object, cutouts: int = 1) -> None:
+        if self.failure.stage is Stage.BACK and stage is not Stage.SAMPLER:
+            return  # a checkpointed network, recomputed in the backward pass
+        if self._in_step:
+            if stage is self.failure.stage:  # the last part of the cutouts may be smaller
+                cutouts = max(cutouts, self.failure.cutouts)
+            self.failure = Failure(stage, cutouts)
+        if self._require is not None:
+            self._require(*networks)
 
 
 @contextmanager
-def at_stage(stage: Stage, *networks: object, cutouts: int = 1) -> Iterator[None]:
-    """Memory that runs out within becomes OutOfMemory, which says where. cutouts: that a CLIP looks at."""
+def at_stage(stage: Stage, require: Callable[..., None] | None = None) -> Iterator[None]:
+    """Turn an allocator's error within into OutOfMemory, which says the stage.
+
+    stage: of all that is within; Stage.SAMPLER is a whole step, whose stages are noted as they begin.
+    require: called with the networks that run in each stage, before they do.
+    """
+    reached = _Reached(stage, require)
     try:
-        yield
+        with listening(reached):
+            if require is not None:
+                require()
+            yield
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
         text = str(error).strip().splitlines() or [type(error).__name__]
-        raise OutOfMemory(Failure(stage, cutouts), text[0]) from error
+        raise OutOfMemory(reached.failure, text[0]) from error

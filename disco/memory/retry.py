@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from disco.errors import RunError
 from disco.memory.grad_checkpoint import blocks_of, set_grad_checkpoint, tower_of
 from disco.memory.offload import CpuOffload, modules_of, tensors_of
 from disco.memory.oom import OutOfMemory, at_stage
 from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage, next_saving
+from disco.memory.stages import Placed, hook_networks
 
 T = TypeVar("T")
-
-
-class Placed(Protocol):
-    """The networks of a run, as far as memory is concerned: models.Networks."""
-
-    @property
-    def device(self) -> torch.device: ...
-    def at(self, *stages: Stage) -> list[Any]:
-        """Those at work in these stages of a step."""
-        ...
 
 
 def nothing() -> None:
@@ -57,6 +48,7 @@ class OomRetry:
         self._remember, self._would_fit = remember, would_fit
         self._offload: CpuOffload | None = None
         self._messages: list[str] = []
+        self._hooks: list[RemovableHandle] = []
         self._apply(saving or MemoryPolicy())
 
     def begin(self, saving: MemoryPolicy, why: str) -> None:
@@ -65,14 +57,6 @@ class OomRetry:
             self._apply(saving)
             self._remember(saving)
             self._messages.append(f"{why}: {saving.words()}")
-
-    @contextmanager
-    def stage(self, stage: Stage, *networks: object, cutouts: int = 1) -> Iterator[None]:
-        """As oom.at_stage; where networks are offloaded, these are on the device and no others."""
-        with at_stage(stage, cutouts=cutouts):
-            if self._offload is not None:
-                self._offload.require(*(module for network in networks for module in modules_of(network)))
-            yield
 
     def run(
         self,
@@ -91,7 +75,7 @@ class OomRetry:
         before, last_time = self.saving, False
         while True:
             try:
-                with self.stage(stage):
+                with at_stage(stage, self._require):
                     done = do()
             except OutOfMemory as error:
                 failure, text = error.failure, str(error)
@@ -109,12 +93,9 @@ class OomRetry:
                 self._apply(following)
                 self._remember(following)
 
-    def wrap(self, thing: T, *networks: object) -> T:
-        """The same, whose methods are tried until they fit; networks: those that they need on the device.
-
-        For the maps between frames.
-        """
-        return _Wrapped(thing, networks, self)  # type: ignore[return-value]
+    def wrap(self, thing: T) -> T:
+        """The same object, each of whose methods is retried by run(): for what prepares the next frame."""
+        return _Wrapped(thing, self)  # type: ignore[return-value]
 
     def pop_messages(self) -> list[str]:
         """What was given up since it was asked last, in sentences for the user."""
@@ -126,8 +107,18 @@ class OomRetry:
         self._messages.append(text)
 
     def close(self) -> None:
-        """The networks as they were before."""
+        """Undo all savings and remove the hooks: the networks are as they were before."""
         self._apply(MemoryPolicy())
+        self._unhook()
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _require(self, *networks: object) -> None:
+        """Where networks are offloaded: move these to the device and all others away."""
+        if self._offload is not None:
+            self._offload.require(*(module for network in networks for module in modules_of(network)))
 
     def _tell(self, before: MemoryPolicy) -> None:
         more = self.saving.since(before).words()
@@ -143,6 +134,8 @@ class OomRetry:
 
     def _apply(self, saving: MemoryPolicy) -> None:
         networks, possible = self.networks, self.possible
+        self._unhook()
+        self._hooks = hook_networks(networks)  # anew: networks may have been added since
         for module in _seen_by(networks):
             set_grad_checkpoint(module, saving.grad_checkpoint)
         for module in _modules(networks, Stage.UNET):
@@ -156,19 +149,17 @@ class OomRetry:
 
 
 class _Wrapped:
-    def __init__(self, thing: object, networks: Sequence[object], oom_retry: OomRetry) -> None:
-        self._thing, self._networks, self._oom_retry = thing, networks, oom_retry
+    """An object whose methods are retried by OomRetry.run."""
+
+    def __init__(self, wrapped: object, oom_retry: OomRetry) -> None:
+        self._wrapped, self._oom_retry = wrapped, oom_retry
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        return partial(self._tried, found) if callable(found) else found
+        attribute = getattr(self._wrapped, name)
+        return partial(self._run, attribute) if callable(attribute) else attribute
 
-    def _tried(self, method: Callable[..., T], *args: Any) -> T:
-        def call() -> T:
-            with self._oom_retry.stage(Stage.MOVING, *self._networks):
-                return method(*args)
-
-        return self._oom_retry.run(call, stage=Stage.MOVING)
+    def _run(self, method: Callable[..., T], *args: Any) -> T:
+        return self._oom_retry.run(lambda: method(*args), stage=Stage.MOVING)
 
 
 def possible_savings(networks: Placed) -> PossibleSavings:

@@ -94,6 +94,7 @@ class _Shared:
 class _Compiled:
     """Stands where torch puts a module's compiled call: nn.Module calls it in place of itself.
 
+    Only the module's forward is compiled; its forward pre-hooks are called before, uncompiled.
     done: the kinds of inputs that it is compiled for.
     """
 
@@ -113,6 +114,8 @@ class _Compiled:
         if self._is_computed_twice() or not (kind in self.done or self._is_tried(args, kind)):
             return self._plain(*args)
         assert self._compiled is not None
+        for hook in self.module._forward_pre_hooks.values():
+            hook(self.module, args)
         return self._compiled(*args)
 
     def _is_computed_twice(self) -> bool:
@@ -128,7 +131,7 @@ class _Compiled:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice for those who write networks
                 if self._compiled is None:
-                    self._compiled = torch.compile(self._plain, dynamic=False, backend=self.backend)
+                    self._compiled = torch.compile(self.module.forward, dynamic=False, backend=self.backend)
                 difference = _difference(_answers(self._plain, args), _answers(self._compiled, args))
         except Exception as error:  # of a compiler, its backends, the C++ below them: of any kind
             self._give_up("out of memory" if ran_out(error) else _first_line(error))

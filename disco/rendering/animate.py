@@ -75,7 +75,7 @@ def render_frames(
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
         load_motion_networks(settings).join(networks)
     transition = FrameTransition(settings, context.device, networks.depth, networks.flow, pictures.video)
-    transition = context.oom_retry.wrap(transition, networks.depth, networks.flow)
+    transition = context.oom_retry.wrap(transition)
     turbo = turbo_of(settings)
     store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
     animation = AnimationState(job, context, pictures, stats, stop, transition, turbo, store, saved=saved)

@@ -168,15 +168,14 @@ def _opened(
     dd57 = settings.compat == "dd57"
     stream = StreamRandom(seed if stream_seed is None else stream_seed) if dd57 else None
     device = pick_device(settings.device)
-    with oom_retry.stage(Stage.PROMPTS, *networks.clips):
-        targets = encode_targets(
-            networks.clips,
-            prompts_at(settings.text_prompts, 0),
-            pictures.prompts_of(settings),
-            settings,
-            stream or FixedRandom(seed, ()),
-            compat=settings.compat,
-        )
+    targets = encode_targets(
+        networks.clips,
+        prompts_at(settings.text_prompts, 0),
+        pictures.prompts_of(settings),
+        settings,
+        stream or FixedRandom(seed, ()),
+        compat=settings.compat,
+    )
     if stream is not None and settings.perlin_init:
         perlin_start(settings, stream)  # drawn and thrown away before the first picture (quirk Q9)
     init = None if pictures.init is None else pictures.init.to(device)

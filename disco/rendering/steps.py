@@ -113,7 +113,6 @@ class _Guide:
             lpips=lpips,
             compat=context.settings.compat,
             saving=saving,
-            stages=context.oom_retry.stage,
             side=executor_for(context.device, saving),
             space=context.networks.space,
         )
@@ -123,7 +122,7 @@ class _Once:
     """A perceptual network that looks at the init picture once for all parts of a batch."""
 
     def __init__(self, lpips: PerceptualNet) -> None:
-        self.lpips, self.network = lpips, getattr(lpips, "network", None)
+        self.lpips = lpips
         self._known: tuple[Tensor, Callable[[Tensor], Tensor]] | None = None
 
     def prepare(self, init: Tensor) -> Callable[[Tensor], Tensor]:

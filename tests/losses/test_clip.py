@@ -17,8 +17,9 @@ from disco.guidance import Guidance, PromptTarget
 from disco.losses.augment import STILLS, augment, draw_uniform, make_params
 from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import range_loss, spherical_dist, tv_loss
-from disco.memory.oom import OutOfMemory
+from disco.memory.oom import OutOfMemory, at_stage
 from disco.memory.policy import Failure, MemoryPolicy, Stage
+from disco.memory.stages import hook_networks
 from disco.sampling.diffusion import Step
 from disco.sampling.randomness import FixedRandom, StreamRandom
 from disco.settings.schedules import Schedule
@@ -33,6 +34,7 @@ from tests.guidance_fakes import (
     options,
     pictures,
 )
+from tests.short_memory import Shortage, short_networks
 
 
 def plain_cuts(
@@ -183,8 +185,14 @@ def test_a_cpu_takes_no_more_at_once_than_the_original() -> None:
 
 
 def test_memory_too_short_says_where_and_for_how_many() -> None:
-    with pytest.raises(OutOfMemory, match=r"out of memory \(CLIP\): no room") as caught:
-        guide(pictures(2), TinyClip(most=9).target(), **BUSY, clip_batch=10)
+    shortage = Shortage("CLIP forward", most=9)
+    networks = short_networks(shortage)
+    (clip,) = networks.clips
+    hooks = hook_networks(networks)
+    with pytest.raises(OutOfMemory, match=r"out of memory \(CLIP\): ") as caught, at_stage(Stage.SAMPLER):
+        guide(pictures(2), clip.target(), **BUSY, clip_batch=10)  # type: ignore[attr-defined]
+    for hook in hooks:
+        hook.remove()
     assert caught.value.failure == Failure(Stage.CLIP, cutouts=10)
 
 

@@ -8,6 +8,7 @@ import torch
 from disco.errors import RunError
 from disco.memory.oom import OutOfMemory, at_stage, ran_out
 from disco.memory.policy import Failure, Stage
+from disco.memory.stages import note
 
 OURS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -55,7 +56,33 @@ def test_a_real_allocation_that_no_machine_has() -> None:
     assert ran_out(caught.value)
 
 
-def test_the_innermost_stage_counts() -> None:
-    with pytest.raises(OutOfMemory) as caught, at_stage(Stage.SAMPLER), at_stage(Stage.CLIP, cutouts=7):
+def test_in_a_step_the_stage_that_was_noted_last_counts() -> None:
+    with pytest.raises(OutOfMemory) as caught, at_stage(Stage.SAMPLER):
+        note(Stage.UNET)
+        note(Stage.CLIP, cutouts=7)
+        note(Stage.CLIP, cutouts=2)  # the rest of a batch that is seen in parts
         raise MemoryError
     assert caught.value.failure == Failure(Stage.CLIP, cutouts=7)
+
+
+def test_what_a_backward_pass_computes_again_belongs_to_it() -> None:
+    with pytest.raises(OutOfMemory) as caught, at_stage(Stage.SAMPLER):
+        note(Stage.BACK)
+        note(Stage.UNET)
+        raise MemoryError
+    assert caught.value.failure == Failure(Stage.BACK)
+
+
+def test_other_work_is_one_stage() -> None:
+    required: list[tuple[object, ...]] = []
+    with pytest.raises(OutOfMemory) as caught, at_stage(Stage.PROMPTS, lambda *some: required.append(some)):
+        note(Stage.CLIP, "a network", cutouts=7)
+        raise MemoryError
+    assert caught.value.failure == Failure(Stage.PROMPTS)
+    assert required == [(), ("a network",)]
+
+
+def test_the_innermost_stage_counts() -> None:
+    with pytest.raises(OutOfMemory) as caught, at_stage(Stage.SAMPLER), at_stage(Stage.PICTURE):
+        raise MemoryError
+    assert caught.value.failure == Failure(Stage.PICTURE)

@@ -17,6 +17,7 @@ from disco.animation.transition import FrameTransition
 from disco.errors import RunError
 from disco.events import Notice, RunFinished, StepDone
 from disco.media.images import png_bytes
+from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry, release
 from disco.rendering.api import render
 from disco.runs.new_run import read_again
@@ -208,13 +209,23 @@ def test_a_picture_rendered_again_begins_with_what_it_was_made_with(
     assert np.array_equal(pictures(tmp_path)[2], pictures(tmp_path / "again")[2])
 
 
-@pytest.mark.parametrize("here", ["UNet", "secondary forward", "CLIP forward", "back"])
+STAGES = {
+    "UNet": Stage.UNET,
+    "secondary forward": Stage.SECONDARY,
+    "CLIP forward": Stage.CLIP,
+    "CLIP backward": Stage.CLIP,
+    "LPIPS": Stage.PERCEPTUAL,
+    "back": Stage.BACK,
+}
+
+
+@pytest.mark.parametrize("here", STAGES)
 def test_nothing_left_to_give_up(here: str, values: Any, whole: Whole, tmp_path: Path) -> None:
     """A failed run, whose steps are saved; it goes on where there is more."""
     values |= {"steps": 6, "n_batches": 1}
     shortage = Shortage(here)
     events = events_of(tmp_path / "short", values, networks=short_networks(shortage))
-    with pytest.raises(RunError, match=r"^out of memory \(") as caught:
+    with pytest.raises(RunError, match=rf"^out of memory \({STAGES[here].value}\): ") as caught:
         for event in events:
             if isinstance(event, StepDone) and event.step == 2:
                 shortage.most = 0

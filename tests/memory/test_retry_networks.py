@@ -38,9 +38,9 @@ def guided_by(networks: Networks, saving: MemoryPolicy, oom_retry: OomRetry) -> 
     target = PromptTarget(networks.clips[0], embeds, lambda index: torch.ones(1), Schedule.parse(1))
     how = options(cut_innercut=4, tv_scale=10, skip_augs=False)
     parts = (networks.denoiser, networks.secondary, [target], how, FixedRandom(1, (0,)))
-    guide = Guidance(*parts, saving=saving, stages=oom_retry.stage)
+    guide = Guidance(*parts, saving=saving)
     x_t = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    eps, grad, _ = guide(x_t, STEP)
+    eps, grad, _ = oom_retry.run(lambda: guide(x_t, STEP))
     assert grad is not None
     return eps, grad
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from disco.cli.plan import describe
 from disco.errors import InputError, SettingsError
 from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry, bytes_of
+from disco.memory.stages import listening
 from disco.networks.clip_configs import clip_configs
 from disco.networks.load import LOADERS, load_networks
 from disco.networks.required import ROLES, Asked, Need, Role, downloads, networks_key, required
@@ -169,7 +171,11 @@ def test_a_new_row_is_offloaded_and_compiled(upscaler: Entry) -> None:
     assert bytes_of(networks) == size - sum(tensor.nbytes for tensor in loaded.parameters())
     networks.more["upscaler"] = [loaded]
     oom_retry = OomRetry(networks)
-    with oom_retry.stage(Stage.PICTURE, loaded):
-        assert oom_retry.possible.grad_checkpoint
+    assert oom_retry.possible.grad_checkpoint
+    seen: list[tuple[Any, ...]] = []
+    with listening(lambda *noted, cutouts: seen.append(noted)):
+        loaded(torch.zeros(1, 3, 8, 8), torch.zeros(1))
+    assert seen == [(Stage.PICTURE, loaded)]
+    oom_retry.close()
     prepare(networks, True, lambda text: None, backend=lambda graph, inputs: graph.forward)
     assert loaded._compiled_call_impl is not None
