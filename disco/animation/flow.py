@@ -1,4 +1,4 @@
-"""Optical flow between two frames, and a frame carried along it. The only room of OpenCV."""
+"""Optical flow between two frames, and a frame warped along it. The only user of OpenCV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brightness, contrast, saturation and hue of many cutouts, each in its own order, with the way back by hand.
+"""Brightness, contrast, saturation and hue of many cutouts, each in its own order, with a backward by hand.
 
 The cutouts are sorted by the place at which their hue is turned: the first by one whose hue comes first.
 Then every change before the hue concerns the last ones, every change after it the first ones, and the hue is
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from disco.cutouts import grey_of, luma_weights
 
-_N_HUE = 6  # tensors that hue_forward keeps for the way back
+_N_HUE = 6  # tensors that hue_forward saves for backward
 
 
 def jitter(image: Tensor, blend: Tensor, hue_at: Sequence[Tensor], back: Tensor) -> Tensor:
@@ -111,11 +111,11 @@ def _blend_back_(grad: Tensor, factors: Tensor, inside: Tensor) -> None:
 
 
 def hue_forward(image: Tensor, turns: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """image: [N, 3, H, W]; turns: [N], in full turns. Returns what is turned and what the way back needs.
+    """image: [N, 3, H, W]; turns: [N], in full turns. Returns the result and the tensors that backward needs.
 
     Between the corners of the hue circle the map is linear in the pixel: value, chroma and the difference
-    across the largest channel, each times a number. So the way back is short, and on it stands no division by
-    the chroma of an almost grey pixel.
+    across the largest channel, each times a number. So backward is short, and does not divide by the chroma
+    of an almost grey pixel.
     """
     most, least = _extremes(image)
     spin = most.roll(-1, 1).sub_(most.roll(1, 1))  # the channel before the largest, less the one after it

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from disco.errors import InputError
 
 Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
-STALL = 60.0  # seconds without a picture, after which ffmpeg is given up
+STALL = 60.0  # seconds without a picture, after which ffmpeg is stopped
 _MOST_LOG = 1 << 20  # bytes: on some damaged files ffmpeg complains without end
 _ERROR = re.compile(rb"\[(?:error|fatal)\] (.*)")
 _VIDEO = re.compile(r"Stream #\d+:\d+.*?: Video: (?!.*\(attached pic\)).*")
@@ -129,7 +129,7 @@ class _Watch:
         why = f"no picture within {STALL:.0f} s" if self.has_stalled else f"ffmpeg ended with {status}"
         if complaint and not self.has_stalled:
             why = complaint[1].decode(errors="replace").strip()[:120]
-        # ffmpeg is ahead of what was read of it, but where it gives up all pictures before have been read.
+        # ffmpeg is ahead of what was read of it, but where it stops all pictures before have been read.
         where = f"at about frame {self.count}" if status else f"at frame {self.complained_at} or later"
         name = "ffmpeg" if shutil.which("ffmpeg") else executable()
         raise InputError(

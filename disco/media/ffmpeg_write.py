@@ -111,7 +111,7 @@ class Encoder:
         )
 
     def write(self, pixels: Pixels) -> None:
-        """The next frame, of the encoder's size. Raises RunError if ffmpeg has given up."""
+        """The next frame, of the encoder's size. Raises RunError if ffmpeg has failed."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(pixels.tobytes())

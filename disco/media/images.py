@@ -1,4 +1,4 @@
-"""Pictures in and out: tensor <-> PNG, init and prompt pictures, contact sheets. The only room of PIL."""
+"""Pictures in and out: tensor <-> PNG, init and prompt pictures, contact sheets. The only user of PIL."""
 
 from __future__ import annotations
 

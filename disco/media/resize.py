@@ -93,7 +93,7 @@ def _bands(side: int, cut_size: int, dtype: torch.dtype) -> tuple[Band, ...]:
 
 
 class _Banded(torch.autograd.Function):
-    """Rows, then columns, of each square; the way back adds each gradient to its square of the picture's."""
+    """Rows, then columns, of each square; backward adds each gradient to its square of the picture's."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, boxes: list[list[list[int]]], cut_size: int) -> Tensor:

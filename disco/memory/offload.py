@@ -1,4 +1,4 @@
-"""Networks that wait in the computer's memory while others are at work on the device."""
+"""Keep networks in CPU RAM while others run on the device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def modules_of(thing: object) -> Iterator[nn.Module]:
-    """The modules inside whatever wears a network: a CLIP, a denoiser, a mix of depths, the module itself."""
+    """The modules of anything that holds networks: a CLIP, a denoiser, a mix of depths, the module itself."""
     inner = getattr(thing, "network", None)
     if isinstance(thing, nn.Module):
         yield thing
@@ -21,9 +21,9 @@ def modules_of(thing: object) -> Iterator[nn.Module]:
 
 
 class CpuOffload:
-    """Frozen networks, of which only those at work are on the device.
+    """Frozen networks, of which only those that are required are on the device.
 
-    A copy of each stays in the computer's memory, so that nothing is copied back when its work is done.
+    A copy of each stays in CPU RAM, so that nothing is copied back when it leaves the device.
     """
 
     def __init__(self, networks: Iterable[nn.Module], device: torch.device) -> None:
@@ -33,19 +33,19 @@ class CpuOffload:
         self._here = set(self._networks)
         self._copies: dict[nn.Module, list[Tensor]] = {}
 
-    def require(self, *at_work: nn.Module) -> None:
-        """These come to the device, all others leave it first."""
+    def require(self, *required: nn.Module) -> None:
+        """Move these to the device, and all others off it first."""
         for network in self._networks:
-            if network in self._here and network not in at_work:
+            if network in self._here and network not in required:
                 self._leave(network)
                 self._here.remove(network)
         for network in self._networks:
-            if network in at_work and network not in self._here:
+            if network in required and network not in self._here:
                 self._come(network)
                 self._here.add(network)
 
     def close(self) -> None:
-        """All come back."""
+        """Move all to the device."""
         self.require(*self._networks)
 
     def _leave(self, network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The diffusion UNets: built from an architecture, and worn as `denoiser(x_t, t) -> eps`.
+"""The diffusion UNets: built from an architecture, called as `denoiser(x_t, t) -> eps`.
 
 The network is guided-diffusion's UNetModel (Dhariwal and Nichol 2021, arXiv:2105.05233). Only the objects
 built here are changed (attention); the package stays as it is for whoever else uses it.

@@ -1,8 +1,8 @@
-"""How much memory a step of a run will need by its settings, and what has to be given up so that it fits.
+"""Estimate the memory of a step from a run's settings, and the memory savings with which it fits.
 
-Weights are exact. Of the work, what lives longest is counted: the UNet's skip connections, and the tensors
-that autograd keeps of the secondary network and of the hungriest CLIP or the perceptual network. Kernels'
-scratch space comes on top.
+Weights are exact. Of the activations, those that live longest are counted: the UNet's skip connections, and
+the tensors that autograd keeps of the secondary network and of the CLIP or perceptual network that needs
+most. Kernels' scratch space comes on top.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OF_A_CUTOUT = 6  # pictures of its size that the augmentations of a cutout keep
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes. work: of the hungriest stage of a step, beside the weights that are on the device then.
+    """Bytes. work: activations of the stage that needs most, beside the weights on the device then.
 
     stage: that one; cutouts: how many a CLIP would see at once there.
     """
@@ -60,25 +60,25 @@ class Workload:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """A run's networks, counted, what they do in a step, and what can be given up."""
+    """A run's footprints, its workload, and the memory savings that are possible."""
 
     counts: Footprints
     work: Workload
     possible: PossibleSavings
 
-    def fitting(self, room: int) -> tuple[MemoryPolicy, MemoryEstimate]:
+    def fitting(self, free: int) -> tuple[MemoryPolicy, MemoryEstimate]:
         """See what_fits."""
-        return what_fits(self.counts, self.work, room, self.possible)
+        return what_fits(self.counts, self.work, free, self.possible)
 
-    def would_fit(self, room: int) -> str:
-        """What fits into `room`, if this does not: a sentence for the user."""
+    def would_fit(self, free: int) -> str:
+        """What fits into `free` bytes, if this does not: a sentence for the user."""
         least = self.fitting(0)[1].total
-        said = f"a step needs about {gib(least)} GiB with every memory saving, {gib(room)} GiB are free"
+        said = f"a step needs about {gib(least)} GiB with every memory saving, {gib(free)} GiB are free"
         width, height = self.work.size
         for share in range(19, 1, -1):
             sides = tuple(max(side * share // 20 // 64 * 64, 64) for side in (width, height))
             smaller = replace(self, counts=self.counts.of_size(sides[0] * sides[1] / (width * height)))
-            if sides != (width, height) and smaller.fitting(room)[1].total <= room:
+            if sides != (width, height) and smaller.fitting(free)[1].total <= free:
                 return f"{said}; width_height: [{sides[0]}, {sides[1]}] would fit"
         return said
 
@@ -94,7 +94,7 @@ def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Workl
 
 
 def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None = None) -> MemoryEstimate:
-    """What a step needs with something given up, or with nothing."""
+    """What a step needs with these memory savings, or with none."""
     saving = saving or MemoryPolicy()
     stages = [*_stages(counts, work, saving)]
     if not saving.offload:
@@ -104,17 +104,17 @@ def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None 
 
 
 def what_fits(
-    counts: Footprints, work: Workload, room: int, possible: PossibleSavings
+    counts: Footprints, work: Workload, free: int, possible: PossibleSavings
 ) -> tuple[MemoryPolicy, MemoryEstimate]:
-    """What has to be given up so that a step needs no more than `room`, and what it needs then.
+    """The memory savings with which a step needs no more than `free` bytes, and what it needs then.
 
-    Where it does not fit whatever is given up, that is all that would help.
+    Where it does not fit with any, all savings that help.
     """
     saving = MemoryPolicy()
     while True:
         found = peak_memory(counts, work, saving)
         failure = Failure(found.stage, found.cutouts, work.batch_size)
-        following = None if found.total <= room else next_saving(saving, failure, possible)
+        following = None if found.total <= free else next_saving(saving, failure, possible)
         if following is None:
             return saving, found
         saving = following
@@ -131,7 +131,7 @@ def _weights(counts: Footprints) -> Iterator[tuple[Stage, int]]:
 
 
 def _stages(counts: Footprints, work: Workload, saving: MemoryPolicy) -> Iterator[MemoryEstimate]:
-    """Every stage with the weights of the networks at work in it, were all others parked."""
+    """Every stage with the weights of the networks that run in it, as if all others were offloaded."""
     together = min(saving.together or work.batch_size, work.batch_size)
     through_unet = counts.secondary is None
     in_blocks = through_unet and (work.use_checkpoint or saving.grad_checkpoint_guess)

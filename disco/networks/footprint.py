@@ -22,7 +22,7 @@ from disco.networks.perceptual import build_perceptual
 from disco.networks.required import Need
 from disco.secondary_model import SecondaryModel
 
-# Roles with a count of their own: here, and in memory_moving.
+# Roles with a count of their own: here, and in animation/memory.
 _COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "flow"})
 
 
@@ -52,7 +52,7 @@ class Footprints:
 
     unet, secondary, perceptual: weights, of the last with the init's features. moving, moved: weights of the
     networks between frames, and what their pass holds. others: weights of other networks, with the stage in
-    which they are at work. All of one picture.
+    which they run. All of one picture.
     """
 
     unet: int

@@ -49,8 +49,8 @@ class Networks:
     """All networks of a run, on one device.
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
-    every file that was read. notices: sentences for the user. depth, flow: loaded by studio.py. more: role ->
-    networks of the roles that have no attribute here. space: what the denoiser works on.
+    every file that was read. notices: sentences for the user. depth, flow: loaded by rendering/prepare. more:
+    role -> networks of the roles that have no attribute here. space: what the denoiser works on.
     """
 
     denoiser: Denoiser
@@ -90,7 +90,7 @@ class Networks:
         return [] if found is None else found if isinstance(found, list) else [found]
 
     def at(self, *stages: Stage) -> list[Any]:
-        """Those at work in these stages of a step."""
+        """Those that run in these stages of a step."""
         return [found for role, row in ROLES.items() if row.stage in stages for found in self.of(role)]
 
 
@@ -231,7 +231,7 @@ class _Loader:
         return load_perceptual(path, need.architecture, device=self.device)
 
 
-# A network of each role. Those between frames are loaded by studio.py.
+# A network of each role. Depth and flow networks are loaded by rendering/prepare.
 LOADERS: dict[str, Callable[[_Loader, Need], object]] = {
     "diffusion": _Loader.diffusion,
     "secondary": _Loader.secondary,

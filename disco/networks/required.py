@@ -1,8 +1,8 @@
 """The networks that a run needs, by its settings: one table, ROLES, read by all that ask for them.
 
 Loading, the plan's downloads, the memory estimate, which runs share networks, offloading, gradient
-checkpointing and compiling all read it. A new kind of network is one row here, its loader (models.LOADERS)
-and its footprint (memory_count, memory_moving). No torch: number types are text.
+checkpointing and compiling all read it. A new kind of network is one row here, its loader (load.LOADERS)
+and its footprint (footprint, animation/memory). No torch: number types are text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Need:
 
     role: its row of ROLES. name: as the settings write it. entry: the registry's; None for the user's own
     files (then path says where) and for what has no files. dtype: number type of its weights. stage: of a
-    step, in which it is at work. sees_gradient: whether the guidance gradient passes through it.
+    step, in which it runs. sees_gradient: whether the guidance gradient passes through it.
     architecture: what it is built from, empty where only its own files say it. share: its factor where
     networks of a role are added up. setting: the key that names it. notice: what the user should know of the
     choice.
@@ -84,8 +84,8 @@ class Asked:
 class Role:
     """A row of the table: one kind of network.
 
-    stage: of a step, in which it is at work. needs: those of this kind that a run needs, in the settings'
-    order. attribute: of models.Networks, that holds them; networks without one are kept in Networks.more.
+    stage: of a step, in which it runs. needs: those of this kind that a run needs, in the settings'
+    order. attribute: of load.Networks, that holds them; networks without one are kept in Networks.more.
     many: whether that is a list.
     compiled: whether it is a large enough share of a step to be worth compiling.
     """

@@ -1,7 +1,7 @@
 """Every network that Disco knows by name: files, sizes, hashes, mirrors, architecture, licence, defaults.
 
-The facts stand in registry.yaml; this room reads them once and answers questions. No torch, no network, no
-disk beyond that one file. weights.py fetches what an entry names, models.py builds it.
+The facts stand in registry.yaml, which is read once. No torch, no network, no disk beyond that one file.
+fetch.py gets the files that an entry names, networks/load.py builds the network.
 """
 
 from __future__ import annotations

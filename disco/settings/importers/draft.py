@@ -1,4 +1,4 @@
-"""What an importer hands back, and the slip it fills in while it reads an old file key by key."""
+"""What an importer returns, and the builder that it fills while it reads an old file key by key."""
 
 from __future__ import annotations
 
