@@ -1,3 +1,3 @@
-import disco.cli.command
+from disco.__main__ import main
 
-raise SystemExit(disco.cli.command.main())
+raise SystemExit(main())

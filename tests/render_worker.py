@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import disco.cli.command
+import disco.__main__
 import disco.rendering.api
 import disco.runs.resume
 from disco.events import Notice, PictureFinished, RunFinished, StepDone
@@ -135,7 +135,7 @@ def command(*, out: Path, words: Sequence[str], pause: float = 0.0, load_pause: 
     log = os.open(out / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    code = disco.cli.command.main([*words, "--out", str(out / "images")])
+    code = disco.__main__.main([*words, "--out", str(out / "images")])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""argv, terminal, signals.
+"""argv, terminal, signals. disco/__main__.py catches the signals and calls command.run.
 
 command   the command line: arguments, exit codes
 verbs     show, import, models

@@ -30,11 +30,14 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py models list | fetch NAME | verify [NAME]"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0; 1 failed run; 2 bad input; 130 / 143 after SIGINT / SIGTERM."""
-    words = list(sys.argv[1:] if argv is None else argv)
+def run(argv: Sequence[str], flag: StopFlag) -> int:
+    """Run one command. Returns 0; 1 failed run; 2 bad input; 130 / 143 after SIGINT / SIGTERM.
+
+    flag: catches both signals already.
+    """
+    words = list(argv)
     try:
-        code = _run(words)
+        code = _dispatch(words, flag)
         sys.stdout.flush()
         return code
     except DiscoError as error:
@@ -52,15 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _run(words: list[str]) -> int:
+def _dispatch(words: list[str], flag: StopFlag) -> int:
     if not words:
         return _help()
-    if words[0] in verbs.VERBS:
-        return verbs.VERBS[words[0]](words[1:])
-    if words[0] in video.VERBS:
-        with StopFlag().catching():  # SIGTERM too must end ffmpeg and take away its file
-            return video.VERBS[words[0]](words[1:])
-    return _render(_parser().parse_args(_bare_words(words)))
+    verb = verbs.VERBS.get(words[0]) or video.VERBS.get(words[0])
+    if verb is not None:
+        return verb(words[1:])
+    return _render(_parser().parse_args(_bare_words(words)), flag)
 
 
 def _bare_words(words: list[str]) -> list[str]:
@@ -135,30 +136,28 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=\.)\s|:? python run\.py", comment)[0]
 
 
-def _render(options: argparse.Namespace) -> int:
-    flag = StopFlag()
-    with flag.catching():
-        overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
-        runs, again = _what(options, overrides)
-        if options.plan:
-            print(_plan(options, runs, again))
-            return 0
-        from disco.cli.terminal import PlainOutput, ProgressBars
-        from disco.events import listen
-        from disco.rendering.api import render
+def _render(options: argparse.Namespace, flag: StopFlag) -> int:
+    overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
+    runs, again = _runs_of(options, overrides)
+    if options.plan:
+        print(_plan(options, runs, again))
+        return 0
+    from disco.cli.terminal import PlainOutput, ProgressBars
+    from disco.events import listen
+    from disco.rendering.api import render
 
-        with _crew(options, runs, again) as pool:
-            events = render(
-                runs,
-                out=options.out,
-                images=options.images,
-                resume=options.resume,
-                again=again,
-                networks=pool,
-                stop=flag.is_set,
-                working=flag.working,
-            )
-            listen(events, PlainOutput() if options.quiet else ProgressBars())
+    with _workers(options, runs, again) as workers:
+        events = render(
+            runs,
+            out=options.out,
+            images=options.images,
+            resume=options.resume,
+            again=again,
+            networks=workers,
+            stop=flag.is_set,
+            working=flag.working,
+        )
+        listen(events, PlainOutput() if options.quiet else ProgressBars())
     return flag.exit_code
 
 
@@ -176,7 +175,7 @@ def _plan(options: argparse.Namespace, runs: Sequence[Run], again: RerenderReque
     return "\n".join([report, *indented("ray", lines)])
 
 
-def _crew(options: argparse.Namespace, runs: Sequence[Run], again: RerenderRequest | None) -> Any:
+def _workers(options: argparse.Namespace, runs: Sequence[Run], again: RerenderRequest | None) -> Any:
     """The workers of --ray, or None. Raises before a folder is made."""
     if options.ray is None:
         return nullcontext(None)
@@ -187,7 +186,9 @@ def _crew(options: argparse.Namespace, runs: Sequence[Run], again: RerenderReque
     return connect(options.ray, needs_of(runs))
 
 
-def _what(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[list[Run], RerenderRequest | None]:
+def _runs_of(
+    options: argparse.Namespace, overrides: Sequence[str]
+) -> tuple[list[Run], RerenderRequest | None]:
     """The runs that the command line names. Raises SettingsError, InputError, ResumeError."""
     if options.images is not None and options.resume is not None:
         raise InputError("--images: not with --resume, which goes on with the pictures of that run")

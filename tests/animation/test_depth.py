@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from disco.__main__ import main
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, warp3d
 from disco.animation.depth import MixedDepth, PlaneDepth, load_depth
 from disco.animation.depth_dpt import DptDepth, load_dpt, midas_depth
 from disco.animation.depth_onnx import load_onnx
-from disco.cli.command import main
 from disco.errors import InputError, WeightsError
 from disco.media.images import to_uint8
 from disco.networks.required import depth_shares, missing_packages, needed, required

@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 
-from disco.cli import command as cli
-from disco.cli.command import main
+from disco.__main__ import main
+from disco.cli import command
 from disco.media.images import read_pixels
 from disco.media.png import read_metadata, with_metadata
 from tests.import_samples import DISCO
@@ -170,7 +170,7 @@ def test_images(small: str, capsys: Capture) -> None:
     [("0", [0]), ("0,2-4", [0, 2, 3, 4]), (" 3 , 1 - 2 ", [1, 2, 3]), ("2,2,1-2", [1, 2]), ("5-5", [5])],
 )
 def test_images_are_read(text: str, pictures: Sequence[int]) -> None:
-    assert cli._images(text) == pictures
+    assert command._images(text) == pictures
 
 
 @pytest.mark.parametrize(
@@ -468,8 +468,8 @@ def test_a_bad_file_is_refused_before_torch_is_imported(here: Path) -> None:
     """Far under two seconds; no traceback."""
     Path("bad.yaml").write_text("stepz: 5\n")
     code = (
-        "import sys, time, disco.cli.command\n"
-        "code = disco.cli.command.main(['bad.yaml'])\n"
+        "import sys, time, disco.__main__\n"
+        "code = disco.__main__.main(['bad.yaml'])\n"
         "assert not {'torch', 'numpy', 'PIL', 'open_clip', 'tqdm'} & set(sys.modules), sys.modules\n"
         "assert time.process_time() < 2\n"
         "sys.exit(code)\n"
@@ -487,6 +487,16 @@ def test_a_reader_that_leaves_early(words: str) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
     assert done.returncode == 0
+
+
+def test_run_py_and_the_module_are_the_same_command() -> None:
+    commands = ([str(ROOT / "run.py")], ["-m", "disco"])
+    helps = [
+        subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for words in commands
+    ]
+    assert helps[0] == helps[1] and helps[0].startswith("usage: ")
+    assert (ROOT / "run.py").read_text().count("\n") == 3
 
 
 def test_the_installed_command() -> None:

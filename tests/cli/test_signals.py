@@ -173,6 +173,33 @@ def test_a_queue_stops_as_a_whole(worker: Worker, harbour: Path) -> None:
 
 # run.py itself
 
+SIGNAL_AT_IMPORT = """
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "disco.settings.load":
+            signal.raise_signal({number})
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@BOTH
+@pytest.mark.parametrize("words", [[str(ROOT / "run.py")], ["-m", "disco"]], ids=["run.py", "-m disco"])
+def test_stop_while_the_command_line_is_imported(
+    number: int, code: int, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT.format(number=int(number)))
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "stopped at once\n")
+
 
 def test_stop_run_py_while_it_loads(tmp_path: Path) -> None:
     """The thread that loads does not bring the interpreter down when it ends."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from disco.cli.command import main
+from disco.__main__ import main
 from disco.media.ffmpeg_read import probe
 from disco.media.images import png_bytes
 from tests.footage import COLOURS, make_run, means, metadata, plain, shown

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import disco.rendering.api
-from disco.cli import command as cli
+from disco.__main__ import main
 from tests.clips import make_clip, run_ffmpeg
 
 LOSSLESS = ("-c:v", "ffv1", "-level", "3", "-slicecrc", "1", "-g", "1")
@@ -112,7 +112,7 @@ def told(capsys: pytest.CaptureFixture[str], **values: str) -> str:
     settings = {"animation_mode": "Video Input", "extract_nth_frame": "1", "text_prompts": "red"}
     settings |= {"width_height": "[32, 32]"} | values
     Path("settings.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
-    assert cli.main(["settings.yaml", "--quiet"]) == 2
+    assert main(["settings.yaml", "--quiet"]) == 2
     made = {str(path) for path in Path("images_out").rglob("*") if path.is_file()}
     assert not {path for path in made if ".video_frames" not in path}
     out, err = capsys.readouterr()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from disco.cli import command as cli
+from disco.__main__ import main
 from disco.errors import InputError
 from disco.rendering.distributed import ray_pool as ray_crew
 from disco.rendering.distributed.messages import Done, MemoryPlan, Ready, WorkerLost, WorkItem, WriteMessage
@@ -61,7 +61,7 @@ def test_without_the_package(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
     )
-    assert cli.main(["settings/draft.yaml", "--ray", "--out", str(tmp_path / "out"), *more]) == 2
+    assert main(["settings/draft.yaml", "--ray", "--out", str(tmp_path / "out"), *more]) == 2
     assert capsys.readouterr().err == (
         "--ray needs the package ray: pip install 'disco[ray]' (or: pip install ray)\n"
     )
@@ -72,7 +72,7 @@ def test_without_the_package(
 def test_dd57_is_refused(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["settings/draft.yaml", "--ray=10.0.0.1:6379", "--out", str(tmp_path / "o")]
     words += ["--set", "compat=dd57", "--set", "batch_size=1"]
-    assert cli.main([*words, *more]) == 2
+    assert main([*words, *more]) == 2
     assert "compat: dd57 draws the random numbers of all pictures from one stream" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
@@ -86,7 +86,7 @@ def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
     monkeypatch.setattr(ray_crew, "look", look)
     words = ["settings/draft.yaml", "--set", "n_batches=5", "--set", "batch_size=2", "--plan", "--ray"]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     ending = capsys.readouterr().out.partition("\nray")[2]
     assert [line.strip() for line in ending.splitlines()] == [
         "5 pictures in 3 batches",
@@ -111,7 +111,7 @@ def test_the_command_renders_on_a_crew(
     recipe = tmp_path / "small.yaml"
     recipe.write_text(json.dumps(dict(SMALL)), encoding="utf-8")
     words = [str(recipe), "--ray=there", "--out", str(tmp_path), "--quiet", "--set", "gpus_per_picture=0.5"]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert asked == [("there", MemoryPlan(0.5)), "closed"] and {worker for worker, _ in pool.orders} == {0, 1}
     paths = [tmp_path / "small" / f"small(0)_000{k}.png" for k in range(3)]
     assert sorted(capsys.readouterr().out.split()) == [*map(str, paths)]
