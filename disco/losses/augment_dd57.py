@@ -19,14 +19,14 @@ from disco.losses.augment import RECIPES
 def augment_dd57(cutouts: Tensor, mode: str = "None") -> Tensor:
     """cutouts: [N, 3, S, S]. mode: animation_mode, which decides how much of everything."""
     if mode == "Video Input":
-        return _askew_chain()(cutouts)
+        return _perspective_chain()(cutouts)
     recipe = RECIPES[mode]
     return _chain(recipe.hflip, recipe.hue)(cutouts)
 
 
 def augment_image_prompt(cutouts: Tensor) -> Tensor:
     """The older recipe, for image prompts: more of everything, a perspective, no colours. Draws likewise."""
-    return _askew_chain()(cutouts)
+    return _perspective_chain()(cutouts)
 
 
 def _add_noise(image: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _chain(hflip: float, hue: float) -> Callable[[Tensor], Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _askew_chain() -> Callable[[Tensor], Tensor]:
+def _perspective_chain() -> Callable[[Tensor], Tensor]:
     noise = T.Lambda(_add_noise)
     return T.Compose(
         [

@@ -33,7 +33,7 @@ Postprocess = Callable[[Tensor], Tensor]
 
 @dataclass
 class AnimationState:
-    """An animation on its way. studio: of the run, which has the networks; last: the frame rendered last."""
+    """The state of an animation. context: of the run, with its networks; last: the frame rendered last."""
 
     job: Job
     context: RunContext
@@ -55,7 +55,7 @@ class AnimationState:
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """A frame in the reel. before: what the frame before left; moved, old: pictures moved to here.
+    """What a frame starts from. before: state of the frame before; moved, old: pictures moved to this one.
 
     known: what of `moved` is to be repainted but lightly.
     """
@@ -158,13 +158,15 @@ def _batch(animation: AnimationState, place: FrameInputs, steps_after: int) -> B
     settings, frame, context = (
         at_frame(animation.settings, place.frame),
         place.frame,
-        _studio(animation, place.frame),
+        _frame_context(animation, place.frame),
     )
     init = animation.transition.start(frame, place.moved, place.before, animation.first)
     if init is not None:
         context = replace(context, init=init.to(context.device))
     context = replace(context, settings=settings, mask=animation.pictures.mask_of(frame), known=place.known)
-    return _of_one(animation, frame, context, steps_after, lambda guess: _develop(animation, place, guess))
+    return _of_one(
+        animation, frame, context, steps_after, lambda guess: _keep_for_next(animation, place, guess)
+    )
 
 
 def _of_one(
@@ -188,20 +190,20 @@ def _of_one(
     )
 
 
-def _studio(animation: AnimationState, frame: int) -> RunContext:
+def _frame_context(animation: AnimationState, frame: int) -> RunContext:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
     settings, seed = at_frame(animation.settings, frame), animation.job.seed
-    given = (animation.context.networks, animation.context.oom_retry, animation.pictures)
+    shared = (animation.context.networks, animation.context.oom_retry, animation.pictures)
     if settings.compat == "dd57":
-        return open_run(settings, seed, *given, stream_seed(animation.settings, seed, frame))
+        return open_run(settings, seed, *shared, stream_seed(animation.settings, seed, frame))
     prompts = (settings.text_prompts, settings.image_prompts, settings.clip_models)
     if animation.encoded is None or animation.encoded[0] != prompts:
-        animation.encoded = (prompts, open_run(settings, seed, *given).targets)
+        animation.encoded = (prompts, open_run(settings, seed, *shared).targets)
     drawn_as = (random_place(settings, frame),)
     return replace(animation.context, targets=animation.encoded[1], drawn_as=drawn_as)
 
 
-def _develop(animation: AnimationState, place: FrameInputs, guess: Tensor) -> Tensor:
+def _keep_for_next(animation: AnimationState, place: FrameInputs, guess: Tensor) -> Tensor:
     """Keep a rendered frame [3, H, W] for the next one; returns what is shown of it."""
     picture, moved, turbo = animation.transition.kept(guess[None]), place.moved, animation.turbo
     if turbo is None or moved is None:

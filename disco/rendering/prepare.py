@@ -200,7 +200,7 @@ def perlin_start(settings: Settings, random: Randomness) -> Tensor:
     return torch.cat(drawn)
 
 
-Load = Callable[..., Networks]  # as studio.load_for
+Load = Callable[..., Networks]  # as load_for
 
 
 def loading(run: Run, runs: Sequence[Run], load: Load) -> Generator[Event, None, Networks]:
@@ -220,7 +220,7 @@ def loading(run: Run, runs: Sequence[Run], load: Load) -> Generator[Event, None,
 def _loaded(run: Run, load: Load) -> Generator[Event, None, Networks]:
     """In a thread, so that downloads can be watched (and interrupted) while they run."""
     began = time.monotonic()
-    news: queue.SimpleQueue[Download | Notice] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Download | Notice] = queue.SimpleQueue()
     result: list[Networks | BaseException] = []
 
     def work() -> None:
@@ -228,8 +228,8 @@ def _loaded(run: Run, load: Load) -> Generator[Event, None, Networks]:
             result.append(
                 load(
                     run,
-                    progress=lambda name, done, total: news.put(Download(name, done, total)),
-                    notice=lambda text: news.put(Notice(text)),
+                    progress=lambda name, done, total: events.put(Download(name, done, total)),
+                    notice=lambda text: events.put(Notice(text)),
                 )
             )
         except BaseException as error:  # handed to the caller's thread, where it is raised
@@ -239,8 +239,8 @@ def _loaded(run: Run, load: Load) -> Generator[Event, None, Networks]:
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
-        while not news.empty():
-            yield news.get()
+        while not events.empty():
+            yield events.get()
     loaded = result[0]
     if isinstance(loaded, BaseException):
         with at_stage(Stage.LOADING):
