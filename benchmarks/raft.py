@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--net", choices=("raft_large", "raft_small"), default="raft_large")
     options = parser.parse_args()
-    raft = RaftFlow(options.file.name, read_raft(options.file, options.net), hashes={})
+    raft = RaftFlow(options.file.name, read_raft(options.file, options.net))
     for flow in (raft, DisFlow()):
         for right, down in SHIFTS:
             start = time.perf_counter()

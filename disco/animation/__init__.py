@@ -15,5 +15,6 @@ consistency  what two frames both show, by the motion there and back
 video        frames of a video or folder, cached by content
 frame_blend  frames of a finished video mixed with the ones before them
 coherence    a frame with an earlier one's colours
+load         loads the depth and flow networks of a run
 memory       the memory of the depth and flow networks
 """

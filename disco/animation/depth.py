@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,11 @@ from torch import Tensor
 
 from disco.animation.depth_dpt import load_dpt
 from disco.animation.depth_onnx import load_onnx
-from disco.weights.fetch import fetch, sha256_of
+from disco.weights.fetch import fetch_paths
 from disco.weights.registry import Entry
 
 if TYPE_CHECKING:
     from disco.networks.depth_and_flow import Depth
-    from disco.weights.fetch import Progress
 
 _SOFTNESS = 0.05  # of the plane's horizon, as a share of the height
 
@@ -47,10 +47,9 @@ class PlaneDepth:
 
 @dataclass(frozen=True)
 class MixedDepth:
-    """A weighted sum of depths. hashes: "network/file" -> SHA-256 of every file that was read."""
+    """A weighted sum of depths."""
 
     parts: tuple[tuple[float, Depth], ...]
-    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @torch.no_grad()
     def __call__(self, frame: Tensor) -> Tensor:
@@ -59,27 +58,19 @@ class MixedDepth:
 
 def load_depth(
     parts: Sequence[tuple[float, Entry]],
+    fetched: Callable[[Entry], Sequence[Path]] = fetch_paths,
     *,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    notice: Callable[[str], None] | None = None,
 ) -> MixedDepth:
     """The sum of (share, network of the registry), as required.depth_shares gives them.
 
-    progress, notice: told of downloads, as by weights.fetch. Raises WeightsError; ask
-    required.check_packages before.
+    fetched: gives the files of an entry. Raises WeightsError; call required.check_packages before.
     """
-    hashes: dict[str, str] = {}
-    depths = []
-    for share, entry in parts:
-        paths = fetch(entry, progress, notice)
-        for file in entry.files:
-            hashes[f"{entry.name}/{file.name}"] = file.sha256 or sha256_of(paths[file.name])
-        depths.append((share, _load(entry.architecture, list(paths.values()), device)))
-    return MixedDepth(tuple(depths), hashes)
+    depths = [(share, _load(entry.architecture, fetched(entry), device)) for share, entry in parts]
+    return MixedDepth(tuple(depths))
 
 
-def _load(facts: Mapping[str, Any], paths: list[Any], device: torch.device | str) -> Depth:
+def _load(facts: Mapping[str, Any], paths: Sequence[Path], device: torch.device | str) -> Depth:
     if facts["family"] == "plane":
         return PlaneDepth(facts["near"], facts["far"], facts["horizon"])
     return load_onnx(*paths) if facts["family"] == "onnx" else load_dpt(*paths, device=device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from disco.animation.grid import check_sizes, padded
+from disco.weights.fetch import fetch_paths
+from disco.weights.registry import Entry
 
 if TYPE_CHECKING:
     from disco.networks.depth_and_flow import Flow
-    from disco.weights.fetch import Notice, Progress
 
 Border = Literal["border", "reflection", "zeros"]
 _PRESETS = {
@@ -29,8 +31,6 @@ _DIS_SMALL = 256  # frames whose shorter side is below are enlarged for it: it l
 
 class DisFlow:
     """DIS flow (Kroeger et al. 2016, arXiv:1603.03590) by OpenCV: no weights, on the CPU, grey pictures."""
-
-    hashes: Mapping[str, str] = {}
 
     def __init__(self, name: str = "dis") -> None:
         """name: dis, dis_fast or dis_ultrafast. Raises ValueError for another."""
@@ -58,9 +58,7 @@ class DisFlow:
 def load_flow(
     name: str,
     device: torch.device | str = "cpu",
-    *,
-    progress: Progress | None = None,
-    notice: Notice | None = None,
+    fetched: Callable[[Entry], Sequence[Path]] = fetch_paths,
 ) -> Flow:
     """The estimator of that name: dis (or dis_fast, dis_ultrafast), else one of the registry's kind `flow`.
 
@@ -70,7 +68,7 @@ def load_flow(
         return DisFlow(name)
     from disco.animation.flow_raft import load_raft  # torchvision takes a second to import
 
-    return load_raft(name, device, progress=progress, notice=notice)
+    return load_raft(name, device, fetched)
 
 
 def warp(frame: Tensor, flow: Tensor, border: Border = "border") -> Tensor:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from disco.animation.grid import check_sizes, padded
 from disco.networks.state_dicts import load_strict, read_state_dict
-from disco.weights.fetch import fetch, sha256_of
-from disco.weights.registry import registry
-
-if TYPE_CHECKING:
-    from disco.weights.fetch import Notice, Progress
+from disco.weights.fetch import fetch_paths
+from disco.weights.registry import Entry, registry
 
 UPDATES = 20  # refinements of the flow, as the original
 _LEAST, _MULTIPLE = 128, 8  # what torchvision's RAFT takes, pixels
@@ -42,11 +38,9 @@ _NAMES = (
 class RaftFlow:
     """A RAFT network worn as depth_and_flow.Flow."""
 
-    def __init__(
-        self, name: str, network: nn.Module, *, hashes: Mapping[str, str], updates: int = UPDATES
-    ) -> None:
+    def __init__(self, name: str, network: nn.Module, *, updates: int = UPDATES) -> None:
         """network: one of torchvision's, with its weights; frozen here. updates: refinements, at least 1."""
-        self.name, self.hashes, self.updates = name, hashes, updates
+        self.name, self.updates = name, updates
         self.network = network.requires_grad_(False).eval()
         self.device = next(network.parameters()).device
 
@@ -86,18 +80,15 @@ def _torchvision_name(name: str) -> str:
 def load_raft(
     name: str,
     device: torch.device | str = "cpu",
+    fetched: Callable[[Entry], Sequence[Path]] = fetch_paths,
     *,
     updates: int = UPDATES,
-    progress: Progress | None = None,
-    notice: Notice | None = None,
 ) -> RaftFlow:
     """A network of the registry's kind `flow`, fetched if need be. Raises InputError and WeightsError."""
     entry = registry().get("flow", name)
-    (file,) = entry.files
-    path = fetch(entry, progress, notice)[file.name]
-    hashes = {f"{entry.name}/{file.name}": sha256_of(path)}
+    (path,) = fetched(entry)
     network = read_raft(path, entry.architecture["net"]).to(device)
-    return RaftFlow(entry.name, network, hashes=hashes, updates=updates)
+    return RaftFlow(entry.name, network, updates=updates)
 
 
 def read_raft(path: Path, net: str) -> nn.Module:

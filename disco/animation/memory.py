@@ -38,6 +38,6 @@ def _raft(entry: Entry, size: tuple[int, int]) -> tuple[int, int]:
 
     width, height = size
     network = build_raft(entry.architecture["net"])
-    flow = RaftFlow(entry.name, network, hashes={}, updates=1)
+    flow = RaftFlow(entry.name, network, updates=1)
     frame = torch.zeros(1, 3, height, width, device="meta")
     return weights_of(network, torch.float32), most_alive(lambda: flow(frame, frame), network)

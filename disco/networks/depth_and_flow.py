@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -18,10 +17,9 @@ class Depth(Protocol):
 
 
 class Flow(Protocol):
-    """An estimator of motion. hashes: "network/file" -> SHA-256 of what was read for it."""
+    """An estimator of motion."""
 
     name: str
-    hashes: Mapping[str, str]
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Where each pixel of `a` lies in `b`: a(x) ~ b(x + flow(x)), so that warp(b, flow) looks like a.

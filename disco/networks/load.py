@@ -32,7 +32,7 @@ from disco.networks.required import ROLES, Need, in_loading_order, required
 from disco.networks.state_dicts import load_strict, read_state_dict
 from disco.sampling.space import PictureSpace, PixelSpace
 from disco.secondary_model import SecondaryModel
-from disco.weights.fetch import fetch, sha256_of
+from disco.weights.fetch import fetch, hashes_of, sha256_of
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Networks:
     """All networks of a run, on one device.
 
     clips: in the order of their use; match them to settings by name. hashes: "network/file" -> SHA-256 of
-    every file that was read. notices: sentences for the user. depth, flow: loaded by rendering/prepare. more:
-    role -> networks of the roles that have no attribute here. space: what the denoiser works on.
+    every file that was read. notices: sentences for the user. more: role -> networks of the roles that have
+    no attribute here. space: what the denoiser works on.
     """
 
     denoiser: Denoiser
@@ -65,23 +65,15 @@ class Networks:
     more: dict[str, list[object]] = field(default_factory=dict)
     space: PictureSpace = field(default_factory=PixelSpace)
 
-    @classmethod
-    def of_roles(
-        cls,
-        loaded: Mapping[str, list[Any]],
-        hashes: dict[str, str],
-        notices: tuple[str, ...],
-        device: torch.device,
-    ) -> Networks:
-        """loaded: role -> its networks."""
-        values: dict[str, Any] = {"more": {}}
+    def add(self, loaded: Mapping[str, list[Any]], hashes: Mapping[str, str]) -> None:
+        """Put networks in their places. loaded: role -> its networks; hashes: of their files."""
         for role, networks in loaded.items():
             row = ROLES[role]
             if row.attribute:
-                values[row.attribute] = networks if row.many else networks[0]
+                setattr(self, row.attribute, networks if row.many else networks[0])
             else:
-                values["more"][role] = networks
-        return cls(**values, hashes=hashes, notices=notices, device=device)
+                self.more[role] = networks
+        self.hashes = self.hashes | dict(hashes)
 
     def of(self, role: str) -> list[Any]:
         """Those of a role."""
@@ -159,25 +151,33 @@ def _not_clip(state: Mapping[str, torch.Tensor]) -> str:
     return describe_state_dict(state, _known_unets())
 
 
-class _Loader:
-    """One run's loading: fetches files, keeps their hashes and the notices."""
+class Loader:
+    """Loads networks of one run: fetches files, keeps their hashes and the notices for the user."""
 
     def __init__(
         self,
         settings: ModelSettings,
         device: torch.device,
-        progress: Progress | None,
-        notice: Callable[[str], None] | None,
+        progress: Progress | None = None,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self.settings, self.device = settings, device
         self.progress, self.notice = progress, notice
         self.hashes: dict[str, str] = {}
         self.notices: list[str] = []
 
+    def load(self, needs: Sequence[Need], loaders: Mapping[str, LoadRole]) -> dict[str, list[Any]]:
+        """Role -> its networks, in the order of `needs`; roles without a loader are left out."""
+        by_role: dict[str, list[Need]] = {}
+        for need in needs:
+            if need.role in loaders:
+                by_role.setdefault(need.role, []).append(need)
+        return {role: loaders[role](self, those) for role, those in by_role.items()}
+
     def fetched(self, entry: Entry) -> list[Path]:
+        """Its files, in the registry's order; fetched where they are not here."""
         paths = fetch(entry, self.progress, self.notice)
-        for file in entry.files:
-            self.hashes[f"{entry.name}/{file.name}"] = file.sha256 or sha256_of(paths[file.name])
+        self.hashes |= hashes_of(entry, paths)
         return [paths[file.name] for file in entry.files]
 
     def own(self, path: Path) -> Path:
@@ -231,12 +231,19 @@ class _Loader:
         return load_perceptual(path, need.architecture, device=self.device)
 
 
-# A network of each role. Depth and flow networks are loaded by rendering/prepare.
-LOADERS: dict[str, Callable[[_Loader, Need], object]] = {
-    "diffusion": _Loader.diffusion,
-    "secondary": _Loader.secondary,
-    "clip": _Loader.clip,
-    "perceptual": _Loader.perceptual,
+LoadRole = Callable[[Loader, Sequence[Need]], list[Any]]  # all needs of a role -> its networks
+
+
+def _each(load: Callable[[Loader, Need], object]) -> LoadRole:
+    return lambda loader, needs: [load(loader, need) for need in needs]
+
+
+# Role -> how its networks are loaded; those between frames are in animation/load.py.
+LOADERS: dict[str, LoadRole] = {
+    "diffusion": _each(Loader.diffusion),
+    "secondary": _each(Loader.secondary),
+    "clip": _each(Loader.clip),
+    "perceptual": _each(Loader.perceptual),
 }
 
 
@@ -272,20 +279,21 @@ def load_networks(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
     base_dirs: Sequence[Path] = (),
+    loaders: Mapping[str, LoadRole] = LOADERS,
 ) -> Networks:
-    """Fetch, load and freeze all that `settings` need for a picture, on `device`.
+    """Fetch, load and freeze what `settings` need, on `device`: by default all that stills need.
 
     CLIPs come in the given order; with compat dd57 in the original's order of loading, which is the order of
     its random draws. base_dirs: where relative paths are looked up after the current directory. progress and
-    notice: told of downloads, as by weights.fetch.
+    notice: called during downloads, as by weights.fetch. loaders: of the roles that are loaded.
     Raises SettingsError (precision, custom_config) before anything is fetched, InputError and WeightsError.
     """
     device = torch.device(device)
     check_precision(settings.precision, device.type)
     needs = in_loading_order(required(settings, base_dirs, device=device.type), settings.compat)
-    loader = _Loader(settings, device, progress, notice)
-    loaded: dict[str, list[object]] = {}
-    for need in needs:
-        if need.stage is not Stage.MOVING:
-            loaded.setdefault(need.role, []).append(LOADERS[need.role](loader, need))
-    return Networks.of_roles(loaded, loader.hashes, tuple(loader.notices), device)
+    loader = Loader(settings, device, progress, notice)
+    loaded = loader.load(needs, loaders)
+    (denoiser,) = loaded["diffusion"]
+    networks = Networks(denoiser, notices=tuple(loader.notices), device=device)
+    networks.add(loaded, loader.hashes)
+    return networks

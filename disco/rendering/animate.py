@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from disco.animation.load import add_motion_networks
 from disco.animation.transition import FrameTransition
 from disco.animation.turbo import Turbo, blend, turbo_of
 from disco.errors import InputError
@@ -16,7 +17,7 @@ from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.rendering.batch import Batch, Stop
-from disco.rendering.prepare import RunContext, load_motion_networks, open_run
+from disco.rendering.prepare import RunContext, open_run
 from disco.rendering.still import executed_steps, metadata_of, render_batch
 from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
 from disco.runs.frames import FrameState, FrameStore
@@ -73,7 +74,7 @@ def render_frames(
     """Render what the job wants, going on from what is there. Raises InputError if a frame before is gone."""
     settings, networks = job.run.settings, context.networks
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
-        load_motion_networks(settings).join(networks)
+        add_motion_networks(networks, settings)
     transition = FrameTransition(settings, context.device, networks.depth, networks.flow, pictures.video)
     transition = context.oom_retry.wrap(transition)
     turbo = turbo_of(settings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from disco.animation.load import MOTION_LOADERS
 from disco.events import Download, Event, NetworksLoaded, Notice
 from disco.losses.targets import PromptTarget, encode_targets
 from disco.media.perlin import perlin_init
@@ -20,8 +21,8 @@ from disco.memory.oom import at_stage
 from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry
 from disco.networks.compile import compiled
-from disco.networks.load import Networks, load_networks, published
-from disco.networks.required import networks_key, required
+from disco.networks.load import LOADERS, Networks, load_networks
+from disco.networks.required import networks_key
 from disco.runs.inputs import Pictures
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.load import Run
@@ -30,7 +31,6 @@ from disco.settings.prompts import prompts_at
 from disco.weights.fetch import Progress
 
 if TYPE_CHECKING:
-    from disco.networks.depth_and_flow import Depth, Flow
     from disco.settings.load import Run
 
 
@@ -78,54 +78,14 @@ def load_for(
 ) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
     settings = run.settings
-    moving = load_motion_networks(settings, progress=progress, notice=notice)
-    networks = load_networks(
+    return load_networks(
         settings,
         device=pick_device(settings.device),
         progress=progress,
         notice=notice,
         base_dirs=run.base_dirs,
+        loaders=LOADERS | MOTION_LOADERS,
     )
-    moving.join(networks)
-    return networks
-
-
-@dataclass(frozen=True)
-class MotionNetworks:
-    """What an animation needs besides the networks of stills: depth for 3D, motion for Video Input."""
-
-    depth: Depth | None = None
-    flow: Flow | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
-
-    def join(self, networks: Networks) -> None:
-        """Put them beside the others, where these have none."""
-        networks.depth = networks.depth or self.depth
-        networks.flow = networks.flow or self.flow
-        networks.hashes = networks.hashes | dict(self.hashes)
-
-
-def load_motion_networks(
-    settings: Settings,
-    *,
-    progress: Progress | None = None,
-    notice: Callable[[str], None] | None = None,
-) -> MotionNetworks:
-    """What the mode of these settings needs. Raises SettingsError and WeightsError."""
-    device = pick_device(settings.device)
-    needs = [need for need in required(settings, device=device.type) if need.stage is Stage.MOVING]
-    depths = [(need.share, published(need)) for need in needs if need.role == "depth"]
-    if depths:
-        from disco.animation.depth import load_depth
-
-        depth = load_depth(depths, device=device, progress=progress, notice=notice)
-        return MotionNetworks(depth=depth, hashes=depth.hashes)
-    for need in needs:
-        from disco.animation.flow import load_flow
-
-        flow = load_flow(need.name, device, progress=progress, notice=notice)
-        return MotionNetworks(flow=flow, hashes=flow.hashes)
-    return MotionNetworks()
 
 
 def share_texts(networks: Networks, runs: Sequence[Run]) -> None:

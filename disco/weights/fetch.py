@@ -8,7 +8,7 @@ cache, ~/.cache/clip, torch's hub/checkpoints. Downloads go to the first of the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,9 @@ __all__ = [
     "Verification",
     "describe_models",
     "fetch",
+    "fetch_paths",
     "fetch_url",
+    "hashes_of",
     "locate",
     "models_dir",
     "readable_size",
@@ -110,6 +112,16 @@ def fetch(entry: Entry, progress: Progress | None = None, notice: Notice | None 
     Raises WeightsError: a damaged file, no source left, offline, no room on the disk.
     """
     return {file.name: _fetch(file, entry, progress, notice or (lambda text: None)) for file in entry.files}
+
+
+def fetch_paths(entry: Entry) -> list[Path]:
+    """The files of an entry, as fetch() gives them, in the entry's order."""
+    return list(fetch(entry).values())
+
+
+def hashes_of(entry: Entry, paths: Mapping[str, Path]) -> dict[str, str]:
+    """ "network/file" -> SHA-256 of what fetch() gave, for the metadata of a picture."""
+    return {f"{entry.name}/{file.name}": file.sha256 or sha256_of(paths[file.name]) for file in entry.files}
 
 
 def verify(entry: Entry) -> list[Verification]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import disco.animation.depth
 import disco.animation.flow
+from disco.animation.load import add_motion_networks
+from disco.networks.load import Networks
 from disco.networks.required import networks_key, required
-from disco.rendering.prepare import load_motion_networks
 from disco.settings.model import Settings
 from tests.animation_run import animation, frames_of, write_clip
 from tests.small_run import pictures, small_networks
@@ -22,12 +23,17 @@ class Asked:
     """In place of load_depth and load_flow: notes what it was asked for."""
 
     def __init__(self) -> None:
-        self.hashes = {"a/b": "0" * 64}
         self.names: list[object] = []
 
-    def __call__(self, *names: object, **how: object) -> Asked:
-        self.names.append(names)
+    def __call__(self, name: object, *how: object, **more: object) -> Asked:
+        self.names.append(name)
         return self
+
+
+def load(settings: Settings) -> Networks:
+    networks = small_networks()
+    add_motion_networks(networks, settings)
+    return networks
 
 
 @pytest.fixture
@@ -44,21 +50,21 @@ def has(role: str, settings: Settings) -> bool:
 
 def test_depth_is_loaded_by_its_settings(asked: Asked) -> None:
     alone = Settings(animation_mode="3D", midas_depth_model="dpt_hybrid")
-    assert load_motion_networks(alone).hashes == asked.hashes
-    load_motion_networks(Settings(animation_mode="3D", second_depth_model="fastdepth", midas_weight=0.7))
-    named = [[(share, entry.name) for share, entry in parts] for (parts,) in asked.names]  # type: ignore[misc]
+    assert load(alone).depth is asked
+    load(Settings(animation_mode="3D", second_depth_model="fastdepth", midas_weight=0.7))
+    named = [[(share, entry.name) for share, entry in parts] for parts in asked.names]  # type: ignore[attr-defined]
     assert named == [[(1.0, "dpt_hybrid")], [(0.7, "dpt_large"), (1 - 0.7, "fastdepth")]]
 
 
 def test_flow_is_loaded_where_it_is_used(asked: Asked) -> None:
     video = {"animation_mode": "Video Input", "video_init_path": "a"}
     for name in ("raft_small", "raft_things"):
-        load_motion_networks(Settings(**video, flow_model=name))
-    assert [names[0] for names in asked.names] == ["raft_small", "raft_things"]  # type: ignore[index]
+        load(Settings(**video, flow_model=name))
+    assert asked.names == ["raft_small", "raft_things"]
     for idle in ({"video_init_flow_warp": False}, {"video_init_flow_blend": 0}):
         assert not has("flow", Settings(**video, **idle))
-        load_motion_networks(Settings(**video, **idle))
-    load_motion_networks(Settings(animation_mode="2D"))
+        load(Settings(**video, **idle))
+    load(Settings(animation_mode="2D"))
     assert len(asked.names) == 2
 
 

@@ -12,6 +12,8 @@ from disco.animation.flow import load_flow
 from disco.animation.flow_raft import RaftFlow, build_raft, from_original, read_raft
 from disco.errors import WeightsError
 from disco.networks.depth_and_flow import Flow
+from disco.networks.load import Loader
+from disco.settings.model import Settings
 from disco.weights.registry import registry
 
 # (name, its shape) of raft-things.pth's parts; each layer's normalisation has five tensors, or none in fnet.
@@ -137,7 +139,7 @@ def test_the_tensors_are_those_of_the_file(network: nn.Module, original: dict[st
 
 
 def test_any_size_gives_a_flow_of_that_size(network: nn.Module) -> None:
-    flow: Flow = RaftFlow("raft_large", network, hashes={}, updates=2)
+    flow: Flow = RaftFlow("raft_large", network, updates=2)
     a, b = torch.rand(2, 1, 3, 33, 50).mul(2).sub(1)
     found = flow(a, b)
     assert found.shape == (1, 2, 33, 50)
@@ -151,7 +153,7 @@ def test_sizes_that_suit_it_are_left_as_they_are(network: nn.Module) -> None:
     a, b = torch.rand(2, 1, 3, 128, 136).mul(2).sub(1)
     with torch.no_grad():
         expected = network(a, b, num_flow_updates=1)[-1]
-    assert torch.equal(RaftFlow("raft_large", network, hashes={}, updates=1)(a, b), expected)
+    assert torch.equal(RaftFlow("raft_large", network, updates=1)(a, b), expected)
 
 
 def test_files_that_do_not_fit(original_file: Path, tmp_path: Path) -> None:
@@ -183,8 +185,9 @@ def test_load_flow_reads_the_file_in_the_models_folder(
     entry = registry().get("flow", "raft_things")
     path = tmp_path / entry.files[0].name
     torch.save(original, path)
-    monkeypatch.setattr("disco.animation.flow_raft.fetch", lambda entry, *_: {path.name: path})
-    flow = load_flow("raft_things")
+    monkeypatch.setattr("disco.networks.load.fetch", lambda entry, *_: {path.name: path})
+    loader = Loader(Settings(), torch.device("cpu"))
+    flow = load_flow("raft_things", fetched=loader.fetched)
     assert flow.name == "raft_things"
-    assert list(flow.hashes) == ["raft_things/raft-things.pth"]
-    assert len(flow.hashes["raft_things/raft-things.pth"]) == 64
+    assert list(loader.hashes) == ["raft_things/raft-things.pth"]
+    assert len(loader.hashes["raft_things/raft-things.pth"]) == 64

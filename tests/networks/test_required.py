@@ -138,7 +138,7 @@ def upscaler(monkeypatch: pytest.MonkeyPatch) -> Entry:
             yield Need("upscaler", "upscaler", entry, "fp16", Stage.PICTURE, False)
 
     monkeypatch.setitem(ROLES, "upscaler", Role(Stage.PICTURE, needs, compiled=True))
-    monkeypatch.setitem(LOADERS, "upscaler", lambda loader, need: Pair().requires_grad_(False))
+    monkeypatch.setitem(LOADERS, "upscaler", lambda loader, needs: [Pair().requires_grad_(False)])
     return entry
 
 

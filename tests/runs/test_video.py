@@ -185,7 +185,7 @@ def test_flow_blend_carries_the_frame_before_along() -> None:
         forth = any(a is slopes[k + 1] and b is slopes[k] for k in (0, 1))
         return torch.tensor([-2.0 if forth else 2.0, 0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
 
-    knows.name, knows.hashes = "knows", {}
+    knows.name = "knows"
     found = list(blended(slopes, "flow", 0.5, knows))
     assert torch.equal(found[0], slopes[0])
     for frame, slope in zip(found[1:], slopes[1:], strict=True):
@@ -200,7 +200,7 @@ def test_flow_blend_leaves_out_what_the_motion_denies() -> None:
     def denies(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return torch.full((1, 2, 16, 16), 5.0)  # forth is never the opposite of back
 
-    denies.name, denies.hashes = "denies", {}
+    denies.name = "denies"
     assert torch.equal(list(blended(frames, "flow", 0.5, denies))[1], frames[1])
 
 
