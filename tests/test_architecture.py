@@ -69,6 +69,28 @@ def test_the_page_has_the_layers_in_order() -> None:
     assert len(rows) == len({name for _, name in rows})
 
 
+def test_outside_packages_stand_where_the_linter_lets_them() -> None:
+    """The page's last column: packages that one package of ours alone imports."""
+    exceptions = [
+        text.split(" -> ") for contract in contracts() for text in contract.get("ignore_imports", ())
+    ]
+    allowed = {(ours.split(".")[1], outside) for ours, outside in exceptions}
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| (\w+) \|.*\| ([\w, ]*) \|$", page, re.MULTILINE)
+    listed = {(ours, outside) for ours, text in rows for outside in text.split(", ") if outside}
+    assert listed == {pair for pair in allowed if pair[1] not in sys.stdlib_module_names}
+
+
+DOCUMENTS = [ROOT / name for name in ("README.md", "NOTICE", "CHANGELOG.md", "training/README.md")]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_files_that_exist(document: Path) -> None:
+    named = re.findall(r"(?<![\w/.-])disco/[\w./]*\w", document.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_top_of_disco_stays_small() -> None:
     inside = [path for path in DISCO.iterdir() if path.name not in ("__pycache__", ".mypy_cache")]
     assert sum(path.is_dir() for path in inside) <= MOST_FOLDERS
