@@ -77,6 +77,12 @@ def test_it_is_a_thin_tour(notebook: Any) -> None:
     assert not any(re.search(r"\bdef\b|\blambda\b|\bclass\b|^[!%]", cell.source, re.M) for cell in code)
 
 
+@pytest.mark.parametrize("path", [NOTEBOOK, ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))])
+def test_examples_import_from_disco_only(path: Path) -> None:
+    """Not from its packages, whose files may move."""
+    assert not re.findall(r"^.*(?:from|import) disco\.\w.*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_it_is_stored_without_outputs(notebook: Any) -> None:
     nbformat.validate(notebook)
     for cell in notebook.cells:
