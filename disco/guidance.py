@@ -7,15 +7,16 @@ Source: the cond_fn of Disco Diffusion 5.7, after Crowson's CLIP-guided diffusio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from disco.losses.clip import ClipLoss, CutoutOptions
-from disco.losses.pixel import clamp_grad, range_loss, sat_loss, tv_loss
+from disco.losses.clip import ClipLoss
+from disco.losses.pixel import LOSSES, PictureLoss, clamp_grad
 from disco.losses.targets import ClipNetwork, PromptTarget
 from disco.memory.grad_checkpoint import grad_checkpoint
 from disco.memory.policy import MemoryPolicy, Stage
@@ -23,6 +24,7 @@ from disco.memory.stages import note
 from disco.memory.streams import Executor, Inline, Result
 from disco.sampling.diffusion import Step, predict_x0
 from disco.sampling.space import PictureSpace, PixelSpace
+from disco.settings import methods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from disco.sampling.randomness import Randomness
     from disco.sampling.samplers import Guided
     from disco.secondary_model import SecondaryModel
-    from disco.settings.schedules import Schedule
+    from disco.settings.model import Settings
 
-__all__ = ["ClipNetwork", "Guidance", "PromptTarget", "make_guidance"]
+__all__ = ["ClipNetwork", "Guidance", "PromptTarget"]
 
 
 class Denoiser(Protocol):
@@ -51,25 +53,6 @@ class Perceptual(Protocol):
         ...
 
 
-class GuidanceOptions(CutoutOptions, Protocol):
-    """The settings that guidance may look at."""
-
-    @property
-    def clip_guidance_scale(self) -> Schedule: ...
-    @property
-    def tv_scale(self) -> Schedule: ...
-    @property
-    def range_scale(self) -> Schedule: ...
-    @property
-    def sat_scale(self) -> Schedule: ...
-    @property
-    def init_scale(self) -> Schedule: ...
-    @property
-    def clamp_grad(self) -> bool: ...
-    @property
-    def clamp_max(self) -> Schedule: ...
-
-
 @dataclass
 class Guidance:
     """guided(x_t, step) -> eps, the gradient of log p or None, losses. It joins denoiser and guidance.
@@ -80,15 +63,15 @@ class Guidance:
     saving: the memory savings in use. side: where the UNet runs while the guidance works, if the guidance
     does not look through it. space: what x_t is in; the losses look at decoded pictures.
 
-    losses, each [B] on the device: one per network by its name (mean over its cutouts, before any scale), tv,
-    range, sat, init where their scale is not 0, and nan: 1 for a picture whose gradient was not finite, which
-    is not guided at this step.
+    losses, each [B] on the device, before any scale: the mean distance of each CLIP's cutouts, by its name;
+    those of LOSSES and init where their scale is not 0; and nan: 1 for a picture whose gradient was not
+    finite, which is not guided at this step.
     """
 
     denoiser: Denoiser
     secondary: SecondaryModel | None
     targets: Sequence[PromptTarget]
-    settings: GuidanceOptions
+    settings: Settings
     random: Randomness
     init: Tensor | None = None
     lpips: Perceptual | None = None
@@ -96,13 +79,20 @@ class Guidance:
     saving: MemoryPolicy = field(default_factory=MemoryPolicy)
     side: Executor = field(default_factory=Inline)
     space: PictureSpace = field(default_factory=PixelSpace)
-    _init_distance: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
+    _losses: tuple[PictureLoss, ...] = field(init=False, repr=False)
     _clip_loss: ClipLoss = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._clip_loss = ClipLoss(self.targets, self.settings, self.random, self.compat, self.saving)
-        if self.init is not None and self.lpips is not None and max(self.settings.init_scale.values) > 0:
-            self._init_distance = self.lpips.prepare(self.init)
+        is_dd57 = self.compat == "dd57"
+        acting = [loss for loss in LOSSES if methods.LOSSES[loss.setting].in_dd57 or not is_dd57]
+        self._losses = (*acting, *self._init_loss())
+
+    def _init_loss(self) -> tuple[PictureLoss, ...]:
+        """The distance from the init picture, if there is one and init_scale is ever above 0."""
+        if self.init is None or self.lpips is None or max(self.settings.init_scale.values) <= 0:
+            return ()
+        return (PictureLoss("init", "init_scale", self.lpips.prepare(self.init), "x_in"),)
 
     def __call__(self, x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         scales = self._scales(step.index)
@@ -120,12 +110,12 @@ class Guidance:
             x_in = self.space.decode(pred_x0 * sigma + x_t * (1 - sigma))
         losses: dict[str, Tensor] = {}
         outputs, gradients = [x_in], [self._at_x_in(x_in.detach(), step, scales, losses)]
-        if scales["range"]:
+        if any(scales[loss.name] for loss in self._losses if loss.looks_at == "pred_x0"):
             note(Stage.LOSSES)
             with torch.enable_grad():
                 guess = self.space.decode(pred_x0)
             outputs.append(guess)
-            gradients.append(_gradient(range_loss, guess, scales["range"], losses, "range"))
+            gradients.append(reduce(torch.add, self._gradients("pred_x0", guess, scales, losses)))
         note(Stage.BACK, self.denoiser if self.secondary is None else self.secondary)
         (grad,) = torch.autograd.grad(outputs, x_t, gradients)
         note(Stage.SAMPLER)
@@ -133,13 +123,9 @@ class Guidance:
 
     def _scales(self, index: int) -> dict[str, float]:
         """The factor of each loss at this step; 0 where it has nothing to look at."""
-        settings = self.settings
-        return {
-            "clip": settings.clip_guidance_scale.at(index) if self._clip_loss.sees(index) else 0.0,
-            "tv": settings.tv_scale.at(index),
-            "range": 0.0 if self.compat == "dd57" else settings.range_scale.at(index),
-            "sat": settings.sat_scale.at(index),
-            "init": settings.init_scale.at(index) if self._init_distance else 0.0,
+        clip = self.settings.clip_guidance_scale.at(index) if self._clip_loss.sees(index) else 0.0
+        return {"clip": clip} | {
+            loss.name: getattr(self.settings, loss.setting).at(index) for loss in self._losses
         }
 
     def _guess(self, x_t: Tensor, step: Step) -> tuple[Result, Tensor]:
@@ -157,7 +143,7 @@ class Guidance:
         return eps, self._seen(self.secondary, x_t, t).pred_x0
 
     def _seen(self, network: Callable[..., Any], *args: Any) -> Any:
-        """network(*args) with a graph; of it nothing is kept if that was given up."""
+        """network(*args) with a graph, checkpointed if that memory saving is on."""
         return grad_checkpoint(network, *args) if self.saving.grad_checkpoint_guess else network(*args)
 
     def _at_x_in(
@@ -167,13 +153,18 @@ class Guidance:
         total = torch.zeros_like(x_in)
         if scales["clip"]:
             total += self._clip_loss.gradient(x_in, step, scales["clip"], losses)
-        for name, loss in (("tv", tv_loss), ("sat", sat_loss)):
-            if scales[name]:
-                note(Stage.LOSSES)
-                total += _gradient(loss, x_in, scales[name], losses, name)
-        if scales["init"] and self._init_distance is not None:
-            total += _gradient(self._init_distance, x_in, scales["init"], losses, "init")
+        for gradient in self._gradients("x_in", x_in, scales, losses):
+            total += gradient
         return total
+
+    def _gradients(
+        self, looks_at: str, at: Tensor, scales: dict[str, float], losses: dict[str, Tensor]
+    ) -> Iterator[Tensor]:
+        """The gradient there of each loss that looks at it and whose scale is not 0."""
+        for loss in self._losses:
+            if loss.looks_at == looks_at and scales[loss.name]:
+                note(Stage.LOSSES)
+                yield _gradient(loss.function, at, scales[loss.name], losses, loss.name)
 
     def _finish(self, grad: Tensor, index: int, losses: dict[str, Tensor]) -> Tensor:
         """No guidance for a picture with NaN, then the clamp (quirk Q16). Nothing waits for the device."""
@@ -181,9 +172,6 @@ class Guidance:
         losses["nan"] = (~finite).float()
         grad = torch.where(finite[:, None, None, None], grad, 0.0)
         return clamp_grad(grad, self.settings.clamp_max.at(index)) if self.settings.clamp_grad else grad
-
-
-make_guidance = Guidance  # what a run calls: an action there, a thing with fields here
 
 
 def in_parts(parts: Sequence[tuple[slice, Guided]]) -> Guided:

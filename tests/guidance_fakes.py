@@ -15,6 +15,7 @@ from disco.memory.policy import MemoryPolicy
 from disco.sampling.diffusion import Step, make_steps
 from disco.sampling.randomness import FixedRandom
 from disco.secondary_model import SecondaryOutput
+from disco.settings.methods import LOSSES
 from disco.settings.schedules import Schedule
 
 
@@ -22,9 +23,7 @@ def options(**values: Any) -> Any:
     """The settings that guidance reads; every value may be written as in YAML."""
     base: dict[str, Any] = {
         "clip_guidance_scale": 5000,
-        "tv_scale": 0,
-        "range_scale": 0,
-        "sat_scale": 0,
+        **dict.fromkeys(LOSSES, 0),
         "init_scale": 0,
         "clamp_grad": False,
         "clamp_max": 0.05,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 import disco
-from disco.guidance import make_guidance
+from disco.guidance import Guidance
 from disco.media.images import read_pixels
 from disco.networks.load import Networks
 from disco.sampling.diffusion import make_steps
@@ -23,7 +23,7 @@ def test_ddim_with_secondary_and_inner_cuts(golden) -> None:
     opts = options(cut_overview=1, cut_innercut=3, cutn_batches=1, range_scale=150, clamp_grad=True)
     random, steps = StreamRandom(42), make_steps(25, 10)
     targets = golden_targets(nets.clips, golden("d_guidance"))
-    guided = make_guidance(nets.denoiser, nets.secondary, targets, opts, random, compat="dd57")
+    guided = Guidance(nets.denoiser, nets.secondary, targets, opts, random, compat="dd57")
     x_t = start(None, steps[0], random.start_noise((1, 3, 32, 64)), skip_steps=10)
     how = SamplerOptions(0.8, lambda step: random.step_noise(step, x_t.shape))
     samples = list(ddim(x_t, steps, guided, how))

@@ -1,6 +1,6 @@
 """What guidance pulls with.
 
-pixel          spherical_dist, tv_loss, range_loss, sat_loss: pure functions
+pixel          spherical_dist, tv_loss, range_loss, sat_loss, and LOSSES, which guidance goes through
 clip           cutouts of every CLIP, their distance from the prompts, backward in chunks
 targets        prompts -> embeddings with weights
 augment        augmentations of cutouts, batched

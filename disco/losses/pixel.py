@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,6 +45,28 @@ def range_loss(image: Tensor) -> Tensor:
 def sat_loss(image: Tensor) -> Tensor:
     """How far pixels lie outside [-1, 1], mean over the picture: saturation. [B, C, H, W] -> [B]."""
     return (image - image.clamp(-1, 1)).abs().mean([1, 2, 3])
+
+
+@dataclass(frozen=True)
+class PictureLoss:
+    """A loss of pictures that guidance adds, times its scale."""
+
+    name: str
+    """Its name among the losses of a step."""
+    setting: str
+    """Its scale; of those in LOSSES below, a row of settings/methods.py."""
+    function: Callable[[Tensor], Tensor]
+    """[B, 3, H, W] in [-1, 1], or beyond -> [B]."""
+    looks_at: Literal["x_in", "pred_x0"]
+    """pred_x0: the network's guess; x_in: the guess mixed with x_t, which the cutouts are of."""
+
+
+LOSSES: tuple[PictureLoss, ...] = (
+    PictureLoss("tv", "tv_scale", tv_loss, "x_in"),
+    PictureLoss("sat", "sat_scale", sat_loss, "x_in"),
+    PictureLoss("range", "range_scale", range_loss, "pred_x0"),
+)
+"""In the order in which their gradients are added."""
 
 
 def clamp_grad(grad: Tensor, clamp_max: float) -> Tensor:

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from disco.guidance import Perceptual, in_parts, make_guidance
+from disco.guidance import Guidance, Perceptual, in_parts
 from disco.memory.policy import MemoryPolicy
 from disco.memory.streams import executor_for
 from disco.networks.compile import is_worth_it, prepare
@@ -103,7 +103,7 @@ class _Guide:
         self, saving: MemoryPolicy, random: Randomness, init: Tensor | None, lpips: Perceptual | None
     ) -> Guided:
         context = self.batch.context
-        return make_guidance(
+        return Guidance(
             context.networks.denoiser,
             context.networks.secondary,
             context.targets,

@@ -1,13 +1,15 @@
 """Every setting: its name, default, range, unit and description, in the words of Disco Diffusion.
 
 The defaults here are those of Disco Diffusion 5.7. A network's own defaults stand in its registry entry and
-are laid over these by load.py; `disco.run_from_mapping` gives both. A function takes the section
-that it may touch: `def make_guidance(..., settings: GuidanceSettings)`.
+are laid over these by load.py; `disco.run_from_mapping` gives both. A function takes the section that it
+reads, or Settings if it reads several. The scales of losses come from methods.py.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import create_model
 
 from disco.settings.animation import (
     AnimationSettings,
@@ -19,7 +21,7 @@ from disco.settings.animation import (
 from disco.settings.fields import Section, section_facts, setting
 from disco.settings.keyframes import KeyFrames
 from disco.settings.kinds import ClipChoice
-from disco.settings.methods import SAMPLERS
+from disco.settings.methods import LOSSES, SAMPLERS
 from disco.settings.prompts import ImagePrompt, Prompt, dump_prompts
 from disco.settings.schedules import Schedule, short
 
@@ -51,16 +53,27 @@ class PromptSettings(Section):
     rand_mag: float = setting(0.05, "float", "size of the noise of fuzzy_prompt", ge=0, le=100)
 
 
-class GuidanceSettings(Section):
-    """The pull towards the prompts and towards calm pictures."""
-
+class _ClipScale(Section):
     title: ClassVar[str] = "Guidance"
     clip_guidance_scale: Schedule = setting(5000, "schedule:float", "pull towards the prompts", ge=0)
-    tv_scale: Schedule = setting(0, "schedule:float", "smoothness: weight of the total variation loss", ge=0)
-    range_scale: Schedule = setting(
-        150, "schedule:float", "weight against colours out of range (no effect in compat: dd57)", ge=0
+
+
+if TYPE_CHECKING:
+    _LossScales = _ClipScale
+else:  # a field for each row of LOSSES
+    _LossScales = create_model(
+        "_LossScales",
+        __base__=_ClipScale,
+        **{
+            key: (Schedule, setting(loss.default, "schedule:float", loss.description, ge=0))
+            for key, loss in LOSSES.items()
+        },
     )
-    sat_scale: Schedule = setting(0, "schedule:float", "weight against over-saturated colours", ge=0)
+
+
+class GuidanceSettings(_LossScales):
+    """The pull towards the prompts and towards calm pictures."""
+
     init_scale: Schedule = setting(
         1000, "schedule:float", "pull towards init_image (see lpips_model); needs an init_image", ge=0
     )

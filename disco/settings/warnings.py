@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from disco.settings.checks import Check, CheckContext, Issue, is_usual, needs
 from disco.settings.layers import SourcedValue
-from disco.settings.methods import SAMPLERS
+from disco.settings.methods import LOSSES, SAMPLERS
 from disco.settings.model import KEYS, Settings, facts_of, is_animation
 from disco.settings.network_defaults import CUSTOM
 from disco.settings.prompts import prompt_path, unused_frames, weight_warning
@@ -51,11 +51,12 @@ def _no_mask(settings: Settings) -> bool:
     return settings.mask_path is None and settings.video_mask_path is None
 
 
+_AS_BEFORE = "with compat: dd57, as in the original"
 # Keys that a user may write for nothing; why ({sampler}: the one that is set); when.
 _IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
-    ("range_scale", "with compat: dd57, as in the original", _dd57),
-    ("video_init_range_scale", "with compat: dd57, as in the original", _dd57),
-    ("hue_jitter_max", "with compat: dd57, as in the original", _dd57),
+    *((key, _AS_BEFORE, _dd57) for key, loss in LOSSES.items() if not loss.in_dd57),
+    ("video_init_range_scale", _AS_BEFORE, _dd57),
+    ("hue_jitter_max", _AS_BEFORE, _dd57),
     ("eta", "with {sampler}", _without_eta),
     ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
     ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from disco.losses.pixel import clamp_grad, range_loss, sat_loss, spherical_dist, tv_loss
+from disco.losses.pixel import LOSSES, clamp_grad, range_loss, sat_loss, spherical_dist, tv_loss
+from disco.settings import methods
 from tests.conftest import relative
 from tests.places import GOLDEN
 from tests.test_secondary_model import load_recipe
@@ -90,3 +91,8 @@ def test_losses_of_a_picture_ignore_its_batch_mates(loss, image) -> None:
 @pytest.mark.parametrize("loss", [tv_loss, range_loss, sat_loss])
 def test_flat_grey_costs_nothing(loss) -> None:
     assert loss(torch.full((1, 3, 1, 1), 0.5)).item() == 0
+
+
+def test_settings_know_every_loss() -> None:
+    assert {loss.setting for loss in LOSSES} == set(methods.LOSSES)
+    assert len({loss.name for loss in LOSSES}) == len(LOSSES)

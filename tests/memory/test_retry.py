@@ -34,7 +34,7 @@ RUN: dict[str, Any] = {
 ROOMS = {  # where it runs out, if not in a network: the function that is called there
     "cutouts": "disco.losses.clip.cut",
     "augmentations": "disco.losses.clip.augment",
-    "losses": "disco.guidance.tv_loss",
+    "losses": "disco.guidance._gradient",
     "sampler": "disco.sampling.samplers.ddim_step",
     "preview": "disco.rendering.checkpoint_writer.to_uint8",
     "picture": "disco.rendering.still.png_bytes",

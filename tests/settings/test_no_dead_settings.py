@@ -15,6 +15,7 @@ from disco.events import RunFinished
 from disco.media.images import png_bytes, read_pixels
 from disco.settings.animation import VideoOutSettings
 from disco.settings.load import run_from_mapping
+from disco.settings.methods import LOSSES
 from disco.settings.model import KEYS, changes_pixels
 from tests.animation_run import write_clip
 from tests.conftest import GaussianDenoiser
@@ -142,6 +143,7 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "video_init_frames_skip_steps": ("20%", VIDEO),
     "video_mask_path": ("masks", VIDEO | {"video_init_flow_warp": False}),
 }
+OTHER |= {key: (9000, {}) for key in LOSSES if key not in OTHER}
 # Those that choose networks or a device act where these are loaded, those of resuming where a run goes on.
 ELSEWHERE = {
     "diffusion_model": "tests/networks/test_load.py",
