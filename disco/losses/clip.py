@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,30 +26,7 @@ from disco.sampling.diffusion import Step
 
 if TYPE_CHECKING:
     from disco.sampling.randomness import Randomness
-    from disco.settings.schedules import Schedule
-
-
-class CutoutOptions(Protocol):
-    """The settings that decide what CLIP looks at."""
-
-    @property
-    def cutn_batches(self) -> Schedule: ...
-    @property
-    def cut_overview(self) -> Schedule: ...
-    @property
-    def cut_innercut(self) -> Schedule: ...
-    @property
-    def cut_ic_pow(self) -> Schedule: ...
-    @property
-    def cut_icgray_p(self) -> Schedule: ...
-    @property
-    def skip_augs(self) -> Schedule: ...
-    @property
-    def hue_jitter_max(self) -> Schedule: ...
-    @property
-    def animation_mode(self) -> str: ...
-    @property
-    def clip_batch(self) -> int | Literal["auto"]: ...
+    from disco.settings.model import Settings
 
 
 @dataclass
@@ -57,7 +34,7 @@ class ClipLoss:
     """See Guidance for the fields."""
 
     targets: Sequence[PromptTarget]
-    settings: CutoutOptions
+    settings: Settings
     random: Randomness
     compat: str = "fixed"
     saving: MemoryPolicy = field(default_factory=MemoryPolicy)

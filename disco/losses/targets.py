@@ -20,7 +20,7 @@ from disco.weights.registry import registry
 
 if TYPE_CHECKING:
     from disco.sampling.randomness import Randomness
-    from disco.settings.kinds import ClipChoice
+    from disco.settings.model import Settings
 
 FUZZY_COPIES = 25
 IMAGE_CUTS = 16
@@ -69,22 +69,6 @@ class PicturePrompt:
     clip_models: tuple[str, ...] = ()
 
 
-class PromptOptions(Protocol):
-    """The settings that encoding may look at."""
-
-    @property
-    def fuzzy_prompt(self) -> bool: ...
-
-    @property
-    def rand_mag(self) -> float: ...
-
-    @property
-    def skip_augs(self) -> Schedule: ...
-
-    @property
-    def clip_models(self) -> tuple[ClipChoice, ...]: ...
-
-
 class WeightTable:
     """Weights at each schedule index, divided there by the absolute value of their sum (quirk Q8)."""
 
@@ -113,7 +97,7 @@ def encode_targets(
     clips: Sequence[TextNetwork],
     text_prompts: Sequence[Prompt],
     image_prompts: Sequence[PicturePrompt],
-    settings: PromptOptions,
+    settings: Settings,
     random: Randomness,
     compat: str = "fixed",
 ) -> list[PromptTarget]:
@@ -159,7 +143,7 @@ class _Encoder:
     """Collects the embeddings of one network, with their weights."""
 
     def __init__(
-        self, clip: TextNetwork, place: int, settings: PromptOptions, random: Randomness, compat: str
+        self, clip: TextNetwork, place: int, settings: Settings, random: Randomness, compat: str
     ) -> None:
         self.clip, self.place, self.settings, self.random = clip, place, settings, random
         self.dd57 = compat == "dd57"
