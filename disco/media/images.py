@@ -79,7 +79,12 @@ def png_bytes(picture: Tensor | Pixels, metadata: Mapping[str, Any] | None = Non
 def read_pixels(path: str | Path) -> Pixels:
     """The pixels of one of our PNGs, [H, W, 3] uint8. Raises InputError."""
     check_png(path)
-    return np.asarray(_decode(Path(path).read_bytes(), str(path)).convert("RGB"))
+    return decode_png(Path(path).read_bytes(), str(path))
+
+
+def decode_png(png: bytes, path: str = "picture") -> Pixels:
+    """The pixels of a file's bytes, [H, W, 3] uint8. path: for the errors. Raises InputError."""
+    return np.asarray(_decode(png, path).convert("RGB"))
 
 
 def load_picture(

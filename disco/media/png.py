@@ -45,8 +45,13 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises InputError for a missing file, a file that is no PNG or a damaged one, a PNG without our chunk
     and a chunk that cannot be read.
     """
+    return metadata_in(_read(path), path)
+
+
+def metadata_in(png: bytes, path: str | Path = "picture") -> dict[str, Any]:
+    """The same of a file's bytes. path: for the errors."""
     packed = None
-    for kind, body in _chunks(_read(path), path):
+    for kind, body in _chunks(png, path):
         if kind == b"iTXt" and body.startswith(KEYWORD + b"\0"):
             packed = body[len(KEYWORD) + 1 :]
             break

@@ -17,6 +17,7 @@ from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.rendering.batch import Batch, Stop
+from disco.rendering.finish import finish_group, finish_picture
 from disco.rendering.prepare import RunContext, open_run
 from disco.rendering.still import executed_steps, metadata_of, render_batch
 from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
@@ -80,8 +81,13 @@ def render_frames(
     turbo = turbo_of(settings)
     store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
     animation = AnimationState(job, context, pictures, stats, stop, transition, turbo, store, saved=saved)
-    left = sum(executed(settings, frame) for (frame,) in job.groups if is_rendered(turbo, frame))
+    left = sum(executed(settings, frame) for frame in job.wanted if is_rendered(turbo, frame))
     for (frame,) in job.groups:
+        if not finish_group(job, context, (frame,)):
+            stats.stopped = (frame,) != job.groups[-1] and stop()
+            if stats.stopped:
+                return
+            continue
         place = yield from _placed(animation, frame)
         if not is_rendered(turbo, frame):
             yield from _left_out(animation, place)
@@ -104,8 +110,7 @@ def _looks_at_first(settings: Settings) -> bool:
 
 def check_frames(job: Job) -> None:
     """Raises InputError if a frame that must be there before others is not, neither as floats nor as PNG."""
-    frames = [frame for group in job.groups for frame in group]
-    for needed in needed_frames(job.run.settings, frames):
+    for needed in needed_frames(job.run.settings, sorted(job.wanted)):
         if not any(has_frame(names, needed) for names in _places(job)):
             raise _gone(job, needed)
 
@@ -225,8 +230,10 @@ def _left_out(animation: AnimationState, place: FrameInputs) -> Iterator[Event]:
     shown = animation.transition.shown(blend(place.moved, old, turbo.share(frame)))
     _keep(animation, FrameState(frame, place.moved, old), shown)
     metadata = metadata_of(_of_one(animation, frame, animation.context), frame)
-    path = animation.job.folder.save_picture(frame, png_bytes(shown[0], metadata))
+    png = png_bytes(shown[0], metadata)
+    path = animation.job.folder.save_picture(frame, png)
     yield PictureFinished(frame, path, time.monotonic() - began)
+    finish_picture(animation.context, animation.job.folder, frame, png)
     if frame != animation.job.groups[-1][0] and animation.stop():
         animation.stats.stopped = True
 

@@ -19,6 +19,7 @@ from disco.rendering.batch import ActiveScope, Batch, Ending, Stop
 from disco.rendering.checkpoint_writer import keep_start
 from disco.rendering.distributed.driver import spread
 from disco.rendering.distributed.messages import WorkerPool, check_spread
+from disco.rendering.finish import finish_group
 from disco.rendering.memory import govern
 from disco.rendering.prepare import RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, render_batch, where
@@ -175,6 +176,11 @@ def _render_groups(job: Job, context: RunContext, stats: RunStats, stop: Stop) -
     if context.stream is not None and not job.starts:
         keep_start(job.folder, job.groups[0][0], context.stream)
     for place, group in enumerate(job.groups):
+        if not finish_group(job, context, group):
+            stats.stopped = group != job.groups[-1] and stop()
+            if stats.stopped:
+                return
+            continue
         start = (dict(job.starts) | job.folder.info.get("starts", {})).get(str(group[0]))
         batch = Batch(
             context,

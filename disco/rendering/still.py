@@ -16,6 +16,7 @@ from disco.memory.policy import Stage
 from disco.rendering.batch import Batch
 from disco.rendering.checkpoint_writer import CheckpointWriter, keep_start, numbers
 from disco.rendering.decode import StepPictures
+from disco.rendering.finish import finish_picture
 from disco.rendering.prepare import RunContext, perlin_start
 from disco.rendering.steps import steps_of
 from disco.runs.checkpoints import Checkpoint
@@ -141,8 +142,10 @@ def _finish(batch: Batch, writer: CheckpointWriter, seconds: float) -> Iterator[
     for picture, guess in zip(batch.pictures, pictures, strict=True):
         if picture in batch.wanted:
             shown = guess if batch.postprocess is None else batch.postprocess(guess)
-            path = batch.folder.save_picture(picture, _png(batch, shown, metadata_of(batch, picture)))
+            png = _png(batch, shown, metadata_of(batch, picture))
+            path = batch.folder.save_picture(picture, png)
             yield PictureFinished(picture, path, seconds / len(batch.pictures))
+            finish_picture(batch.context, batch.folder, picture, png)
     writer.finished = True
     batch.folder.checkpoints.clear(batch.pictures)
 

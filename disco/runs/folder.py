@@ -2,6 +2,7 @@
 
 <out>/<batch_name>/<batch_name>(<run>)_0000.png        finished pictures, never overwritten
                   /<batch_name>(<run>)_settings.yaml, _grid.png, _sweep.png, _progress.png, _status.json
+                  /<batch_name>(<run>)_0000_<finisher>.png   what finishers made of a picture
                   /partials/<batch_name>(<run>)_0000-34%.png
                   /retained/                           what a resume or a repair moved out of the way
                   /.state/<run>/                       run.json, lock, checkpoints
@@ -181,13 +182,23 @@ class RunFolder:
         """Indices of the finished pictures. A torn file moves to retained/: its picture is rendered anew."""
         whole = set()
         for picture, path in self.names.pictures_there().items():
-            try:
-                check_png(path)
-            except InputError:
-                self._retire(path)
-            else:
+            if self._is_whole(path):
                 whole.add(picture)
         return whole
+
+    def has_finished(self, picture: int, suffix: str) -> bool:
+        """Is a finisher's file there, and whole? A torn one moves to retained/."""
+        path = self.names.finished(picture, suffix)
+        return path.exists() and self._is_whole(path)
+
+    def _is_whole(self, path: Path) -> bool:
+        """Is this a whole PNG? Another file moves to retained/."""
+        try:
+            check_png(path)
+        except InputError:
+            self._retire(path)
+            return False
+        return True
 
     def missing(self, n: int) -> list[int]:
         """Which of the pictures 0 .. n-1 are still to be rendered."""
@@ -215,6 +226,11 @@ class RunFolder:
     def save_eye(self, picture: int, side: str, png: bytes) -> Path:
         """Write what an eye ("l" or "r") sees; one saved before an interruption is the same and stays."""
         path = self.names.eye(picture, side)
+        return path if path.exists() else self._write_new(path, png)
+
+    def save_finished(self, picture: int, suffix: str, png: bytes) -> Path:
+        """Write what a finisher made of a picture; one saved before an interruption is the same and stays."""
+        path = self.names.finished(picture, suffix)
         return path if path.exists() else self._write_new(path, png)
 
     def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:

@@ -9,7 +9,7 @@ from disco.errors import InputError
 from disco.media.images import from_uint8, read_pixels
 from disco.runs.folder import RunFolder
 from disco.runs.frames import FrameState, FrameStore
-from disco.runs.names import RunNames, run_of
+from disco.runs.names import RunNames, picture_name, run_of
 from disco.runs.new_run import RerenderRequest
 from disco.runs.resume import pixel_differences, resumable, saved_run
 from disco.settings.frame import is_chained
@@ -86,5 +86,5 @@ def seed_of(names: RunNames) -> int:
 
 def names_of(path: Path | None) -> RunNames | None:
     """The run that a picture belongs to, by its file's name."""
-    found = run_of(path.name) if path is not None else None
-    return RunNames(path.parent, found[0], found[1]) if path is not None and found else None
+    parts = run_of(picture_name(path.name)) if path is not None else None
+    return RunNames(path.parent, parts[0], parts[1]) if path is not None and parts else None

@@ -34,6 +34,10 @@ class RunNames:
         """side: l or r."""
         return self.folder / f"{self.prefix}_{picture:04}_{side}.png"
 
+    def finished(self, picture: int, suffix: str) -> Path:
+        """What a finisher makes of a picture. suffix: _ and two or more of a-z0-9."""
+        return self.folder / f"{self.prefix}_{picture:04}{suffix}.png"
+
     def partial(self, picture: int, label: str, *, in_subfolder: bool = True) -> Path:
         folder = self.partials if in_subfolder else self.folder
         return folder / f"{self.prefix}_{picture:04}-{label}.png"
@@ -62,8 +66,8 @@ class RunNames:
         return dict(sorted(found.items()))
 
     def from_picture(self, first: int) -> list[Path]:
-        """Pictures `first` and later with their partials and eyes, in the folder and in partials/."""
-        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|_[lr])?\.png")
+        """Pictures `first` and later with their partials, eyes and finished files, here and in partials/."""
+        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|_[a-z][a-z0-9]*)?\.png")
         places = (self.folder, self.partials)
         matches = ((place, pattern.fullmatch(name)) for place in places for name in sorted(names_in(place)))
         return [place / match[0] for place, match in matches if match and int(match[1]) >= first]
@@ -73,6 +77,12 @@ def run_of(name: str) -> tuple[str, int, int] | None:
     """(batch_name, run, picture) by the name of a finished picture; None for any other name."""
     match = re.fullmatch(r"(.+)\((\d+)\)_(\d{4,})\.png", name, re.DOTALL)
     return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def picture_name(name: str) -> str:
+    """The name of the picture that a finisher's file was made of; any other name stays as it is."""
+    match = re.fullmatch(r"(.+\(\d+\)_\d{4,})_[a-z][a-z0-9]+\.png", name, re.DOTALL)
+    return f"{match[1]}.png" if match else name
 
 
 def check_batch_name(batch_name: str) -> str:

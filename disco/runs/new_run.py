@@ -24,7 +24,8 @@ class Job:
     """One run's work. groups: pictures rendered together, in order; wanted: those that are still to be saved.
 
     starts: random states at the start of pictures (compat dd57); resumed: whether the folder was there;
-    source: the run whose frames those of a range go on from.
+    source: the run whose frames those of a range go on from. unfinished: pictures of the groups that are
+    saved, but lack a file of a finisher.
     """
 
     run: Run
@@ -36,6 +37,12 @@ class Job:
     resumed: bool = False
     source: RunNames | None = None
     moved: tuple[Path, ...] = ()
+    unfinished: frozenset[int] = frozenset()
+
+    @property
+    def pictures(self) -> tuple[int, ...]:
+        """All that the job has to do with, in order; at least one."""
+        return tuple(sorted(self.wanted | self.unfinished))
 
 
 def new_job(

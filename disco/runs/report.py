@@ -46,8 +46,8 @@ def announced(job: Job) -> Iterator[Event]:
         folder=job.folder.folder,
         run=job.folder.run,
         settings_path=job.folder.names.settings,
-        pictures=tuple(sorted(job.wanted)),
-        steps=executed(job.run.settings, min(job.wanted)),
+        pictures=job.pictures,
+        steps=executed(job.run.settings, job.pictures[0]),
         notices=job.run.notices,
         resumed=job.resumed,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError
+from disco.runs.finishers import unfinished_pictures
 from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished
 from disco.runs.frames import FrameStore
 from disco.runs.names import RunNames
@@ -27,7 +28,7 @@ def resume_job(
     *,
     notice: Callable[[str], None] | None = None,
 ) -> Job | None:
-    """Take a run up where it stopped, from its saved settings; None if all its pictures are there.
+    """Take a run up where it stopped, from its saved settings; None if all its files are there.
 
     run: the settings as they are now: those that change pixels must be the saved ones, a larger n_batches
     extends the run. notice: told of the videos that were still missing.
@@ -93,7 +94,8 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
     added = [k for k in range(n_before, n_after) if k not in known]
     groups = (*old, *chunks(added, together(saved.settings)))
     wanted = {*info["wanted"], *added} - finished
-    if not wanted:
+    unfinished = unfinished_pictures(folder, saved.settings, finished & known)
+    if not wanted | unfinished:
         return None
     folder.update_info(
         n_batches=n_after,
@@ -101,7 +103,7 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
         wanted=sorted({*info["wanted"], *added}),
         status="running",
     )
-    left = tuple(group for group in groups if wanted & set(group))
+    left = tuple(group for group in groups if (wanted | unfinished) & set(group))
     source = info.get("source")
     return Job(
         saved,
@@ -113,6 +115,7 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
         resumed=True,
         source=None if source is None else RunNames(Path(source[0]), source[1], source[2]),
         moved=tuple(moved),
+        unfinished=unfinished,
     )
 
 

@@ -28,7 +28,8 @@ class WorkItem:
     """One batch of pictures. names: of the run's files; wanted: those that are to be saved.
 
     given: what the run is given, read by the driver. memory: what the run gave up before. checkpoint: where
-    the batch goes on. steps_after: that this worker will probably have to do after it.
+    the batch goes on. steps_after: that this worker will probably have to do after it. unfinished: saved
+    pictures of the batch that lack files of finishers: the PNG's bytes, and the suffixes.
     """
 
     names: RunNames
@@ -40,6 +41,7 @@ class WorkItem:
     memory: Mapping[str, Any] | None = None
     checkpoint: Checkpoint | None = None
     steps_after: int = 0
+    unfinished: Mapping[int, tuple[bytes, tuple[str, ...]]] = field(default_factory=dict)
 
 
 # ---- from a worker to the driver ----

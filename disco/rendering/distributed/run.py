@@ -21,6 +21,7 @@ from disco.rendering.distributed.messages import (
     WorkItem,
     WriteMessage,
 )
+from disco.runs.finishers import missing_suffixes
 from disco.runs.inputs import Pictures
 from disco.runs.new_run import Job
 from disco.runs.report import RunStats, announced, finished, keep_inputs
@@ -54,10 +55,11 @@ class SpreadRun:
         self.waiting: deque[Group] = deque(job.groups)
         self.at_work: dict[Group, _Progress] = {}
         self.saved: set[int] = set()
+        self.unfinished = set(job.unfinished)  # saved, but without a file of a finisher
         self.in_front, self.is_over = False, False
         self._events: deque[Event] = deque()
         self._tally, self._began = RunStats(), time.monotonic()
-        self._steps = executed(job.run.settings, min(job.wanted))
+        self._steps = executed(job.run.settings, job.pictures[0])
         self._pace: float | None = None  # when the first step was done
         self._where: dict[str, Any] = {"device": "", "memory": {}, "peak_memory": None, "workers": 0}
         self._shown: tuple[Group, bytes] | None = None  # of the last batch that showed one
@@ -85,7 +87,14 @@ class SpreadRun:
             memory,
             checkpoint,
             steps_after=self._steps * len(self.waiting) // len(self.at_work),
+            unfinished={k: self._missing(k) for k in sorted(self.unfinished.intersection(batch))},
         )
+
+    def _missing(self, picture: int) -> tuple[bytes, tuple[str, ...]]:
+        """A saved picture's bytes, and the suffixes of the files that it lacks."""
+        folder = self.job.folder
+        suffixes = missing_suffixes(folder, self.job.run.settings, picture)
+        return folder.names.picture(picture).read_bytes(), suffixes
 
     def has_begun(self, batch: Group) -> bool:
         return batch in self.at_work and self.at_work[batch].has_begun
@@ -106,7 +115,7 @@ class SpreadRun:
     def lost(self, batch: Group) -> int:
         """The worker of this batch is gone: the batch waits again. The step that it goes on from."""
         del self.at_work[batch]
-        if not (self.job.wanted & frozenset(batch)) - self.saved:  # it was just about to say so
+        if not ((self.job.wanted - self.saved) | self.unfinished).intersection(batch):  # about to say so
             self.job.folder.checkpoints.clear(batch)
             self._end_if_all_is_done()
             return self._steps
@@ -139,6 +148,10 @@ class SpreadRun:
         if wrote.method == "save_picture":
             folder.save_picture(*wrote.args)
             self.saved.add(wrote.args[0])
+            self._note_missing(wrote.args[0])
+        elif wrote.method == "save_finished":
+            folder.save_finished(*wrote.args)
+            self._note_missing(wrote.args[0])
         elif wrote.method == "save_partial":
             folder.save_partial(*wrote.args, **wrote.options)
             stats.partials += 1
@@ -155,6 +168,12 @@ class SpreadRun:
         else:
             assert wrote.method == "write_status", wrote.method
             folder.write_status({**wrote.args[0], "seconds_left": self._seconds_left()})
+
+    def _note_missing(self, picture: int) -> None:
+        if missing_suffixes(self.job.folder, self.job.run.settings, picture):
+            self.unfinished.add(picture)
+        else:
+            self.unfinished.discard(picture)
 
     def _stepped(self, batch: Group, stepped: StepMessage) -> None:
         progress = self.at_work[batch]
@@ -209,6 +228,7 @@ class SpreadRun:
         if done.stopped:
             self.waiting.appendleft(batch)
         else:
+            self.job.folder.checkpoints.clear(batch)  # a batch that was only finished may have had one
             self._end_if_all_is_done()
 
     def _end_if_all_is_done(self) -> None:

@@ -31,6 +31,7 @@ from disco.rendering.distributed.messages import (
     WorkItem,
     WriteMessage,
 )
+from disco.rendering.finish import finish_picture
 from disco.rendering.memory import govern
 from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, render_batch, where
@@ -88,6 +89,8 @@ class Worker:
         context, stats, began = self.context, RunStats(), time.monotonic()
         assert context is not None
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
+        for picture, (png, suffixes) in order.unfinished.items():
+            finish_picture(context, shelf, picture, png, suffixes)
         batch = Batch(
             context,
             shelf,
@@ -100,7 +103,7 @@ class Worker:
             steps=executed_steps(context),
         )
         speaker = _Speaker(context.settings.display_rate)
-        for event in render_batch(batch):
+        for event in render_batch(batch) if order.wanted else ():
             yield speaker.said(event)
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
         nan_steps = 0 if stats.nan_steps is None else int(stats.nan_steps)
@@ -157,6 +160,10 @@ class _Shelf:
     def save_picture(self, picture: int, png: bytes) -> Path:
         self.wrote("save_picture", picture, png)
         return self.names.picture(picture)
+
+    def save_finished(self, picture: int, suffix: str, png: bytes) -> Path:
+        self.wrote("save_finished", picture, suffix, png)
+        return self.names.finished(picture, suffix)
 
     def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
         self.wrote("save_partial", picture, label, png, in_subfolder=in_subfolder)
