@@ -91,6 +91,12 @@ def test_documents_name_files_that_exist(document: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_the_page_names_modules_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(rf"\b((?:{'|'.join(path.name for path in PACKAGES)})/\w+)", page)
+    assert [name for name in named if not list(DISCO.glob(f"{name}.py"))] == []
+
+
 def test_the_top_of_disco_stays_small() -> None:
     inside = [path for path in DISCO.iterdir() if path.name not in ("__pycache__", ".mypy_cache")]
     assert sum(path.is_dir() for path in inside) <= MOST_FOLDERS
