@@ -48,7 +48,7 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
         what = "no video was written" if is_video else "a run that had begun goes on with --resume"
         print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader of stdout is gone: `| head`
         from disco.cli.terminal import discard
 
         discard(sys.stdout)
@@ -65,7 +65,7 @@ def _dispatch(words: list[str], flag: StopFlag) -> int:
 
 
 def _bare_words(words: list[str]) -> list[str]:
-    """`--resume settings/a.yaml` must not take the file for a run's number: only `--resume=3` has a value."""
+    """Give a bare --resume or --ray its default: the settings file after it must not become its value."""
     return [{"--resume": "--resume=latest", "--ray": "--ray="}.get(word, word) for word in words]
 
 
@@ -129,7 +129,7 @@ def _help() -> int:
 
 
 def _first_sentence(path: Path) -> str:
-    """Of the comment at the top of a recipe, without the command that often follows."""
+    """First sentence of the comment at the top of a recipe, without the command that often follows."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     above = itertools.takewhile(lambda line: line.startswith("#"), lines)
     comment = " ".join(line.lstrip("# ").strip() for line in above if "$schema" not in line)

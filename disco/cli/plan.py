@@ -1,4 +1,4 @@
-"""--plan: what a command would do, said before anything is loaded, downloaded or written."""
+"""--plan: what a command would do, as text. Loads no network, downloads and writes nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def describe(
             check_video(run.settings)
             check_images(run, images)
             pictures = list(images) if images is not None else list(range(picture_count(run.settings)))
-            title += _goes_on(run, out, resume)
+            title += _resume_line(run, out, resume)
             parts.append(
                 _run(run, out, pictures, title, min(together(run.settings), len(pictures)), in_video)
             )
@@ -63,8 +63,8 @@ def describe(
     return "\n".join([*itertools.chain.from_iterable(parts), *indented("to fetch", downloads(runs))])
 
 
-def _goes_on(run: Run, out: Path, resume: int | str | None) -> str:
-    """Which run would be taken up, if one would; the rest of the report is about the run as a whole."""
+def _resume_line(run: Run, out: Path, resume: int | str | None) -> str:
+    """With --resume or resume_run, the line that names the run to resume; else ""."""
     if resume is None and not run.settings.resume_run:
         return ""
     wanted = run.settings.run_to_resume if resume in (None, "latest") else resume
@@ -109,7 +109,7 @@ def indented(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _cuts(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
-    """The cuts of each phase: a stretch of steps with the same numbers."""
+    """The cutouts of each phase, that is of consecutive steps with the same numbers."""
     networks = len(settings.clip_models)
 
     def numbers(step: Step) -> tuple[int, int, int]:
@@ -135,12 +135,12 @@ def _unused(settings: Settings, steps: Sequence[Step]) -> Iterator[str]:
     for key in KEYS:
         schedule = getattr(settings, key)
         if isinstance(schedule, Schedule) and not schedule.constant:
-            never = _never_seen(schedule, steps)
-            lost = f"; never used: {', '.join(never)}" if never else ""
+            unused = _unused_values(schedule, steps)
+            lost = f"; never used: {', '.join(unused)}" if unused else ""
             yield f"{key}: entries 0 to {first - 1} (skip_steps){lost}"
 
 
-def _never_seen(schedule: Schedule, steps: Sequence[Step]) -> list[str]:
+def _unused_values(schedule: Schedule, steps: Sequence[Step]) -> list[str]:
     seen = {schedule.at(step.index) for step in steps}
     return [f"{value:g}" for value in sorted(set(schedule.values) - seen)][:5]
 
@@ -157,7 +157,7 @@ def _tokens(settings: Settings, configs: dict[str, ClipConfig | None]) -> Iterat
 def _by_frame(
     settings: Settings, groups: Mapping[int, tuple[AnyPrompt, ...]]
 ) -> Iterator[tuple[str, AnyPrompt]]:
-    """The prompts with the frame from which they hold; a still's alone."""
+    """Each prompt after "from frame N: " (of a still, or with one group of prompts, after "")."""
     if not is_animation(settings):
         groups = {0: prompts_at(groups, 0)}
     for frame, group in groups.items():
@@ -207,11 +207,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-_PNG_SHARE = 0.65  # of the bytes of raw pixels that a PNG of such pictures takes
+_PNG_RATIO = 0.65  # bytes of a PNG to bytes of its raw pixels
 
 
 def count_video_frames(run: Run) -> int | None:
-    """How many frames of its video a run would use, max_frames apart; None without one.
+    """How many frames of its video a run would use if max_frames allows; None without a video.
 
     The mask video, if there is one, is read too. Raises InputError for either.
     """
@@ -226,31 +226,35 @@ def count_video_frames(run: Run) -> int | None:
 def _frames_of(path: str, run: Run) -> int:
     from disco.animation.video import open_video
 
-    with tempfile.TemporaryDirectory() as folder:  # small frames, which nobody looks at
-        found = find_input(path, run.base_dirs)
-        video = open_video(found, nth=run.settings.extract_nth_frame, size=(16, 16), cache_dir=Path(folder))
+    with tempfile.TemporaryDirectory() as folder:  # only counted: small frames do
+        video = open_video(
+            find_input(path, run.base_dirs),
+            nth=run.settings.extract_nth_frame,
+            size=(16, 16),
+            cache_dir=Path(folder),
+        )
         return len(video)
 
 
 def frame_lines(settings: Settings, frames: Sequence[int], in_video: int | None) -> Iterator[str]:
-    """What stands under `animation`."""
+    """The lines under `animation`."""
     turbo = turbo_of(settings)
     rendered = [frame for frame in frames if turbo is None or turbo.is_rendered(frame)]
     yield f"{settings.animation_mode}: {len(frames)} frames, {_span(frames)}"
     if in_video is not None:
         nth = settings.extract_nth_frame
         used = f"1 frame in {nth}" if nth > 1 else "every frame"
-        found = f"{in_video} frames found ({used})"
-        yield f"{settings.video_init_path}: {found}, max_frames is {settings.max_frames}"
+        counted = f"{in_video} frames found ({used})"
+        yield f"{settings.video_init_path}: {counted}, max_frames is {settings.max_frames}"
     if turbo is not None:
         yield f"turbo renders {len(rendered)}; {len(frames) - len(rendered)} are moved and blended"
     if not is_chained(settings):
         yield "no frame starts from another"
-    yield "about " + readable_size(disk(settings, len(frames))) + " on disk"
+    yield "about " + readable_size(disk_bytes(settings, len(frames))) + " on disk"
 
 
 def steps_line(settings: Settings, frames: Sequence[int]) -> str:
-    """What stands under `steps`."""
+    """The line under `steps`: executed steps of all frames."""
     turbo = turbo_of(settings)
     first, later = executed(settings, 0), executed(settings, 1)
     rendered = [frame for frame in frames if turbo is None or turbo.is_rendered(frame)]
@@ -258,13 +262,13 @@ def steps_line(settings: Settings, frames: Sequence[int]) -> str:
     return f"{first} for frame 0, {later} for each later one: {work} in all"
 
 
-def disk(settings: Settings, n_frames: int) -> int:
-    """Bytes for the frames, their eyes, the frames of a video, and what is kept for a resume."""
+def disk_bytes(settings: Settings, n_frames: int) -> int:
+    """Estimated bytes on disk: frames, pictures of each eye, frames of a video, states for a resume."""
     width, height = settings.width_height
     raw = width * height * 3
     kinds = 1 + (2 if settings.vr_mode else 0) + (1 if settings.animation_mode == "Video Input" else 0)
     states = 3 * 4 * raw * (2 if settings.turbo_mode else 1)
-    return int(n_frames * kinds * raw * _PNG_SHARE) + states
+    return int(n_frames * kinds * raw * _PNG_RATIO) + states
 
 
 def _span(frames: Sequence[int]) -> str:

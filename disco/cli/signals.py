@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: during a picture a wish that is asked for after each step, else an exception."""
+"""SIGINT and SIGTERM: during a picture a flag that is read after each step, else an exception."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Interrupted(BaseException):
 
 
 class StopFlag:
-    """Remembers the signal. exit_code: 0, or 130 after SIGINT, 143 after SIGTERM."""
+    """Set by a signal while a picture is rendered. exit_code: 0, or 130 after SIGINT, 143 after SIGTERM."""
 
     def __init__(self) -> None:
         self.exit_code = 0
@@ -29,7 +29,7 @@ class StopFlag:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """While a picture is rendered or saved, so that a signal waits for the end of the step."""
+        """For the time that a picture is rendered or saved: a signal waits for the end of the step."""
         self._is_working = True
         try:
             yield
@@ -38,7 +38,7 @@ class StopFlag:
 
     @contextmanager
     def catching(self) -> Iterator[None]:
-        """Handle both signals for as long as the block runs. A second one of the same run stops at once."""
+        """Handle both signals in the block; outside of working(), and the second time, by Interrupted."""
         before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -61,7 +61,7 @@ class PlainOutput:
         print(text, file=sys.stderr)
 
     def result(self, text: str) -> None:
-        """A path, for whoever reads our stdout."""
+        """Print a path to stdout."""
         try:
             self.write(text)
             sys.stdout.flush()
@@ -108,7 +108,7 @@ class ProgressBars(PlainOutput):
             self._end_steps(event.picture)
             self.pictures.update(1)
         elif isinstance(event, VideoProgress):
-            self._filmed(event)
+            self._video_written(event)
         elif isinstance(event, RunFinished):
             self._end_run(event)
 
@@ -159,7 +159,7 @@ class ProgressBars(PlainOutput):
             steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
         steps.update(event.step + 1 - steps.n)
 
-    def _filmed(self, event: VideoProgress) -> None:
+    def _video_written(self, event: VideoProgress) -> None:
         if self.video is None or self.video.desc != event.name:
             self._end_steps()
             self._end_video()
@@ -172,7 +172,7 @@ class ProgressBars(PlainOutput):
             self.result(str(event.grid))
 
     def _end_steps(self, picture: int | None = None) -> None:
-        """Of the pictures that this one is rendered with, or all."""
+        """Close the bar of the pictures that this one is rendered with, or all bars."""
         for pictures in [pictures for pictures in self.steps if picture is None or picture in pictures]:
             self.steps.pop(pictures).close()
 
@@ -188,7 +188,7 @@ class ProgressBars(PlainOutput):
 
 
 def _losses(losses: Mapping[str, Sequence[float]]) -> str:
-    """The mean over the pictures; "nan", how many steps gave no gradient, only where there are some."""
+    """Mean of each loss over the pictures. "nan" (1 for a step without a gradient) only if it is not 0."""
     means = {name: sum(values) / len(values) for name, values in losses.items() if values}
     return " ".join(f"{name}={mean:.3g}" for name, mean in means.items() if mean or name != "nan")
 

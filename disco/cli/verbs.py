@@ -28,10 +28,10 @@ def show(words: Sequence[str]) -> int:
         if title in metadata:
             print(f"# {title}: {metadata[title]}")
     values = metadata["settings"]
-    for section in SECTIONS:  # as it stands there: the files that it names may be gone
-        mine = {key: values[key] for key in section.model_fields if key in values}
-        if mine:
-            print(f"# {section.title}\n{dump(mine)}")
+    for section in SECTIONS:  # unchecked: the files that they name may be gone
+        stored = {key: values[key] for key in section.model_fields if key in values}
+        if stored:
+            print(f"# {section.title}\n{dump(stored)}")
     return 0
 
 
@@ -99,7 +99,7 @@ def _fetch(names: Sequence[str]) -> int:
     from disco.weights.fetch import fetch
     from disco.weights.registry import registry
 
-    for entry in [registry().find(name) for name in names]:  # all names are looked up before the first byte
+    for entry in [registry().find(name) for name in names]:  # all names are checked before the first download
         bars: dict[str, tqdm[NoReturn]] = {}
 
         def progress(name: str, done: int, total: int | None, bars: dict[str, tqdm[NoReturn]] = bars) -> None:

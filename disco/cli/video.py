@@ -44,13 +44,14 @@ def video(words: Sequence[str]) -> int:
         help="pictures of one eye or both, of a run with vr_mode",
     )
     options = parser.parse_args(words)
-    footage, form = _footage(options)
-    said = {"blend": options.blend, "loop": options.loop}
-    return _write(footage, replace(form, **{k: v for k, v in said.items() if v is not None}), options)
+    source, form = _source(options)
+    chosen = {"blend": options.blend, "loop": options.loop}
+    form = replace(form, **{key: value for key, value in chosen.items() if value is not None})
+    return _write(source, form, options)
 
 
 def timelapse(words: Sequence[str]) -> int:
-    """Make a video of how a picture came about, of the partials that intermediate_saves kept."""
+    """Make a time-lapse video of one picture, from the partials that intermediate_saves kept."""
     parser = argparse.ArgumentParser(
         prog="run.py timelapse", description=timelapse.__doc__, allow_abbrev=False
     )
@@ -60,8 +61,8 @@ def timelapse(words: Sequence[str]) -> int:
     from disco.runs.footage import partials_footage
     from disco.runs.video import VideoForm
 
-    footage = partials_footage(options.picture)
-    return _write(footage, VideoForm(fps=_TIMELAPSE_FPS, hold=_HOLD), options)
+    source = partials_footage(options.picture)
+    return _write(source, VideoForm(fps=_TIMELAPSE_FPS, hold=_HOLD), options)
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
@@ -87,25 +88,25 @@ def _rate(text: str) -> float:
     return number
 
 
-def _footage(options: argparse.Namespace) -> tuple[VideoSource, VideoForm]:
+def _source(options: argparse.Namespace) -> tuple[VideoSource, VideoForm]:
     from disco.runs.footage import find_run, folder_footage, run_footage, saved_values
     from disco.runs.video import form_of
 
     names = find_run(options.source, options.run)
-    part: dict[str, Any] = {"first": options.first, "last": options.last}
+    frames: dict[str, Any] = {"first": options.first, "last": options.last}
     if names is not None:
         pictures = list(names.pictures_there().values())
         values = saved_values(pictures[-1]) if pictures else {}
         settings = _settings(values, names.prefix)
-        footage = run_footage(names, settings, eyes=options.vr or "", **part)
-        return footage, form_of(settings, values.get("animation_mode", "None"))
+        source = run_footage(names, settings, eyes=options.vr or "", **frames)
+        return source, form_of(settings, values.get("animation_mode", "None"))
     if options.vr:
         raise InputError(f"--vr: {options.source} has no run with pictures of each eye, name(0)_0000_l.png")
-    return folder_footage(options.source, **part), form_of(VideoOutSettings(), "None")
+    return folder_footage(options.source, **frames), form_of(VideoOutSettings(), "None")
 
 
 def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
-    """Those of the video file, as a picture carries them."""
+    """The settings of a video file, of the values that a picture carries. Raises InputError."""
     known = {key: values[key] for key in VideoOutSettings.model_fields if key in values}
     try:
         return VideoOutSettings(**known)
@@ -116,7 +117,7 @@ def _settings(values: Mapping[str, Any], name: str) -> VideoOutSettings:
         ) from error
 
 
-def _write(footage: VideoSource, form: VideoForm, options: argparse.Namespace) -> int:
+def _write(source: VideoSource, form: VideoForm, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from disco.media.ffmpeg_write import CODECS
@@ -129,7 +130,7 @@ def _write(footage: VideoSource, form: VideoForm, options: argparse.Namespace) -
         codec = options.codec or by_ending.get(target.suffix.lower(), codec)
         target = _target(target, codec, by_ending)
     form = replace(form, codec=codec, fps=options.fps or form.fps)
-    bars: list[tqdm[Any]] = []  # one, once a frame is written: none stands before an error found at once
+    bars: list[tqdm[Any]] = []  # one, made with the first frame: an error before it shows no bar
 
     def progress(done: int, total: int) -> None:
         if not bars:
@@ -137,7 +138,7 @@ def _write(footage: VideoSource, form: VideoForm, options: argparse.Namespace) -
         bars[0].update(done - bars[0].n)
 
     try:
-        path = write_video(footage, form, target=target, progress=progress)
+        path = write_video(source, form, target=target, progress=progress)
     finally:
         for bar in bars:
             bar.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from disco.cli.plan import describe, disk
+from disco.cli.plan import describe, disk_bytes
 from disco.errors import InputError
 from disco.settings.load import run_from_mapping
 from disco.settings.model import Settings
@@ -75,9 +75,9 @@ def test_prompts_by_frame() -> None:
     assert found[1].startswith('from frame 4: "blue" weight 2: ')
 
 
-def test_disk() -> None:
+def test_disk_bytes() -> None:
     """A PNG is two thirds of its pixels, a frame's floats four times as many; eyes count thrice."""
     plain = Settings(animation_mode="2D", width_height=[100, 100])
-    assert disk(plain, 10) == 10 * 19500 + 360000
+    assert disk_bytes(plain, 10) == 10 * 19500 + 360000
     eyes = Settings(animation_mode="3D", width_height=[100, 100], vr_mode=True, turbo_mode=True)
-    assert disk(eyes, 10) == 30 * 19500 + 720000
+    assert disk_bytes(eyes, 10) == 30 * 19500 + 720000
