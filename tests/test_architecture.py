@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.places import ROOT
+from disco.files.places import RECIPES, REGISTRY
+from tests.places import ROOT, SETTINGS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -87,14 +88,19 @@ DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_files_that_exist(document: Path) -> None:
-    named = re.findall(r"(?<![\w/.-])disco/[\w./]*\w", document.read_text(encoding="utf-8"))
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    named = re.findall(r"(?<![\w/.-])(?:disco|docs)/[\w./-]*\w", document.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
 
 
 def test_the_page_names_modules_that_exist() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(rf"\b((?:{'|'.join(path.name for path in PACKAGES)})/\w+)", page)
     assert [name for name in named if not list(DISCO.glob(f"{name}.py"))] == []
+
+
+def test_recipes_lie_beside_the_package_not_in_it() -> None:
+    assert (RECIPES / "batch.yaml").is_file() and RECIPES == SETTINGS
+    assert list(DISCO.rglob("*.yaml")) == [REGISTRY]
 
 
 def test_the_top_of_disco_stays_small() -> None:
