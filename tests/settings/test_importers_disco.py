@@ -62,7 +62,7 @@ def test_disco_animation_keys_go_over_where_somebody_touched_them(tmp_path: Path
     told = "animation_mode: not in Disco's files: write 2D, 3D or Video Input, and these act: rotation_3d_z"
     assert told in imported.changed
     odd = edited(tmp_path, DISCO, midas_depth_model="midas_v21", turbo_steps="4", angle="0:(0), -3:(2)")
-    assert odd.run["turbo_steps"] == "4"
+    assert odd.run["turbo_steps"] == 4
     assert any(line.startswith('midas_depth_model: "midas_v21" is not allowed') for line in odd.dropped)
     assert any(line.startswith("angle: ") and "no frame number" in line for line in odd.dropped)
 
@@ -102,10 +102,10 @@ def test_networks_that_are_not_in_the_registry(tmp_path: Path) -> None:
 
 
 def test_values_that_nobody_can_use_are_dropped(tmp_path: Path) -> None:
-    imported = edited(tmp_path, DISCO, tv_scale="lots", cut_ic_pow="range(1000)", clip_guidance_scale=-1)
-    assert not {"tv_scale", "cut_ic_pow", "clip_guidance_scale"} & imported.run.keys()
-    why = "-1 is not allowed: write a number from 0 up or a schedule of them"
-    assert f"clip_guidance_scale: {why}; the default holds" in imported.dropped
+    imported = edited(tmp_path, DISCO, tv_scale="lots", cut_ic_pow="range(1000)", perlin_mode="sepia")
+    assert not {"tv_scale", "cut_ic_pow", "perlin_mode"} & imported.run.keys()
+    why = '"sepia" is not allowed: write one of mixed, color, gray'
+    assert f"perlin_mode: {why}; the default holds" in imported.dropped
 
 
 def test_cut_presets_that_the_original_forced(tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ from disco.settings.model import Settings, facts_of
 
 SECTIONS = (AnimationSettings, Motion3dSettings, VideoInitSettings, VideoOutSettings)
 KEYS = tuple(key for section in SECTIONS for key in section.model_fields if key != "animation_mode")
-DEFAULT_VIDEO = "init.mp4"  # what stands in the original's notebook until somebody names a video
+OURS = (
+    *("border_mode", "prompt_crossfade", "color_coherence", "color_coherence_to", "second_depth_model"),
+    *("video_init_steady", "flow_model", "make_video", "video_codec", "video_blend", "video_loop"),
+)
+ORIGINAL = tuple(key for key in ("animation_mode", *KEYS) if key not in OURS)
+DEFAULT_VIDEOS = (
+    "init.mp4",
+    "training.mp4",
+    "/content/training.mp4",
+)  # in the original until somebody names one
 
 
 def put_animation(draft: ImportBuilder) -> list[str]:
@@ -54,7 +63,11 @@ def put_mode(draft: ImportBuilder, folder: Path) -> None:
 
 
 def _is_usual(key: str, value: Any) -> bool:
-    if value is None or "no_effect" in facts_of(key) or (key, value) == ("video_init_path", DEFAULT_VIDEO):
+    if (
+        value is None
+        or "no_effect" in facts_of(key)
+        or (key == "video_init_path" and value in DEFAULT_VIDEOS)
+    ):
         return True
     try:
         return bool(read_value(value, facts_of(key)) == Settings.model_fields[key].default)

@@ -30,7 +30,7 @@ def put_clips(
     for old, weight in weights.items():
         name = clip_name(old, compat)
         if name is None:
-            draft.drop(old, "no such CLIP network in the registry")
+            draft.dropped.append(f"clip_models: {old}: no such CLIP network in the registry")
         else:
             chosen.append(name if weight == 1 else {"name": name, "weight": weight})
     if chosen:

@@ -1,4 +1,8 @@
-"""Disco Diffusion's own `<batch>(<run>)_settings.txt` (JSON, up to 5.7) -> our keys, `compat: dd57`."""
+"""Disco Diffusion's own `<batch>(<run>)_settings.txt` (JSON, up to 5.7) -> our keys, `compat: dd57`.
+
+Also the files of its forks, and all parameters of its notebook's form, as web forms and entmike's YAML have
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.animation import put_animation
-from disco.settings.importers.clips import put_clips
+from disco.settings.aliases import IGNORED, PRESETS, SIZE_256, SIZE_512
+from disco.settings.importers.animation import ORIGINAL, put_animation, put_mode
+from disco.settings.importers.clips import clip_name, put_clips
 from disco.settings.importers.draft import ImportBuilder, Imported
+from disco.settings.importers.networks import CUSTOM_PREFIX, put_disco_network
 from disco.settings.importers.old_values import (
     put_batch_name,
     put_image_prompts,
     put_init_image,
-    put_network,
     put_schedule,
     put_size,
 )
+from disco.settings.importers.prompts import put_text_prompts
+from disco.settings.model import KEYS as OUR_KEYS
+from disco.settings.model import ResumeSettings, facts_of
+from disco.settings.schedule_text import numeral
 from disco.weights.registry import registry
 
 # The same name and meaning; of these only some are schedules here, and no Disco file schedules the others.
@@ -50,61 +59,87 @@ AS_THEY_ARE = (
     "use_horizontal_symmetry",
     "transformation_percent",
 )
-NOT_STORED = "display_rate, intermediate_saves, animation_mode and the like"
+# Keys of the notebook's form that Disco's own settings files never hold.
+UNSAVED = ("n_batches", "display_rate", "set_seed", "intermediate_saves", "animation_mode")
+MACHINE = (
+    *("google_drive", "save_models_to_google_drive", "simple_nvidia_smi_display", "cuda_device", "useCPU"),
+    *("console_preview", "console_preview_width", "cutout_debug", "model_path", "root_path", "gen_config"),
+    *("config_file", "batchNum", "is_colab", "download_midas", "USE_ADABINS", "use_adabins", "args"),
+)
+RESUME = tuple(ResumeSettings.model_fields)
+FLAG_NAMES = {"ViTL14_336": "ViTL14_336px"}  # entmike's name: ours
+KEYS = frozenset(
+    (
+        *(*SCHEDULES, *AS_THEY_ARE, *UNSAVED, *MACHINE, *RESUME, *IGNORED, *PRESETS, *ORIGINAL),
+        *(*registry().clip_flags, *FLAG_NAMES, SIZE_512, SIZE_256),
+        *("text_prompts", "image_prompts", "init_image", "batch_name", "seed", "width", "height", "cutn"),
+        *("width_height", "diffusion_model", "custom_path", "skip_timesteps", "timestep_respacing"),
+        *("diffusion_steps", "randomize_class", "use_checkpoint", "check_model_SHA", "SLIPB16", "SLIPL16"),
+        *("intermediates_in_subfolder", "clip_models"),
+    )
+)
+NOT_STORED = ("display_rate", "intermediate_saves", "animation_mode")
 
 
 def import_disco(old: Mapping[str, Any], path: Path) -> Imported:
     """A Disco Diffusion settings file, already read, in our keys. path: only its name is used."""
     draft = ImportBuilder(old, "disco", path.name)
     put_batch_name(draft, draft.take("batch_name"), path)
-    _put_prompts(draft, path.parent)
+    put_text_prompts(draft, draft.take("text_prompts"))
+    put_image_prompts(draft, draft.take("image_prompts"), path.parent)
     draft.change("compat", "dd57", "the original's results, quirks included")
     _put_seed(draft)
+    _put_count(draft)
     _put_steps(draft)
-    put_network(draft, draft.take("diffusion_model", "512x512_diffusion_uncond_finetune_008100"))
-    if "width" in draft.old and "height" in draft.old:
-        width, height = draft.take("width"), draft.take("height")
-        put_size(draft, (width, height), "sides are multiples of 64, rounded down as the original did")
-    # The registry lists the flags in the order of loading, which in dd57 is the order of random draws.
-    on = [flag for flag in registry().clip_flags if draft.take(flag, False)]
-    put_clips(draft, dict.fromkeys(on, 1), was=", ".join(on), compat="dd57")
+    put_disco_network(draft, path.parent)
+    _put_size(draft)
+    _put_clips(draft)
     put_init_image(draft, path.parent)
     for key in SCHEDULES:
-        if key in draft.old:
+        if draft.old.get(key) is not None:
             put_schedule(draft, key, draft.take(key))
     for key in AS_THEY_ARE:
         if draft.old.get(key) is not None:
             draft.keep(key, draft.take(key))
     _put_cutn(draft)
     _drop_rest(draft)
+    _put_animation(draft, path.parent)
+    for key in OUR_KEYS:  # of forks, and of this program
+        if draft.old.get(key) is not None:
+            draft.keep(key, draft.take(key))
     return draft.finish()
 
 
-def _put_prompts(draft: ImportBuilder, folder: Path) -> None:
-    """{"0": [...], "100": [...]}: keys become numbers; a list or a single text is frame 0 (old versions)."""
-    prompts = draft.take("text_prompts")
-    if isinstance(prompts, Mapping):
-        frames = {int(frame): group for frame, group in prompts.items() if group}
-        prompts = frames[0] if list(frames) == [0] else frames
-        if len(frames) > 1:
-            draft.notes["text_prompts"] = f"a still uses frame {min(frames)} only"
-    if prompts:
-        draft.keep("text_prompts", prompts)
-    put_image_prompts(draft, draft.take("image_prompts"), folder)
-
-
 def _put_seed(draft: ImportBuilder) -> None:
-    seed = draft.take("seed")
-    if seed is not None:
-        draft.keep("set_seed", int(seed), was="seed")
+    """seed is what was drawn, set_seed what the form asked for."""
+    asked, seed = draft.take("set_seed"), draft.take("seed")
+    was = "set_seed" if seed is None else "seed"
+    if seed is not None and asked is not None:
+        draft.dropped.append("set_seed: the file holds the seed that was drawn")
+    value = asked if seed is None else seed
+    if value is None:
+        return
+    draft.keep("set_seed", numeral(value), was=was)
+    if "set_seed" in draft.run and draft.run["set_seed"] != "random_seed":
         draft.notes["set_seed"] = "the seed of the run's first picture; the others follow it in one stream"
-    draft.change("n_batches", 1, "not in Disco's files; raise it for the pictures after the first")
-    draft.changed.append(f"{NOT_STORED} are not in Disco's files: a still, with the defaults of this program")
+
+
+def _put_count(draft: ImportBuilder) -> None:
+    """n_batches, which only forks store; and what else the file does not say."""
+    if draft.old.get("n_batches") is not None:
+        draft.keep("n_batches", draft.take("n_batches"))
+    else:
+        draft.change("n_batches", 1, "not in Disco's files; raise it for the pictures after the first")
+    missing = [key for key in NOT_STORED if draft.old.get(key) is None]
+    if missing:
+        still = "a still, with" if "animation_mode" in missing else "with"
+        text = f"{', '.join(missing)} and the like are not in Disco's files"
+        draft.changed.append(f"{text}: {still} the defaults of this program")
 
 
 def _put_steps(draft: ImportBuilder) -> None:
-    if "skip_timesteps" in draft.old:
-        draft.keep("skip_steps", int(draft.take("skip_timesteps")), was="skip_timesteps")
+    if draft.old.get("skip_timesteps") is not None:
+        draft.keep("skip_steps", numeral(draft.take("skip_timesteps")), was="skip_timesteps")
     respacing = str(draft.take("timestep_respacing", ""))
     if respacing and "steps" not in draft.old:
         digits = respacing.removeprefix("ddim")
@@ -117,11 +152,50 @@ def _put_steps(draft: ImportBuilder) -> None:
     draft.drop_group(("diffusion_steps",), "follows from steps")
 
 
+def _put_size(draft: ImportBuilder) -> None:
+    """width and height, or the form's width_height, or that of its two which fits the network."""
+    name = draft.run.get("diffusion_model", "")
+    side = registry().get("diffusion", name).architecture.get("image_size") if name else 512
+    fitting, other = (SIZE_256, SIZE_512) if side == 256 else (SIZE_512, SIZE_256)
+    sides = [draft.take("width"), draft.take("height")]
+    named = [value for key in ("width_height", fitting) if (value := draft.take(key)) is not None]
+    sizes = [sides] if None not in sides else named
+    draft.drop_group((other,), f"has no effect with {name or 'this network'}")
+    if sizes:
+        put_size(draft, sizes[0], "sides are multiples of 64, rounded down as the original did")
+    elif sides != [None, None]:
+        draft.dropped.append("width, height: only one of them is in the file; the default holds")
+
+
+def _put_clips(draft: ImportBuilder) -> None:
+    """The flags that are on. The registry lists them in the order of loading, in dd57 of random draws."""
+    for old, ours in FLAG_NAMES.items():
+        if old in draft.old:
+            draft.old.setdefault(ours, draft.take(old))
+    present = [flag for flag in registry().clip_flags if draft.old.get(flag) is not None]
+    on = [flag for flag in present if draft.take_as(flag, False, facts_of("fuzzy_prompt"))]
+    listed = draft.take("clip_models", [])
+    names = listed if isinstance(listed, list) else [listed]
+    entries = {str(entry.get("name") if isinstance(entry, dict) else entry): entry for entry in names}
+    weights = {
+        name: entry.get("weight", 1) if isinstance(entry, dict) else 1 for name, entry in entries.items()
+    }
+    on = [flag for flag in on if clip_name(flag, "dd57") not in {clip_name(name, "dd57") for name in weights}]
+    was = ", ".join([*(["clip_models"] if weights else []), *on])
+    put_clips(draft, {**weights, **dict.fromkeys(on, 1)}, was=was, compat="dd57")
+    if present and "clip_models" not in draft.run:
+        draft.warnings.append("clip_models: no CLIP is switched on in the file: the network's defaults guide")
+
+
 def _put_cutn(draft: ImportBuilder) -> None:
-    cutn = draft.take("cutn")
-    if cutn is not None and not {"cut_overview", "cut_innercut"} & draft.run.keys():
-        why = "versions before 3 took all their cuts at random; here they are shared out as in the later ones"
-        draft.change("cutn", int(cutn), why)
+    cutn = numeral(draft.take("cutn"))
+    if cutn is None or {"cut_overview", "cut_innercut"} & draft.run.keys():
+        return
+    if isinstance(cutn, bool) or not isinstance(cutn, int) or not 1 <= cutn <= 1000:
+        draft.refuse("cutn", cutn, "a whole number from 1 to 1000")
+        return
+    why = "versions before 3 took all their cuts at random; here they are shared out as in the later ones"
+    draft.change("cutn", cutn, why)
 
 
 def _drop_rest(draft: ImportBuilder) -> None:
@@ -130,8 +204,24 @@ def _drop_rest(draft: ImportBuilder) -> None:
     on = [key for key in slip if draft.old[key]]
     draft.drop([key for key in slip if key not in on], "SLIP networks, switched off")
     draft.drop(on, "SLIP networks are not supported: the picture will differ")
+    draft.drop_group(MACHINE, "of the old program's machine; see device and run.py --help")
+    draft.drop_group(RESUME, "of a run of the old program; see --resume")
+    draft.drop_group(("check_model_SHA",), "every download is always checked")
+    draft.drop_group(
+        [key for key in draft.old if key.startswith(CUSTOM_PREFIX)], "no part of an architecture"
+    )
+    draft.drop_group(PRESETS, "presets are defaults of their networks; write the key without the prefix")
+
+
+def _put_animation(draft: ImportBuilder, folder: Path) -> None:
+    """The animation's settings; without a mode in the file they are there for who writes one."""
+    is_stored = draft.old.get("animation_mode") is not None
+    skip = draft.old.get("frames_skip_steps")
+    if isinstance(skip, str) and skip.strip().isdecimal():
+        draft.old["frames_skip_steps"] = f"{skip.strip()}%"  # the original reads a text as a share
     moved = put_animation(draft)
-    if moved:
+    put_mode(draft, folder)
+    if moved and not is_stored:
         keys = ", ".join(moved)
         draft.changed.append(
             f"animation_mode: not in Disco's files: write 2D, 3D or Video Input, and these act: {keys}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.clips import clip_name, put_clips
+from disco.settings.importers.clips import put_clips
 from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     fold,
@@ -17,9 +16,11 @@ from disco.settings.importers.old_values import (
     put_schedule,
     put_size,
     spell_out,
-    tidy_schedule,
 )
+from disco.settings.importers.prompts import put_text_prompts
 from disco.settings.methods import SAMPLERS
+from disco.settings.model import facts_of
+from disco.settings.schedule_text import numeral
 
 # DiscoArt's defaults (its 0.12), of the keys that go over: the pictures depend on them.
 DEFAULTS: dict[str, Any] = {
@@ -116,7 +117,7 @@ MARKS = frozenset(
         *("name_docarray", "truncate_overlength_prompt", *EVALUATION, *EVENTS, *OUTPUT),
     )
 ) - {"display_rate"}
-KEYS = (
+KEYS = frozenset(
     MARKS | DEFAULTS.keys() | set(OUTPUT + NO_EFFECT) | {"text_prompts", "init_image", "seed", "batch_name"}
 )
 
@@ -128,7 +129,7 @@ def import_discoart(old: Mapping[str, Any], path: Path) -> Imported:
     document = draft.old.get("name_docarray")
     name = draft.take("batch_name") or (None if "{" in str(document) else document)
     put_batch_name(draft, name, path)
-    _put_prompts(draft)
+    put_text_prompts(draft, draft.take("text_prompts"))
     draft.change(
         "compat", "fixed", "DiscoArt mends the same quirks; the random numbers differ, so do pictures"
     )
@@ -173,42 +174,11 @@ def _note_silent(draft: ImportBuilder, silent: set[str]) -> None:
         draft.notes[key] = "not in the file; DiscoArt's default"
 
 
-def _put_prompts(draft: ImportBuilder) -> None:
-    """A text, a list of texts or of [text, weight], or {version, prompts: [{text, weight, ...}]}."""
-    value = draft.take("text_prompts", [])
-    entries = value.get("prompts", []) if isinstance(value, Mapping) else value
-    if isinstance(entries, str):
-        entries = [entries]
-    prompts = [_prompt(draft, entry) for entry in entries]
-    if prompts:
-        draft.keep("text_prompts", prompts)
-
-
-def _prompt(draft: ImportBuilder, entry: Any) -> Any:
-    if isinstance(entry, (list, tuple)) and len(entry) == 2:
-        return {"text": str(entry[0]), "weight": tidy_schedule(entry[1])[0]}
-    if not isinstance(entry, Mapping):
-        return str(entry)
-    ours: dict[str, Any] = {"text": str(entry.get("text", ""))}
-    weight, switch = entry.get("weight"), entry.get("schedule")
-    if weight is None:
-        found = re.fullmatch(r"(?P<text>.*):\s*(?P<weight>[-+]?[\d.]+)\s*", ours["text"], re.DOTALL)
-        ours["text"], weight = (found["text"], float(found["weight"])) if found else (ours["text"], 1)
-    ours["weight"] = tidy_schedule(weight)[0]
-    if switch is not None:
-        pairs = zip(spell_out(weight), spell_out(switch), strict=True)
-        ours["weight"] = fold([float(a) * bool(b) for a, b in pairs])
-    if entry.get("clip_guidance"):
-        ours["clip_models"] = [clip_name(name) or name for name in entry["clip_guidance"]]
-    if entry.get("spellcheck") not in (None, "ignore"):
-        draft.drop("spellcheck", "there is no spelling check here")
-    return ours
-
-
 def _put_clip_models(draft: ImportBuilder) -> None:
     """Names with "::"; a switch over the noise levels becomes the network's weight."""
     switches = draft.take("clip_models_schedules", {})
-    weights = {name: 1 for name in draft.take("clip_models")}
+    names = draft.take("clip_models")
+    weights = {str(name): 1 for name in (names if isinstance(names, list) else [names])}
     for name, switch in switches.items():
         if name in weights:
             weights[name] = fold([float(bool(on)) for on in spell_out(switch)])
@@ -220,12 +190,14 @@ def _put_clip_models(draft: ImportBuilder) -> None:
 def _put_seed(draft: ImportBuilder) -> None:
     seed = draft.take("seed")
     if seed is not None:
-        draft.keep("set_seed", int(seed), was="seed")
+        draft.keep("set_seed", numeral(seed), was="seed")
 
 
 def _put_batches(draft: ImportBuilder) -> None:
     """DiscoArt's n_batches counts passes of batch_size pictures; ours counts pictures."""
-    passes, together = int(draft.take("n_batches")), int(draft.take("batch_size"))
+    passes, together = (
+        draft.take_as(key, DEFAULTS[key], facts_of(key)) for key in ("n_batches", "batch_size")
+    )
     if together == 1:
         draft.keep("n_batches", passes)
         return
@@ -235,7 +207,11 @@ def _put_batches(draft: ImportBuilder) -> None:
 
 def _put_switch(draft: ImportBuilder, key: str, value: Any) -> None:
     """true or false; over the noise levels (DiscoArt) it can only be on or off here: what it mostly is."""
-    values = [bool(item) for item in spell_out(value)]
+    try:
+        values = [bool(item) for item in spell_out(numeral(value))]
+    except ValueError:
+        draft.keep(key, value)  # "yes", or dropped with what is allowed
+        return
     mostly = 2 * sum(values) >= len(values)
     if all(item == values[0] for item in values):
         draft.keep(key, values[0])

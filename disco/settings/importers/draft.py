@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from disco.settings.kinds import read_value
-from disco.settings.model import KEYS, facts_of
+from disco.errors import show
+from disco.settings.importers.nearest import nearest
+from disco.settings.kinds import allowed, read_value
+from disco.settings.model import DEFAULT_PROMPTS, KEYS, facts_of
+from disco.settings.schedule_text import numeral
 
 Source = Literal["disco", "discoart", "progrock"]
 
@@ -16,6 +19,11 @@ TITLES: dict[Source, str] = {
     "discoart": "DiscoArt",
     "progrock": "progrockdiffusion",
 }
+# Digits that stay text: names, prompts, and "60", which the original reads as 60 %.
+TEXTS = (
+    *("batch_name", "name_docarray", "init_image", "text_prompts", "image_prompts"),
+    *("video_init_path", "frames_skip_steps", "video_init_frames_skip_steps", "custom_path"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,8 @@ class Imported:
 
     run: flat keys of ours, ready for load.run_from_mapping. mapped, changed, dropped: one sentence
     each. notes: key of run -> what a reader of that line should know. silent: keys of run that the old file
-    left to its tool's defaults. name: the old file's name.
+    left to its tool's defaults. name: the old file's name. warnings: what makes another picture than the old
+    file asked for; the report begins with them.
     """
 
     run: Mapping[str, Any]
@@ -35,10 +44,12 @@ class Imported:
     notes: Mapping[str, str] = field(default_factory=dict)
     silent: Sequence[str] = ()
     name: str = ""
+    warnings: Sequence[str] = ()
 
     def report(self) -> str:
         """The account as text for the terminal, one line per key."""
         parts = [f"{self.name}: {TITLES[self.source]} settings"]
+        parts += [f"WARNING: {line}" for line in self.warnings]
         for title, lines in (("mapped", self.mapped), ("changed", self.changed), ("dropped", self.dropped)):
             parts.append(f"{title}: {len(lines)}")
             parts += [f"  {line}" for line in lines]
@@ -49,7 +60,7 @@ class ImportBuilder:
     """An old file on its way: `take` a key, then `keep`, `change` or `drop` it. What is left is unknown."""
 
     def __init__(self, old: Mapping[str, Any], source: Source, name: str) -> None:
-        self.old = dict(old)
+        self.old = {key: value if key in TEXTS else plain(value) for key, value in old.items()}
         self.source: Source = source
         self.name = name
         self.run: dict[str, Any] = {}
@@ -58,17 +69,35 @@ class ImportBuilder:
         self.changed: list[str] = []
         self.dropped: list[str] = []
         self.silent: list[str] = []
+        self.warnings: list[str] = []
 
     def take(self, key: str, default: Any = None) -> Any:
         """Remove a key of the old file and return its value; null counts as absent."""
         value = self.old.pop(key, None)
         return default if value is None else value
 
+    def take_as(self, key: str, default: Any, facts: Mapping[str, Any]) -> Any:
+        """As take, read as such a setting is; a value that cannot be is named and the default returned.
+
+        facts: see fields.setting; `facts_of("steps")` for a number like steps.
+        """
+        value = self.take(key)
+        if value is None:
+            return default
+        try:
+            return read_value(value, facts)
+        except ValueError:
+            self.refuse(key, value, allowed(facts))
+            return default
+
+    def refuse(self, key: str, value: Any, allowed_words: str) -> None:
+        """Name a value that nobody can use, and what would be allowed."""
+        self.dropped.append(f"{key}: {show(value)} is not allowed: write {allowed_words}; the default holds")
+
     def keep(self, key: str, value: Any, was: str | None = None) -> None:
         """The value goes over as it is; `was` is the key's old name if it had another."""
-        if not self._accept(key, value):
-            return
-        self.mapped.append(f"{was} -> {key}" if was and was != key else key)
+        if self._accept(key, value):
+            self.mapped.append(f"{was} -> {key}" if was and was != key else key)
 
     def change(self, key: str, value: Any, why: str, old: Any = None) -> None:
         """A value the old file did not hold in this form; `why` also stands beside it in the YAML."""
@@ -79,15 +108,31 @@ class ImportBuilder:
         self.changed.append(f"{key}: {arrow} ({why})")
 
     def _accept(self, key: str, value: Any) -> bool:
-        """Would a settings file of ours take this value? If not, it is dropped, so that the default holds."""
+        """Take the value if a settings file of ours may hold it, or else the nearest that it may hold.
+
+        What has no nearest value is dropped, so that the default holds.
+        """
         if key in KEYS:
             try:
-                read_value(value, facts_of(key))
+                read = read_value(value, facts_of(key))
             except ValueError as error:
-                self.dropped.append(f"{key}: {error}; the default holds")
+                self._take_nearest(key, value, error)
                 return False
+            value = read if facts_of(key)["kind"] in ("bool", "int") else value
         self.run[key] = value
         return True
+
+    def _take_nearest(self, key: str, value: Any, error: ValueError) -> None:
+        near = nearest(value, facts_of(key))
+        if near is None:
+            self.dropped.append(f"{key}: {error}; the default holds")
+            return
+        self.run[key] = near
+        why = f"the nearest of what is allowed: {allowed(facts_of(key))}"
+        self.notes[key] = f"was {short(value)}; {why}"
+        self.changed.append(f"{key}: {short(value)} -> {short(near)} ({why})")
+        if near == 0:
+            self.warnings.append(f"{key}: {short(value)} became 0, which switches it off")
 
     def drop(self, keys: str | Iterable[str], why: str) -> None:
         """Keys that do not go over, in one line. Nothing is said when there are none."""
@@ -101,8 +146,20 @@ class ImportBuilder:
         """Drop those keys of the group that the old file holds, in one line."""
         self.drop([name for name in group if name in self.old], why)
 
+    def _say_what_is_painted(self) -> None:
+        """Without a prompt of its own the file would be painted with ours."""
+        if "text_prompts" in self.run:
+            return
+        if "image_prompts" in self.run:
+            self.run["text_prompts"] = []
+            self.changed.append("text_prompts: none (the image prompts alone, without our default prompts)")
+            return
+        first = DEFAULT_PROMPTS[0]
+        self.warnings.append(f'text_prompts: no prompt to take over: the default is painted, "{first}"')
+
     def finish(self) -> Imported:
         """Whatever nobody took is unknown; private keys (a leading underscore) are not worth a line each."""
+        self._say_what_is_painted()
         self.drop([key for key in self.old if key.startswith("_")], "private notes of the old tool")
         for key in list(self.old):
             self.drop(key, "unknown to this program")
@@ -115,7 +172,14 @@ class ImportBuilder:
             notes=self.notes,
             silent=self.silent,
             name=self.name,
+            warnings=self.warnings,
         )
+
+
+def plain(value: Any) -> Any:
+    """A number or a switch that was written as a text: "60", "False"."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return word == "true" if word in ("true", "false") else numeral(value)
 
 
 def short(value: Any, limit: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +12,10 @@ from typing import Any
 
 from disco.errors import InputError
 from disco.settings.importers.draft import ImportBuilder
+from disco.settings.kinds import allowed
+from disco.settings.model import facts_of
 from disco.settings.prompts import dump_prompts, parse_image_prompts
-from disco.settings.schedule_text import parse_expression
+from disco.settings.schedule_text import numeral, parse_expression
 from disco.settings.schedules import LENGTH
 from disco.weights.registry import registry
 
@@ -81,8 +84,8 @@ def put_schedule(draft: ImportBuilder, key: str, value: Any) -> None:
     """Hand a schedulable key over; one that nobody can read is dropped, so that the default holds."""
     try:
         tidy, remark = tidy_schedule(value)
-    except ValueError as error:
-        draft.drop(key, f"{error}; the default holds")
+    except ValueError:
+        draft.keep(key, value)  # a form of ours, or dropped with what is allowed
         return
     if remark:
         draft.change(key, tidy, remark, old=value)
@@ -92,12 +95,20 @@ def put_schedule(draft: ImportBuilder, key: str, value: Any) -> None:
 
 def put_size(draft: ImportBuilder, sides: Sequence[Any], remark: str) -> None:
     """Sides go over in multiples of 64, rounded down as all three tools did."""
-    typed = [int(side) for side in sides]
+    numbers = [numeral(side) for side in sides] if isinstance(sides, (list, tuple)) else []
+    typed = [int(side) for side in numbers if _is_side(side)]
+    if len(typed) != 2 or len(numbers) != 2:
+        draft.refuse("width_height", sides, allowed(facts_of("width_height")))
+        return
     size = [max(SIDE_STEP, side // SIDE_STEP * SIDE_STEP) for side in typed]
     if size == typed:
         draft.keep("width_height", size)
     else:
         draft.change("width_height", size, remark, old=typed)
+
+
+def _is_side(side: Any) -> bool:
+    return isinstance(side, (int, float)) and not isinstance(side, bool) and math.isfinite(side)
 
 
 def put_network(draft: ImportBuilder, value: Any) -> None:
@@ -156,7 +167,12 @@ def put_init_image(draft: ImportBuilder, folder: Path) -> None:
 def put_image_prompts(draft: ImportBuilder, prompts: Any, folder: Path) -> None:
     """image_prompts with those pictures that are here."""
     here: dict[int, list[Any]] = {}
-    for frame, group in parse_image_prompts(prompts).items():
+    try:
+        frames = parse_image_prompts(prompts)
+    except ValueError as error:
+        draft.dropped.append(f"image_prompts: {error}; none of them is taken")
+        return
+    for frame, group in frames.items():
         for prompt in group:
             source = picture(prompt.source, folder)
             if source is None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.animation import KEYS as ANIMATION
 from disco.settings.importers.animation import put_animation, put_mode
 from disco.settings.importers.clips import put_clips
 from disco.settings.importers.draft import ImportBuilder, Imported
@@ -104,18 +103,35 @@ SYMMETRY = (
 MARKS = frozenset(
     (
         *("cutn_batches_final", "cut_ic_pow_final", "skip_steps_ratio", "stop_early", "smooth_schedules"),
-        *("width_height_scale", "use_jpg", "add_metadata", "render_mask", "ViTL14_336"),
+        *("width_height_scale", "use_jpg", "add_metadata", "render_mask"),
         *(*ENLARGING, *SYMMETRY),
     )
 )
-KEYS = (
+CONTRASTS = frozenset(
+    f"{level}_{what}_{part}"
+    for level in ("high", "low")
+    for what in ("contrast", "brightness")
+    for part in ("threshold", "adjust_amount", "start", "adjust")
+) | {"fix_brightness_contrast", "adjustment_interval"}
+ANIMATION = (
+    *("animation_mode", "key_frames", "max_frames", "interp_spline", "angle", "zoom", "translation_x"),
+    *("translation_y", "video_init_path", "extract_nth_frame", "frames_scale", "frames_skip_steps"),
+)
+BORROWED = frozenset((*ENLARGING, *SYMMETRY, "render_mask", "use_jpg", "add_metadata"))
+KEYS = frozenset(
     MARKS
     | DEFAULTS.keys()
     | set(FLAGS)
-    | {"animation_mode", *ANIMATION}
+    | set(ANIMATION)
     | {"batch_name", "text_prompts", "image_prompts", "init_image", "intermediate_saves"}
-    | {"randomize_class", "diffusion_steps"}
+    | {"randomize_class", "diffusion_steps", "width_height"}
+    | CONTRASTS
 )
+
+
+def is_borrowed(key: str) -> bool:
+    """Have forks of Disco taken this key over?"""
+    return key in BORROWED or bool(CONTRAST.match(key))
 
 
 def import_progrock(old: Mapping[str, Any], path: Path) -> Imported:

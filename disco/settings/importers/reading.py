@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from disco.errors import InputError, SettingsError
+from disco.errors import InputError, SettingsError, show
 from disco.files.yaml_io import parse_documents
-from disco.settings.importers import discoart, progrock
 from disco.settings.importers.disco import import_disco
 from disco.settings.importers.discoart import import_discoart
 from disco.settings.importers.draft import TITLES, Imported, Source, short
 from disco.settings.importers.progrock import import_progrock
-from disco.settings.load import run_from_mapping
+from disco.settings.importers.recognise import recognise
+from disco.settings.kinds import allowed
+from disco.settings.load import Run, run_from_mapping
+from disco.settings.model import KEYS, facts_of
 
 _IMPORTERS: dict[Source, Callable[[Mapping[str, Any], Path], Imported]] = {
     "disco": import_disco,
@@ -42,23 +44,63 @@ def import_settings(path: str | Path) -> Imported:
     """
     place = Path(path)
     old, is_json = read_old(place)
-    source = _recognise(old, is_json)
+    source = recognise(old, is_json)
     if source is None:
         keys = ", ".join(list(map(str, old))[:8]) or "none"
         raise InputError(
             f"{place}: no other tool's settings file was recognised. {_LOOKED_FOR}. Found the keys: {keys}. "
             "A settings file of this program needs no import"
         )
-    try:
-        imported = _IMPORTERS[source](old, place)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise InputError(f"{place}: damaged: {error} (read as a settings file of {source})") from error
-    try:
-        run = run_from_mapping(imported.run, name=place.name)
-    except SettingsError as error:
-        problems = "\n".join(error.problems)
-        raise InputError(f"{place}: its settings contradict each other:\n{problems}") from None
+    imported, run = _without_contradictions(_imported(old, source, place), place)
     return _without_idle(imported, run.notices, old)
+
+
+_DAMAGE = (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+
+
+def _imported(old: Mapping[str, Any], source: Source, place: Path) -> Imported:
+    """Everything that can be read; a value of a kind that no importer expects is left out and named."""
+    importer = _IMPORTERS[source]
+    try:
+        return importer(old, place)
+    except _DAMAGE:
+        pass
+    good: dict[str, Any] = {}
+    damaged: list[str] = []
+    for key, value in old.items():
+        try:
+            importer({**good, key: value}, place)
+        except _DAMAGE:
+            words = allowed(facts_of(key)) if key in KEYS else f"it as {TITLES[source]} does"
+            damaged.append(f"{key}: {show(value)} is not allowed: write {words}; the default holds")
+        else:
+            good[key] = value
+    imported = importer(good, place)
+    return replace(imported, dropped=[*damaged, *imported.dropped])
+
+
+def _without_contradictions(imported: Imported, place: Path) -> tuple[Imported, Run]:
+    """The import and its run; settings that cannot be together as they are give way to their defaults."""
+    try:
+        return imported, run_from_mapping(imported.run, name=place.name)
+    except SettingsError as error:
+        problems = error.problems
+    if any(problem.startswith(f"{place.name}: text_prompts: ") for problem in problems):
+        raise _contradictory(place, problems)  # without them another picture would be painted
+    found = [problem.removeprefix(f"{place.name}: ").partition(": ") for problem in problems]
+    less = replace(
+        imported,
+        run={key: value for key, value in imported.run.items() if key not in {key for key, _, _ in found}},
+        dropped=[*imported.dropped, *(f"{key}: {text}; the default holds" for key, _, text in found)],
+    )
+    try:
+        return less, run_from_mapping(less.run, name=place.name)
+    except SettingsError:
+        raise _contradictory(place, problems) from None
+
+
+def _contradictory(place: Path, problems: Iterable[str]) -> InputError:
+    return InputError("\n".join((f"{place}: its settings contradict each other:", *problems)))
 
 
 def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, Any]) -> Imported:
@@ -125,35 +167,3 @@ def _read_yaml(text: str, path: Path) -> dict[str, Any]:
     except SettingsError as error:
         raise InputError(f"{error.problems[0]}. {_LOOKED_FOR}") from None
     return documents[0].data
-
-
-def _recognise(old: Mapping[str, Any], is_json: bool) -> Source | None:
-    """Which tool wrote these keys; None if none of the three did."""
-    keys = set(old)
-    if keys & discoart.MARKS or _has_double_colons(old) or _is_versioned(old):
-        return "discoart"
-    if keys & progrock.MARKS or any(_is_chance(value) for value in old.values()):
-        return "progrock"
-    if is_json and "seed" in keys and {"width", "height"} <= keys:
-        return "disco"
-    if "seed" in keys and keys <= discoart.KEYS:
-        return "discoart"
-    if is_json and keys and keys <= progrock.KEYS:
-        return "progrock"
-    return None
-
-
-def _has_double_colons(old: Mapping[str, Any]) -> bool:
-    names = old.get("clip_models")
-    return isinstance(names, list) and any("::" in str(name) for name in names)
-
-
-def _is_versioned(old: Mapping[str, Any]) -> bool:
-    prompts = old.get("text_prompts")
-    return isinstance(prompts, Mapping) and "version" in prompts and "prompts" in prompts
-
-
-def _is_chance(value: Any) -> bool:
-    return isinstance(value, str) and (
-        value in ("auto", "random") or bool(re.fullmatch(r"<[^<>]*\|[^<>]*>", value))
-    )

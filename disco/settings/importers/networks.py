@@ -1,0 +1,52 @@
+"""Disco's diffusion network, published or one's own, with the architecture that the notebook's form gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.old_values import ORIGINAL_NETWORK, nothing, put_network
+from disco.settings.network_defaults import CUSTOM
+from disco.weights.registry import registry
+
+CUSTOM_PREFIX = "custom_model_"  # the form's names of the parts of an architecture
+MORE_PARTS = ("channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout")
+
+
+def put_disco_network(draft: ImportBuilder, folder: Path) -> None:
+    """diffusion_model; for `custom` its file, if it is here, and its custom_model_* as custom_config."""
+    name = str(draft.take("diffusion_model", ORIGINAL_NETWORK))
+    path = draft.take("custom_path")
+    config = _config(draft)
+    if name != CUSTOM:
+        put_network(draft, name)
+        names = [*(["custom_path"] if path else []), *(f"{CUSTOM_PREFIX}{part}" for part in config)]
+        draft.drop(names, "has no effect without diffusion_model: custom")
+        return
+    found = None if nothing(path) else _file(str(path), folder)
+    if found is None:
+        put_network(draft, name)
+        draft.dropped.append(f"custom_path: {path if path else 'not in the file'}: its weights are not here")
+    else:
+        draft.keep("diffusion_model", CUSTOM)
+        draft.keep("custom_path", found)
+    if config:
+        draft.keep("custom_config", config, was="custom_model_*")
+
+
+def _config(draft: ImportBuilder) -> dict[str, Any]:
+    """The parts of an architecture that the form names, without those that no architecture has."""
+    parts = {*registry().get("diffusion", CUSTOM).architecture, *MORE_PARTS}
+    found: dict[str, Any] = {}
+    for key in [key for key in draft.old if key.startswith(CUSTOM_PREFIX)]:
+        part = key.removeprefix(CUSTOM_PREFIX)
+        value = draft.old[key]
+        if part in parts and value is not None:
+            found[part] = draft.take(key)
+    return found
+
+
+def _file(name: str, folder: Path) -> str | None:
+    path = next((path for path in (Path(name), folder / name) if path.is_file()), None)
+    return None if path is None else str(path)
