@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -49,13 +49,25 @@ def at_once_by_itself(side: int, device: torch.device) -> int:
     return max(CPU_PIXELS // side**2, 1) if device.type == "cpu" else 1_000_000
 
 
+def allow_exact(runs: Iterable[Settings]) -> None:
+    """Make bit-equal matrix products on CUDA possible if one of these runs has `deterministic: true`.
+
+    Call it before networks are loaded: torch reads CUBLAS_WORKSPACE_CONFIG at the first matrix product of the
+    process, which is in the text towers, and never again.
+    """
+    if any(each.deterministic for each in runs):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as torch's own error advises
+
+
 @contextmanager
 def exactly(settings: Settings) -> Iterator[None]:
-    """`deterministic: true` on CUDA: bit-equal kernels for the length of the run, then as it was."""
+    """`deterministic: true` on CUDA: bit-equal kernels for the length of the run, then as it was.
+
+    It needs allow_exact before the networks are loaded.
+    """
     if not settings.deterministic or pick_device(settings.device).type != "cuda":
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it by name
     was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     # dd57's augmentations are torchvision's, whose backward on CUDA has no bit-equal kernel.
     torch.use_deterministic_algorithms(True, warn_only=settings.compat == "dd57")

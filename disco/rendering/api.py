@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.events import Event, Notice, RunFinished, of_run
-from disco.memory.devices import exactly, pick_device
+from disco.memory.devices import allow_exact, exactly, pick_device
 from disco.memory.retry import OomRetry
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
@@ -77,6 +77,7 @@ def render(
         check_spread(runs, again)
     for run in runs if pool is None else ():
         pick_device(run.settings.device)  # one that is not here is told before a folder is made
+    allow_exact(run.settings for run in runs)
     frames = Path(out) / ".video_frames"
     pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
     runs = [with_frames(run, given) for run, given in zip(runs, pictures, strict=True)]

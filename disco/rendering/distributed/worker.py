@@ -16,7 +16,7 @@ from torch import Tensor
 
 from disco.errors import DiscoError, SettingsError
 from disco.events import Event, Notice, StepDone
-from disco.memory.devices import exactly
+from disco.memory.devices import allow_exact, exactly
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
 from disco.rendering.batch import Batch, Stop
@@ -81,6 +81,7 @@ class Worker:
         self._open.close()
 
     def _work(self, order: WorkItem, stop: Stop, shelf: _Shelf) -> Iterator[Message]:
+        allow_exact(run.settings for run in (*self.runs, order.run))
         yield from self._loaded(order)
         if self.studio_of != order.names.settings:
             self.close()
