@@ -36,7 +36,7 @@ _NAMES = (
 
 
 class RaftFlow:
-    """A RAFT network worn as depth_and_flow.Flow."""
+    """A RAFT network as a depth_and_flow.Flow."""
 
     def __init__(self, name: str, network: nn.Module, *, updates: int = UPDATES) -> None:
         """network: one of torchvision's, with its weights; frozen here. updates: refinements, at least 1."""

@@ -26,7 +26,7 @@ _ABOVE = 1e-5  # a PNG's values are cut off: levels must not fall below themselv
 
 @dataclass(frozen=True)
 class FrameTransition:
-    """The maps of one animation; what they need is handed in. Pictures are [1, 3, H, W] in [-1, 1].
+    """The maps of one animation. Pictures are [1, 3, H, W] in [-1, 1].
 
     In dd57 every picture passes through 8 bits, as the original's did on its way through files (quirk Q15).
     """

@@ -1,4 +1,4 @@
-"""The memory governor: whatever a run does is tried until it fits, each time with less memory than before."""
+"""Retry after an out-of-memory error, each time with the next memory saving turned on."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def nothing() -> None:
-    """What is done where nothing is to be done."""
+    """Do nothing."""
 
 
 class OomRetry:
-    """Of one run. economy: what is given up by now; levers: what can be.
+    """Retries the work of one run. saving: the memory savings in use; possible: those that can be turned on.
 
-    remember(economy) is told of every change, and keep(), the argument of run, is called before it: so a
-    run that is resumed goes on with what the stopped one would have gone on with.
+    Before every change of `saving` it calls keep(), an argument of run(), and after it remember(saving): a
+    resumed run so starts from the saved step with the savings that the stopped run had.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class OomRetry:
         self._apply(saving or MemoryPolicy())
 
     def begin(self, saving: MemoryPolicy, why: str) -> None:
-        """Start with that given up."""
+        """Turn these savings on before the first step. why: said to the user."""
         if saving != self.saving:
             self._apply(saving)
             self._remember(saving)
@@ -66,11 +66,11 @@ class OomRetry:
         pictures: int = 1,
         keep: Callable[[], None] = nothing,
     ) -> T:
-        """What do() returns, at the first time that it fits. It must begin at its beginning each time.
+        """Call do() until it fits into memory, and return what it returns. It must start over at each call.
 
-        stage: where an error belongs that does not say it. pictures: guided together in it. Where nothing
-        would help there it is done once more all the same, in case memory was lent out for a moment.
-        Raises RunError when nothing is left to give up.
+        stage: of errors that do not say their own. pictures: guided together in it. When no saving is left it
+        is called once more, in case another program needed the memory for a moment.
+        Raises RunError when that fails too.
         """
         before, last_time = self.saving, False
         while True:
@@ -98,12 +98,12 @@ class OomRetry:
         return _Wrapped(thing, self)  # type: ignore[return-value]
 
     def pop_messages(self) -> list[str]:
-        """What was given up since it was asked last, in sentences for the user."""
+        """The messages for the user since the last call: the savings turned on, and why."""
         messages, self._messages = self._messages, []
         return messages
 
     def tell(self, text: str) -> None:
-        """Say that among the news."""
+        """Add a message for the user."""
         self._messages.append(text)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class _Wrapped:
 
 
 def possible_savings(networks: Placed) -> PossibleSavings:
-    """What can be given up with these networks."""
+    """The memory savings that these networks allow."""
     return PossibleSavings(
         through_unet=not networks.at(Stage.SECONDARY),
         grad_checkpoint=any(blocks_of(module) for module in _seen_by(networks)),
@@ -172,7 +172,7 @@ def possible_savings(networks: Placed) -> PossibleSavings:
 
 
 def release() -> None:
-    """What nobody needs any more goes back to where it came from."""
+    """Collect garbage, and return cached CUDA memory to the device."""
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
@@ -183,7 +183,7 @@ def _modules(networks: Placed, *stages: Stage) -> list[nn.Module]:
 
 
 def _seen_by(networks: Placed) -> list[nn.Module]:
-    """Where cutouts and pictures are looked at: the image towers of the CLIPs, the network of init_scale."""
+    """The networks that see cutouts and pictures: image towers of the CLIPs, the network of init_scale."""
     return [tower_of(module) for module in _modules(networks, Stage.CLIP, Stage.PERCEPTUAL)]
 
 

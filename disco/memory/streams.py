@@ -57,7 +57,7 @@ class SecondStream:
 
 
 def executor_for(device: torch.device, saving: MemoryPolicy) -> Executor:
-    """A second stream on CUDA, while half of the memory is free and nothing had to be given up for it."""
+    """A second stream on CUDA, while half of the memory is free and no memory saving is on."""
     if device.type != "cuda" or saving.plain():
         return Inline()
     free, total = torch.cuda.mem_get_info(device)

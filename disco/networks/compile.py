@@ -111,15 +111,15 @@ class _Compiled:
 
     def __call__(self, *args: Any) -> Any:
         kind = _kind(args)
-        if self._is_computed_twice() or not (kind in self.done or self._is_tried(args, kind)):
+        if self._is_checkpointed() or not (kind in self.done or self._is_tried(args, kind)):
             return self._plain(*args)
         assert self._compiled is not None
         for hook in self.module._forward_pre_hooks.values():
             hook(self.module, args)
         return self._compiled(*args)
 
-    def _is_computed_twice(self) -> bool:
-        """To save memory, by the governor or by guided-diffusion's own means: then all stays as it is."""
+    def _is_checkpointed(self) -> bool:
+        """Is gradient checkpointing on, ours or guided-diffusion's own? Such networks are not compiled."""
         return any("forward" in vars(block) or vars(block).get("use_checkpoint") for block in self._blocks)
 
     def _is_tried(self, args: tuple[Any, ...], kind: tuple[Any, ...]) -> bool:

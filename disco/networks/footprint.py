@@ -28,7 +28,7 @@ _COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes that autograd keeps of a pass: of all of it, and when its blocks are computed twice."""
+    """Bytes that autograd keeps of a pass: whole, and with gradient checkpointing of its blocks."""
 
     whole: int
     grad_checkpoint: int
