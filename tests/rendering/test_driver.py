@@ -33,6 +33,7 @@ from disco.settings.load import run_from_mapping
 from tests.fake_crew import FakeCrew
 from tests.rendering.test_kill import pictures as files
 from tests.rendering.test_kill import without_resume
+from tests.short_memory import Module
 from tests.small_run import SMALL, SmallClip, StopAfter, closed_after, events_of, rendered, small_networks
 
 OLD = {"torch": "1.0"}
@@ -259,7 +260,13 @@ def test_another_error_comes_with_its_traceback(tmp_path: Path) -> None:
 class _Hungry(SmallClip):
     """Memory for one cutout at a time."""
 
+    def __init__(self) -> None:
+        self.network = Module(self._encode)  # a module, which tells its stage
+
     def encode_image(self, cutouts: torch.Tensor) -> torch.Tensor:
+        return self.network(cutouts)
+
+    def _encode(self, cutouts: torch.Tensor) -> torch.Tensor:
         if len(cutouts) > 1:
             raise MemoryError("too many")
         return super().encode_image(cutouts)
