@@ -27,7 +27,7 @@ from disco.events import PictureFinished, PictureStarted, StepDone
 from disco.memory.devices import pick_device
 from disco.rendering.api import render
 from disco.rendering.distributed.messages import needs_of
-from disco.rendering.distributed.ray_pool import RayCrew, connect
+from disco.rendering.distributed.ray_pool import RayPool, connect
 
 SETTINGS = {"batch_name": "scale", "width_height": [128, 128], "steps": 10, "skip_steps": 0, "set_seed": 1}
 BATCHES = 3  # that each worker renders
@@ -67,7 +67,7 @@ class Pace:
         return 60 * inside / steps / (self.until - self.from_)
 
 
-def measure(workers: int, batch_size: int, overrides: Sequence[str], crew: RayCrew | None) -> dict[str, Any]:
+def measure(workers: int, batch_size: int, overrides: Sequence[str], crew: RayPool | None) -> dict[str, Any]:
     """One cell. workers 0: in this process."""
     at_once = max(workers, 1)
     batches = BATCHES * at_once

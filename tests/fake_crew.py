@@ -62,7 +62,7 @@ class FakeCrew:
         new, self.new = self.new, []
         if not self.starts:
             return [(worker, self._die(worker)) for worker in new]
-        news: list[tuple[int, Message]] = [(worker, self.workers[worker].hello()) for worker in new]
+        news: list[tuple[int, Message]] = [(worker, self.workers[worker].ready()) for worker in new]
         for worker in list(self.at_work):
             if self.said[worker] == self.deaths.get(worker):
                 news.append((worker, self._die(worker)))

@@ -1,4 +1,4 @@
-"""The frames of an animation, one after another: each starts from what the frame before it left."""
+"""The frames of an animation, one after another: each starts from the frame before it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AnimationState:
 class FrameInputs:
     """What a frame starts from. before: state of the frame before; moved, old: pictures moved to this one.
 
-    known: what of `moved` is to be repainted but lightly.
+    known: which parts of `moved` are to be repainted only lightly.
     """
 
     frame: int
@@ -72,7 +72,7 @@ class FrameInputs:
 def render_frames(
     job: Job, context: RunContext, pictures: Pictures, stats: RunStats, stop: Stop
 ) -> Iterator[Event]:
-    """Render what the job wants, going on from what is there. Raises InputError if a frame before is gone."""
+    """Render the wanted frames, going on from those there. Raises InputError if a frame before is missing."""
     settings, networks = job.run.settings, context.networks
     if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
         add_motion_networks(networks, settings)
@@ -88,19 +88,19 @@ def render_frames(
             if stats.stopped:
                 return
             continue
-        place = yield from _placed(animation, frame)
+        inputs = yield from _inputs_of(animation, frame)
         if not is_rendered(turbo, frame):
-            yield from _left_out(animation, place)
+            yield from _left_out(animation, inputs)
         else:
             left -= executed(settings, frame)
-            yield from render_batch(_batch(animation, place, left))
+            yield from render_batch(_batch(animation, inputs, left))
         if stats.stopped:
             return
         store.keep({FIRST, frame - 1, frame} if _looks_at_first(settings) else {frame - 1, frame})
 
 
 def is_rendered(turbo: Turbo | None, frame: int) -> bool:
-    """Or does turbo leave it out?"""
+    """False for a frame that turbo makes of earlier ones."""
     return turbo is None or turbo.is_rendered(frame)
 
 
@@ -111,11 +111,11 @@ def _looks_at_first(settings: Settings) -> bool:
 def check_frames(job: Job) -> None:
     """Raises InputError if a frame that must be there before others is not, neither as floats nor as PNG."""
     for needed in needed_frames(job.run.settings, sorted(job.wanted)):
-        if not any(has_frame(names, needed) for names in _places(job)):
+        if not any(has_frame(names, needed) for names in _sources(job)):
             raise _gone(job, needed)
 
 
-def _places(job: Job) -> tuple[RunNames, ...]:
+def _sources(job: Job) -> tuple[RunNames, ...]:
     return (job.folder.names,) if job.source is None else (job.folder.names, job.source)
 
 
@@ -128,10 +128,10 @@ def _gone(job: Job, frame: int) -> InputError:
 
 
 def _earlier(animation: AnimationState, frame: int) -> Generator[Event, None, FrameState]:
-    """What an earlier frame left, with a notice if only its PNG is there."""
+    """The state of an earlier frame, with a notice if only its PNG is there."""
     if animation.last is not None and animation.last.frame == frame:
         return animation.last
-    state = load_frame(_places(animation.job), frame)
+    state = load_frame(_sources(animation.job), frame)
     if state is None:
         raise _gone(animation.job, frame)
     width, height = animation.settings.width_height
@@ -145,7 +145,7 @@ def _earlier(animation: AnimationState, frame: int) -> Generator[Event, None, Fr
     return state
 
 
-def _placed(animation: AnimationState, frame: int) -> Generator[Event, None, FrameInputs]:
+def _inputs_of(animation: AnimationState, frame: int) -> Generator[Event, None, FrameInputs]:
     settings, turbo = animation.settings, animation.turbo
     if frame == 0 or not is_chained(settings):
         return FrameInputs(frame)
@@ -159,19 +159,19 @@ def _placed(animation: AnimationState, frame: int) -> Generator[Event, None, Fra
     return FrameInputs(frame, before.picture, moved, old, known)
 
 
-def _batch(animation: AnimationState, place: FrameInputs, steps_after: int) -> Batch:
+def _batch(animation: AnimationState, inputs: FrameInputs, steps_after: int) -> Batch:
     """The frame as a batch of one, from its own settings, start and random numbers."""
     settings, frame, context = (
-        at_frame(animation.settings, place.frame),
-        place.frame,
-        _frame_context(animation, place.frame),
+        at_frame(animation.settings, inputs.frame),
+        inputs.frame,
+        _frame_context(animation, inputs.frame),
     )
-    init = animation.transition.start(frame, place.moved, place.before, animation.first)
+    init = animation.transition.start(frame, inputs.moved, inputs.before, animation.first)
     if init is not None:
         context = replace(context, init=init.to(context.device))
-    context = replace(context, settings=settings, mask=animation.pictures.mask_of(frame), known=place.known)
+    context = replace(context, settings=settings, mask=animation.pictures.mask_of(frame), known=inputs.known)
     return _of_one(
-        animation, frame, context, steps_after, lambda guess: _keep_for_next(animation, place, guess)
+        animation, frame, context, steps_after, lambda guess: _keep_for_next(animation, inputs, guess)
     )
 
 
@@ -209,26 +209,26 @@ def _frame_context(animation: AnimationState, frame: int) -> RunContext:
     return replace(animation.context, targets=animation.encoded[1], drawn_as=drawn_as)
 
 
-def _keep_for_next(animation: AnimationState, place: FrameInputs, guess: Tensor) -> Tensor:
-    """Keep a rendered frame [3, H, W] for the next one; returns what is shown of it."""
-    picture, moved, turbo = animation.transition.kept(guess[None]), place.moved, animation.turbo
+def _keep_for_next(animation: AnimationState, inputs: FrameInputs, guess: Tensor) -> Tensor:
+    """Keep a rendered frame [3, H, W] for the next one; returns what its PNG shows."""
+    picture, moved, turbo = animation.transition.kept(guess[None]), inputs.moved, animation.turbo
     if turbo is None or moved is None:
-        _keep(animation, FrameState(place.frame, picture), picture)
+        _keep(animation, FrameState(inputs.frame, picture), picture)
         return guess
-    old = turbo.next_old(place.frame, picture, moved, place.old)
-    shown = animation.transition.shown(blend(picture, moved, turbo.share(place.frame)))
-    _keep(animation, FrameState(place.frame, picture, old), shown)
+    old = turbo.next_old(inputs.frame, picture, moved, inputs.old)
+    shown = animation.transition.shown(blend(picture, moved, turbo.weight(inputs.frame)))
+    _keep(animation, FrameState(inputs.frame, picture, old), shown)
     return shown[0]
 
 
-def _left_out(animation: AnimationState, place: FrameInputs) -> Iterator[Event]:
+def _left_out(animation: AnimationState, inputs: FrameInputs) -> Iterator[Event]:
     """A frame that turbo makes of the two before it."""
-    turbo, frame, began = animation.turbo, place.frame, time.monotonic()
-    assert turbo is not None and place.moved is not None
+    turbo, frame, began = animation.turbo, inputs.frame, time.monotonic()
+    assert turbo is not None and inputs.moved is not None
     yield PictureStarted((frame,))
-    old = turbo.next_old(frame, None, place.moved, place.old)
-    shown = animation.transition.shown(blend(place.moved, old, turbo.share(frame)))
-    _keep(animation, FrameState(frame, place.moved, old), shown)
+    old = turbo.next_old(frame, None, inputs.moved, inputs.old)
+    shown = animation.transition.shown(blend(inputs.moved, old, turbo.weight(frame)))
+    _keep(animation, FrameState(frame, inputs.moved, old), shown)
     metadata = metadata_of(_of_one(animation, frame, animation.context), frame)
     png = png_bytes(shown[0], metadata)
     path = animation.job.folder.save_picture(frame, png)
@@ -239,7 +239,7 @@ def _left_out(animation: AnimationState, place: FrameInputs) -> Iterator[Event]:
 
 
 def _keep(animation: AnimationState, state: FrameState, shown: Tensor) -> None:
-    """All that must be on disk before the frame's own PNG says that it is done."""
+    """Save what must be on disk before the frame's PNG, which marks it as done."""
     animation.store.save(state)
     animation.last = state
     if state.frame == FIRST:

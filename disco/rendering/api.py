@@ -1,4 +1,4 @@
-"""Settings -> jobs -> pictures: the one place where all parts meet."""
+"""render(): settings -> jobs -> events, in this process or on workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from disco.rendering.distributed.messages import WorkerPool, check_spread
 from disco.rendering.finish import finish_group
 from disco.rendering.memory import govern
 from disco.rendering.prepare import RunContext, load_for, loading, open_run
-from disco.rendering.still import executed_steps, render_batch, where
+from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.inputs import Pictures, load_pictures, with_frames
 from disco.runs.metadata import differences, other_weights
 from disco.runs.new_run import Job, RerenderRequest, check_inputs, saved_values
@@ -41,11 +41,11 @@ def never() -> bool:
 
 @dataclass
 class _Shared:
-    """What the runs of one call hand on: the networks loaded last, and whether they were handed in."""
+    """What the runs of one call share: the networks loaded last. passed_in: by the caller."""
 
     networks: Networks | None = None
     key: tuple[object, ...] = ()
-    given: bool = False
+    passed_in: bool = False
 
 
 def render(
@@ -64,8 +64,8 @@ def render(
     settings: a settings file, flat keys, Settings, a Run (or a sequence of these). out: replaces images_out.
     images: only these pictures, by index. resume: "latest" or a run's number: go on with it (the settings'
     resume_run does the same, but starts a new run where there is none). again: render one finished picture
-    once more. networks: loaded ones to use in place of those that the settings name, or a crew
-    (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked
+    once more. networks: loaded ones to use in place of those that the settings name, or a worker
+    pool (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked
     after each step; when it says yes the state is saved and the last event says `interrupted`. working:
     entered while pictures are rendered, when it is `stop` that ends a run.
     Closing the generator in the middle saves the state too.
@@ -80,13 +80,13 @@ def render(
     allow_exact(run.settings for run in runs)
     frames = Path(out) / ".video_frames"
     pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
-    runs = [with_frames(run, given) for run, given in zip(runs, pictures, strict=True)]
+    runs = [with_frames(run, inputs) for run, inputs in zip(runs, pictures, strict=True)]
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:
         check_inputs(again.metadata.get("inputs", {}), pictures[0].inputs)
     if pool is None:
         assert networks is None or isinstance(networks, Networks)
-        shared = _Shared(networks, given=networks is not None)
+        shared = _Shared(networks, passed_in=networks is not None)
         interrupted = yield from _in_turn(plan, pictures, shared, (stop, working))
     else:
         interrupted = yield from spread(plan, pictures, pool, (stop, working))
@@ -101,14 +101,14 @@ def _in_turn(
     plan: Plan, pictures: Sequence[Pictures], shared: _Shared, ending: Ending
 ) -> Generator[Event, None, bool]:
     """One run after another, in this process. Returns whether it was stopped."""
-    for place in plan_jobs(plan, ending[0]):
-        if place.job is None:
-            yield from (Notice(text) for text in place.notices)
+    for planned in plan_jobs(plan, ending[0]):
+        if planned.job is None:
+            yield from (Notice(text) for text in planned.notices)
             continue
-        with place.job.folder:
+        with planned.job.folder:
             interrupted = False
-            for event in _render_job(place.job, pictures[place.position], shared, plan, ending):
-                yield of_run(event, place.job.folder.names.prefix)
+            for event in _render_job(planned.job, pictures[planned.position], shared, plan, ending):
+                yield of_run(event, planned.job.folder.names.prefix)
                 interrupted = isinstance(event, RunFinished) and event.interrupted
         if interrupted:
             return True
@@ -138,7 +138,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
     yield from announced(job)
     began = time.monotonic()
     if shared.networks is None or (
-        not shared.given and shared.key != networks_key(settings, job.run.base_dirs)
+        not shared.passed_in and shared.key != networks_key(settings, job.run.base_dirs)
     ):
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from loading(job.run, plan.runs, load_for)
@@ -155,11 +155,11 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         if not stats.stopped:
             yield from film(job.folder, settings)
         yield from (Notice(text) for text in oom_retry.pop_messages())
-        yield finished(job, stats, time.monotonic() - began, where(context))
+        yield finished(job, stats, time.monotonic() - began, machine_report(context))
 
 
 def _govern(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetry:
-    """A run goes on with what it gave up before, a picture rendered again with what it was made with."""
+    """A resumed run begins with the memory saving it had, a picture rendered again with that of then."""
     assert shared.networks is not None
     was = job.folder.info.get("memory")
     if was is None and again is not None:
@@ -169,14 +169,14 @@ def _govern(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetr
     def remember(saved_by: Mapping[str, Any]) -> None:
         job.folder.update_info(memory=dict(saved_by))
 
-    return govern(job.run, shared.networks, was, remember, known=not shared.given)
+    return govern(job.run, shared.networks, was, remember, known=not shared.passed_in)
 
 
 def _render_groups(job: Job, context: RunContext, stats: RunStats, stop: Stop) -> Iterator[Event]:
     steps = executed_steps(context)
     if context.stream is not None and not job.starts:
         keep_start(job.folder, job.groups[0][0], context.stream)
-    for place, group in enumerate(job.groups):
+    for position, group in enumerate(job.groups):
         if not finish_group(job, context, group):
             stats.stopped = group != job.groups[-1] and stop()
             if stats.stopped:
@@ -191,7 +191,7 @@ def _render_groups(job: Job, context: RunContext, stats: RunStats, stop: Stop) -
             saved_values(job.run),
             stop,
             stats,
-            steps_after=len(steps) * (len(job.groups) - place - 1),
+            steps_after=len(steps) * (len(job.groups) - position - 1),
             start=start,
             steps=steps,
         )

@@ -1,4 +1,4 @@
-"""What is rendered together, and what is counted on the way."""
+"""The pictures rendered together, and where their files go."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class States(Protocol):
 
 
 class ArtifactSink(Protocol):
-    """Where a batch puts what it made: the run's folder, or a way there from another machine."""
+    """Where a batch writes its files: the run's folder, or messages to the driver that has it."""
 
     @property
     def checkpoints(self) -> States: ...
@@ -54,11 +54,11 @@ class ArtifactSink(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """The pictures rendered together, those of them that are still to be saved, and where all goes.
+    """The pictures rendered together. wanted: those still to be saved; folder: where all files go.
 
     start: in dd57 the random states at the picture's start, as text.
-    saved: settings as they go into the PNGs. develop: for a frame of an animation: keeps what the next one
-    needs of the last guess, [3, H, W], and returns what the PNG shows.
+    saved: settings as they go into the PNGs. postprocess: of a frame of an animation: keeps what the next
+    one needs of the last guess, [3, H, W], and returns what the PNG shows.
     """
 
     context: RunContext

@@ -1,7 +1,7 @@
-"""Remembers the last whole step of a batch and writes it down: checkpoints, progress picture, status.
+"""Keep the last whole step of a batch and save it: checkpoints, progress picture, status.
 
-Beside a GPU, which would wait, a thread packs and writes what is due during a picture. Before the picture
-itself is saved, before memory is given up, and however the loop ends, all of that is on the disk.
+On CUDA a thread packs and writes them, so that the GPU does not wait. All of it is on the disk before the
+picture itself is saved, before the next memory saving, and however the loop ends.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from disco.settings.model import picture_count
 
 
 class CheckpointWriter:
-    """Remembers the last whole step, and writes it down: checkpoints, progress picture, status.
+    """Keeps the last whole step and saves it: checkpoints, progress picture, status.
 
-    beside: whether a thread of its own writes during a picture; by itself on CUDA alone (elsewhere the
-    writing is under 1 % of a step, and would take its cores).
+    beside: whether a thread writes during a picture; None: on CUDA alone (elsewhere writing takes under 1 %
+    of a step, and the thread would take its cores).
     """
 
     def __init__(self, batch: Batch, random: Randomness, beside: bool | None = None) -> None:
@@ -46,12 +46,12 @@ class CheckpointWriter:
             stats.nan_steps = nan if stats.nan_steps is None else stats.nan_steps + nan
 
     def resume_stream(self) -> None:
-        """Whoever listened to the events may have drawn from torch's global stream: dd57 goes on."""
+        """Restore dd57's stream: listeners of the events may have used torch's global generator."""
         if self.state:
             self.random.restore(self.state)
 
     def checkpoint_if_due(self) -> None:
-        """To be called after every step; after the last one what is under way is waited for."""
+        """To be called after every step; after the last one it waits for pending writes."""
         assert self.sample is not None
         every, done = self.batch.context.settings.checkpoint_every, self.sample.step.i + 1
         if done == self.sample.step.n:
@@ -60,7 +60,7 @@ class CheckpointWriter:
             self._save()
 
     def checkpoint(self) -> None:
-        """The last whole step, on the disk when this returns, also where an earlier writing failed."""
+        """Save the last whole step, durable at return, also where an earlier write failed."""
         try:
             self.writer.finish()
         finally:
@@ -112,7 +112,7 @@ class CheckpointWriter:
         batch.stats.previews += 1
 
     def close(self) -> None:
-        """However the loop ended: leave a checkpoint unless the pictures are saved."""
+        """Leave a checkpoint unless the pictures are saved, however the loop ended."""
         try:
             if not self.finished:
                 self.checkpoint()
@@ -126,42 +126,42 @@ def numbers(losses: Mapping[str, Tensor]) -> dict[str, list[float]]:
 
 
 def keep_start(folder: ArtifactSink, picture: int, stream: StreamRandom) -> None:
-    """Write down the random states at a picture's start, so that it can be rendered alone (compat dd57)."""
+    """Save the random states at a picture's start, so that it can be rendered alone (compat dd57)."""
     starts = dict(folder.info.get("starts", {}))
     folder.update_info(starts=starts | {str(picture): stream.snapshot()})
 
 
 class Background:
-    """One thread of its own, begun when it is first needed. An error comes back at the next call of a method.
+    """A writer thread, started when first needed. An error is raised by the next call of a method.
 
-    on: else all is done at once, by whoever asks. room: how much may be under way; who adds more waits.
+    on: False runs all work at once in the calling thread. limit: of pending work; `do` waits beyond it.
     """
 
-    def __init__(self, on: bool = True, room: int = 2) -> None:
-        self.on, self.room = on, room
+    def __init__(self, on: bool = True, limit: int = 2) -> None:
+        self.on, self.limit = on, limit
         self._thread: ThreadPoolExecutor | None = None
-        self._under_way: deque[Future[None]] = deque()
+        self._pending: deque[Future[None]] = deque()
 
     def do(self, work: Callable[[], None]) -> None:
-        """Have it done. work must not touch what the main thread will change."""
+        """Run work. It must not touch what the main thread will change."""
         if not self.on:
             work()
             return
-        while self._under_way and (self._under_way[0].done() or len(self._under_way) >= self.room):
-            self._under_way.popleft().result()
+        while self._pending and (self._pending[0].done() or len(self._pending) >= self.limit):
+            self._pending.popleft().result()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disco-writer")
-        self._under_way.append(self._thread.submit(work))
+        self._pending.append(self._thread.submit(work))
 
     def finish(self) -> None:
-        """Wait until all is done, also where some of it failed; then the first error, if there is one."""
-        wait(self._under_way)
-        under_way, self._under_way = self._under_way, deque()
-        for one in under_way:
+        """Wait for all pending work, also where some failed; then raise the first error, if there is one."""
+        wait(self._pending)
+        pending, self._pending = self._pending, deque()
+        for one in pending:
             one.result()
 
     def close(self) -> None:
-        """finish(), and let the thread go."""
+        """finish(), and end the thread."""
         try:
             self.finish()
         finally:

@@ -42,7 +42,7 @@ class RunContext:
     known: which part of init the last frame of a video showed (1), of that shape, or None.
     stream: the random stream of compat dd57, as it stands after the prompts were encoded; None in fixed.
     inputs: path or address as written -> SHA-256 of the picture's bytes. drawn_as: the pictures whose random
-    numbers are used, where these are not their own. governor: tries what is done until it fits into memory.
+    numbers are used, where these are not their own. oom_retry: retries work that runs out of memory.
     """
 
     settings: Settings

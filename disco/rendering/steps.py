@@ -73,7 +73,7 @@ def _once(
 
 
 class _Guide:
-    """Denoiser and guidance of a batch, made anew whenever more is given up."""
+    """Denoiser and guidance of a batch, made anew whenever the memory saving changes."""
 
     def __init__(self, batch: Batch, random: Randomness, init: Tensor | None) -> None:
         self.batch, self.random, self.init = batch, random, init
@@ -91,8 +91,8 @@ class _Guide:
         together = saving.together or len(pictures)
         if together >= len(pictures):
             return self._one(saving, self.random, self.init, context.networks.lpips)
-        found, parts = context.networks.lpips, []
-        lpips = None if found is None else _Once(found)
+        loaded, parts = context.networks.lpips, []
+        lpips = None if loaded is None else _CachedPerceptual(loaded)
         for at in range(0, len(pictures), together):
             some = slice(at, at + together)
             init = self.init if self.init is None or len(self.init) == 1 else self.init[some]
@@ -118,8 +118,8 @@ class _Guide:
         )
 
 
-class _Once:
-    """A perceptual network that looks at the init picture once for all parts of a batch."""
+class _CachedPerceptual:
+    """A perceptual network whose prepare() runs once for all parts of a batch."""
 
     def __init__(self, lpips: PerceptualNet) -> None:
         self.lpips = lpips

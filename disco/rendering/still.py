@@ -34,23 +34,23 @@ def executed_steps(context: RunContext) -> list[Step]:
 def render_batch(batch: Batch) -> Iterator[Event]:
     """Render, going on from the run's checkpoint if it is of these pictures; save what is wanted.
 
-    When `stop` asks for it, the step is finished, a checkpoint saved, `tally.stopped` set, and that is all.
+    When `stop` asks for it, the step is finished, a checkpoint saved, `stats.stopped` set, and that is all.
     An exception or a closed generator leaves a checkpoint of the last whole step too.
     """
     context, folder, settings = batch.context, batch.folder, batch.context.settings
     random = context.randomness(batch.pictures)
-    found = folder.checkpoints.load(batch.pictures)
-    done = found.step if found else 0
+    checkpoint = folder.checkpoints.load(batch.pictures)
+    done = checkpoint.step if checkpoint else 0
     yield PictureStarted(batch.pictures, done)
-    x_t, init = _begin(batch, random, found)
+    x_t, init = _begin(batch, random, checkpoint)
     oom_retry = context.oom_retry
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
     writer = CheckpointWriter(batch, random)
     began = time.monotonic()
     try:
-        if found is not None and done == batch.steps[0].n:
-            writer.sample = _last_sample(batch, found)
-        begin = (x_t, done, found.history if found else ())
+        if checkpoint is not None and done == batch.steps[0].n:
+            writer.sample = _last_sample(batch, checkpoint)
+        begin = (x_t, done, checkpoint.history if checkpoint else ())
         for sample in steps_of(batch, random, begin, init, writer.checkpoint):
             writer.reached(sample)
             pictures = StepPictures(context, sample)
@@ -71,13 +71,13 @@ def render_batch(batch: Batch) -> Iterator[Event]:
         writer.close()
 
 
-def _last_sample(batch: Batch, found: Checkpoint) -> Sample:
+def _last_sample(batch: Batch, checkpoint: Checkpoint) -> Sample:
     """All steps were done when the run stopped: only the saving was left (a full disk, say)."""
-    assert found.pred_x0 is not None
-    return Sample(batch.steps[-1], found.x_t, found.pred_x0, {})
+    assert checkpoint.pred_x0 is not None
+    return Sample(batch.steps[-1], checkpoint.x_t, checkpoint.pred_x0, {})
 
 
-def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
+def _begin(batch: Batch, random: Randomness, checkpoint: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
     """x_t before the next step, and the picture that the init loss pulls to."""
     context, settings = batch.context, batch.context.settings
     if isinstance(random, StreamRandom) and batch.start is not None:
@@ -87,9 +87,9 @@ def _begin(batch: Batch, random: Randomness, found: Checkpoint | None) -> tuple[
     init = context.init if perlin is None else perlin
     # In dd57 the init loss pulls to the Perlin init too (quirk Q9).
     target = init if settings.compat == "dd57" else context.init
-    if found is not None:
-        random.restore(found.random_state)
-        return found.x_t.to(context.device), target
+    if checkpoint is not None:
+        random.restore(checkpoint.random_state)
+        return checkpoint.x_t.to(context.device), target
     noise = random.start_noise(space.shape(len(batch.pictures), settings.width_height)).to(context.device)
     x0 = None if init is None else _encoded(context, init).expand_as(noise)
     return start(x0, batch.steps[0], noise, settings.skip_steps), target
@@ -169,8 +169,8 @@ def metadata_of(batch: Batch, picture: int) -> dict[str, Any]:
     )
 
 
-def where(context: RunContext) -> dict[str, Any]:
-    """For the report: the device, what was given up for lack of memory, its peak where the device tells."""
+def machine_report(context: RunContext) -> dict[str, Any]:
+    """For the report: the device, the memory saving, the peak of its memory on CUDA."""
     device = context.device
     return {
         "device": str(device),

@@ -31,7 +31,7 @@ def fail() -> None:
 
 
 def test_work_is_done_in_order_beside_the_main_thread() -> None:
-    background, order, gate = Background(room=2), [], threading.Event()
+    background, order, gate = Background(limit=2), [], threading.Event()
     background.do(note(order, 0, gate))
     background.do(note(order, 1))
     assert order == []
@@ -55,7 +55,7 @@ def test_without_a_thread_it_is_done_at_once() -> None:
 
 
 def test_an_error_comes_back_when_all_is_done() -> None:
-    background, order, gate = Background(room=3), [], threading.Event()
+    background, order, gate = Background(limit=3), [], threading.Event()
     background.do(note(order, 0, gate))
     background.do(fail)
     background.do(note(order, 2))

@@ -19,7 +19,7 @@ from disco.__main__ import main
 from disco.errors import InputError
 from disco.rendering.distributed import ray_pool as ray_crew
 from disco.rendering.distributed.messages import Done, MemoryPlan, Ready, WorkerLost, WorkItem, WriteMessage
-from disco.rendering.distributed.ray_pool import Actor, RayCrew, Room, connect
+from disco.rendering.distributed.ray_pool import Actor, RayPool, Room, connect
 from disco.runs.inputs import load_pictures
 from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping
@@ -184,7 +184,7 @@ class _FakeRay:
 def test_news_of_living_and_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     fake = _FakeRay()
-    pool = RayCrew(fake, MemoryPlan())
+    pool = RayPool(fake, MemoryPlan())
     assert pool.capacity() == 2 and pool.kind == "each with 1 CPU thread"
     first, second = pool.hire([], 2), pool.hire([], 2)
     assert (fake.options["num_cpus"], fake.options["num_gpus"], fake.options["max_restarts"]) == (1, 0.0, 0)
@@ -207,7 +207,7 @@ def test_a_run_on_gpus_waits_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_crew, "CAPACITY_EVERY", -1.0)
     fake = _FakeRay()
     head, other = {"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"GPU": 2.0}}
-    pool = RayCrew(fake, MemoryPlan(0.5))
+    pool = RayPool(fake, MemoryPlan(0.5))
     for there, room in (([head, other], 4), ([head], 0), ([head, other, other], 8)):
         fake.nodes_here = there
         assert pool.capacity() == room and pool.kind == "each with 0.5 GPU"

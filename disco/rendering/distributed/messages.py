@@ -1,4 +1,4 @@
-"""Workers that render batches of pictures for a driver, which alone writes: what they say to each other."""
+"""The messages between a driver, which alone writes, and the workers that render batches for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class WorkItem:
     """One batch of pictures. names: of the run's files; wanted: those that are to be saved.
 
-    given: what the run is given, read by the driver. memory: what the run gave up before. checkpoint: where
+    inputs: of the run, loaded by the driver. memory: the run's memory saving before. checkpoint: where
     the batch goes on. steps_after: that this worker will probably have to do after it. unfinished: saved
     pictures of the batch that lack files of finishers: the PNG's bytes, and the suffixes.
     """
@@ -37,7 +37,7 @@ class WorkItem:
     seed: int
     batch: tuple[int, ...]
     wanted: frozenset[int]
-    given: Pictures
+    inputs: Pictures
     memory: Mapping[str, Any] | None = None
     checkpoint: Checkpoint | None = None
     steps_after: int = 0
@@ -49,7 +49,7 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class Ready:
-    """It is there and waits for orders. versions: as a picture carries them."""
+    """The worker is there and waits for work. versions: as a picture carries them."""
 
     host: str
     versions: Mapping[str, str]
@@ -57,7 +57,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class WriteMessage:
-    """What is to be done with the run's folder: one of its methods, with these arguments."""
+    """A call of one of the methods of the run's folder, with these arguments."""
 
     method: str
     args: tuple[Any, ...] = ()
@@ -66,7 +66,7 @@ class WriteMessage:
 
 @dataclass(frozen=True)
 class EventMessage:
-    """An event for whoever listens, other than StepDone."""
+    """An event other than StepDone."""
 
     event: Event
 
@@ -84,24 +84,24 @@ class StepMessage:
 
 @dataclass(frozen=True)
 class PolicyMessage:
-    """Memory that was given up, as run.json has it."""
+    """The memory saving, as run.json has it."""
 
     memory: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Done:
-    """The order is carried out, or was stopped after a whole step. where: device and memory, as reported."""
+    """The batch is done, or was stopped after a whole step. machine: device and memory, for the report."""
 
     stopped: bool
     seconds: float
     nan_steps: int
-    where: Mapping[str, Any]
+    machine: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """It could not be carried out. kind: of our errors, or nothing for another one."""
+    """The batch failed. kind: the class of our error, or "" for another one."""
 
     kind: str
     text: str
@@ -120,32 +120,32 @@ Message: TypeAlias = (
 
 
 class WorkerPool(Protocol):
-    """Whoever starts workers. A worker is known by its number."""
+    """Starts workers and passes messages. A worker is known by its number."""
 
     def capacity(self) -> int:
-        """How many workers there is room for now, those at work among them."""
+        """How many workers there can be now, those that render among them."""
 
     def hire(self, runs: Sequence[Run], of: int) -> int:
-        """Start a worker for these runs, one of so many; it says Hello when it is there."""
+        """Start a worker for these runs, one of so many; it sends Ready when it is there."""
 
-    def give(self, worker: int, order: WorkItem) -> None:
-        """It has none, or is done with the last."""
+    def give(self, worker: int, item: WorkItem) -> None:
+        """Send it a batch; it has none."""
 
     def stop(self, worker: int) -> None:
-        """After the step that it is at: it says Done."""
+        """Stop it after its current step; it sends Done."""
 
     def dismiss(self, worker: int) -> None:
         """End it."""
 
     def pop_messages(self, seconds: float) -> list[tuple[int, Message]]:
-        """What was said, in the order of each worker; waits so long at most."""
+        """The messages that came, each worker's in order; waits so long at most."""
 
 
-# ---- what can be spread ----
+# ---- which runs workers can render ----
 
 
 def check_spread(runs: Sequence[Run], again: RerenderRequest | None = None) -> None:
-    """Raises SettingsError, InputError for what cannot be handed to workers."""
+    """Raises SettingsError, InputError for what workers cannot render."""
     if again is not None:
         raise InputError("--ray: one PNG is rendered again by one process: leave --ray out")
     problems = []

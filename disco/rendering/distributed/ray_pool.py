@@ -26,12 +26,12 @@ from disco.settings.load import Run
 
 CAPACITY_EVERY = 5.0  # seconds; machines may come and go
 STORE = 2**29  # bytes of a cluster that is started here: states and pictures pass through it
-MOST_SAID = 64  # messages that wait for the driver before a worker waits for it too
+MOST_QUEUED = 64  # messages that wait for the driver before a worker waits for it too
 
 
 @contextmanager
-def connect(address: str, needs: MemoryPlan) -> Iterator[RayCrew]:
-    """A crew in the cluster at an address as ray.init takes it; "": the one that runs on this machine or
+def connect(address: str, needs: MemoryPlan) -> Iterator[RayPool]:
+    """A pool in the cluster at an address as ray.init takes it; "": the one that runs on this machine or
     that RAY_ADDRESS names, or else a new one here, for as long as the block runs; "local": a new one.
 
     Raises InputError: no package ray, no cluster there, no machine in it that could work.
@@ -41,7 +41,7 @@ def connect(address: str, needs: MemoryPlan) -> Iterator[RayCrew]:
     if started:
         _join(ray, address)
     try:
-        pool = RayCrew(ray, needs)
+        pool = RayPool(ray, needs)
         if pool.capacity() < 1:
             raise InputError(f"--ray: no machine in the cluster has what a worker needs: {pool.kind}")
         yield pool
@@ -90,9 +90,9 @@ def _join(ray: Any, address: str) -> None:
         else:
             ray.init(address=address, **_QUIET)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"--ray={address}: no Ray cluster that this process can use ({said}). `ray start --head` starts "
+            f"--ray={address}: no Ray cluster that this process can use ({first}). `ray start --head` starts "
             "one, --ray alone one for the length of this run"
         ) from error
     finally:
@@ -121,7 +121,7 @@ def _start_or_join(ray: Any, address: str) -> None:
     ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **_QUIET)
 
 
-# ---- what a cluster has room for ----
+# ---- the capacity of a cluster ----
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,11 @@ def _this_machine() -> dict[str, float]:
     return {"GPU": torch.cuda.device_count(), "CPU": os.cpu_count() or 1}
 
 
-# ---- the crew ----
+# ---- the pool ----
 
 
-class RayCrew:
-    """See messages.Crew. Each worker is an actor; a request for its news is always under way."""
+class RayPool:
+    """See messages.WorkerPool. Each worker is an actor; a request for its messages is always pending."""
 
     def __init__(self, ray: Any, needs: MemoryPlan) -> None:
         self.ray, self.needs = ray, needs
@@ -180,10 +180,10 @@ class RayCrew:
 
     def capacity(self) -> int:
         if time.monotonic() - self._room_at > CAPACITY_EVERY:
-            found, was = _room(_nodes(self.ray), self.needs), self._room
-            if was.gpus and not found.gpus:  # lost machines: no reason to go on with pictures of CPUs
-                found = replace(was, workers=0)
-            self._room, self._room_at = found, time.monotonic()
+            now, was = _room(_nodes(self.ray), self.needs), self._room
+            if was.gpus and not now.gpus:  # lost machines: no reason to go on with pictures of CPUs
+                now = replace(was, workers=0)
+            self._room, self._room_at = now, time.monotonic()
         return self._room.workers if self.most is None else min(self._room.workers, self.most)
 
     def hire(self, runs: Sequence[Run], of: int) -> int:
@@ -195,13 +195,13 @@ class RayCrew:
             num_cpus=room.cpus, num_gpus=room.gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
         )(Actor)
         threads = room.cpus or torch.get_num_threads()
-        share = max(1, min(of, room.most))
-        self.actors[worker] = actor.remote(self._runs[1], threads, share, on_gpu=room.gpus > 0)
+        sharing = max(1, min(of, room.most))
+        self.actors[worker] = actor.remote(self._runs[1], threads, sharing, on_gpu=room.gpus > 0)
         self._ask(worker)
         return worker
 
-    def give(self, worker: int, order: WorkItem) -> None:
-        self.actors[worker].give.remote(order)
+    def give(self, worker: int, item: WorkItem) -> None:
+        self.actors[worker].give.remote(item)
 
     def stop(self, worker: int) -> None:
         self.actors[worker].stop.remote()
@@ -219,18 +219,18 @@ class RayCrew:
         ready, _ = self.ray.wait(list(self.asked), timeout=seconds)
         if ready:
             ready, _ = self.ray.wait(list(self.asked), num_returns=len(self.asked), timeout=0)
-        news: list[tuple[int, Message]] = []
+        messages: list[tuple[int, Message]] = []
         for request in ready:
             worker = self.asked.pop(request)
             try:
-                said = self.ray.get(request)
+                received = self.ray.get(request)
             except self.ray.exceptions.RayError as error:
                 self.dismiss(worker)
-                said = [WorkerLost(_why(error))]
+                received = [WorkerLost(_why(error))]
             else:
                 self._ask(worker)
-            news += [(worker, message) for message in said]
-        return news
+            messages += [(worker, message) for message in received]
+        return messages
 
     def close(self) -> None:
         for worker in list(self.actors):
@@ -249,44 +249,44 @@ def _why(error: Exception) -> str:
 
 
 class Actor:
-    """In the cluster: a worker that renders in a thread of its own, while it can be asked for its news."""
+    """In the cluster: a worker that renders in a thread of its own, while its messages can be read."""
 
     def __init__(
         self,
         runs: Sequence[Run],
         threads: int,
-        share: int = 1,
+        sharing: int = 1,
         on_gpu: bool = True,
         load: Load = load_for,
     ) -> None:
         if not on_gpu:  # Ray need not hide GPUs that were not asked for
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self.orders: queue.Queue[WorkItem] = queue.Queue()
-        self.said: queue.Queue[Message] = queue.Queue(MOST_SAID)
+        self.items: queue.Queue[WorkItem] = queue.Queue()
+        self.queued: queue.Queue[Message] = queue.Queue(MOST_QUEUED)
         self.stopping = threading.Event()
         torch.set_num_threads(threads)
-        worker = Worker(runs, load, share)
+        worker = Worker(runs, load, sharing)
         threading.Thread(target=self._go, args=(worker, threads), daemon=True).start()
 
-    def give(self, order: WorkItem) -> None:
-        self.orders.put(order)
+    def give(self, item: WorkItem) -> None:
+        self.items.put(item)
 
     def stop(self) -> None:
         self.stopping.set()
 
     def pop_messages(self, seconds: float = 2.0) -> list[Message]:
-        """All that was said; waits for the first word."""
+        """All messages; waits for the first one."""
         try:
-            found = [self.said.get(timeout=seconds)]
+            messages = [self.queued.get(timeout=seconds)]
         except queue.Empty:
             return []
-        while not self.said.empty():
-            found.append(self.said.get())
-        return found
+        while not self.queued.empty():
+            messages.append(self.queued.get())
+        return messages
 
     def _go(self, worker: Worker, threads: int) -> None:
         torch.set_num_threads(threads)  # of this thread
-        self.said.put(worker.hello())
+        self.queued.put(worker.ready())
         while True:
-            for message in worker.work(self.orders.get(), self.stopping.is_set):
-                self.said.put(message)
+            for message in worker.work(self.items.get(), self.stopping.is_set):
+                self.queued.put(message)

@@ -1,4 +1,4 @@
-"""One run whose batches are with workers: what is left of it, what is told of it, what is written for it."""
+"""One run whose batches are with workers: the batches left, its events, its writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Group = tuple[int, ...]
 
 @dataclass
 class _Progress:
-    """Of a batch that a worker has. step: how many are done; losses, preview: the last that were read."""
+    """Of a batch that a worker renders. step: how many are done; losses, preview: the last that came."""
 
     step: int = 0
     has_begun: bool = False
@@ -44,37 +44,37 @@ class _Progress:
 
 
 class SpreadRun:
-    """Made when its turn comes: its folder is locked, its inputs are compared. `taken` gives its events.
+    """Made when its turn comes: its folder is locked, its inputs are compared.
 
-    waiting: batches that nobody has; at_work: those that a worker has. in_front: all runs before it are told
-    to their end; until then its steps are not told.
+    waiting: batches without a worker; in_progress: those with one. in_front: all runs before it have ended;
+    until then its steps give no events.
     """
 
-    def __init__(self, job: Job, given: Pictures) -> None:
-        self.job, self.given = job, given
+    def __init__(self, job: Job, inputs: Pictures) -> None:
+        self.job, self.inputs = job, inputs
         self.waiting: deque[Group] = deque(job.groups)
-        self.at_work: dict[Group, _Progress] = {}
+        self.in_progress: dict[Group, _Progress] = {}
         self.saved: set[int] = set()
         self.unfinished = set(job.unfinished)  # saved, but without a file of a finisher
         self.in_front, self.is_over = False, False
         self._events: deque[Event] = deque()
-        self._tally, self._began = RunStats(), time.monotonic()
+        self._stats, self._began = RunStats(), time.monotonic()
         self._steps = executed(job.run.settings, job.pictures[0])
         self._pace: float | None = None  # when the first step was done
-        self._where: dict[str, Any] = {"device": "", "memory": {}, "peak_memory": None, "workers": 0}
+        self._machine: dict[str, Any] = {"device": "", "memory": {}, "peak_memory": None, "workers": 0}
         self._shown: tuple[Group, bytes] | None = None  # of the last batch that showed one
-        self._said: set[str] = set()
+        self._notified: set[str] = set()
         self._downloads: dict[str, Group] = {}
-        keep_inputs(job, given.inputs)
+        keep_inputs(job, inputs.inputs)
         self._events.extend(announced(job))
 
-    def next_order(self) -> WorkItem:
-        """For the batch that waits longest."""
+    def next_item(self) -> WorkItem:
+        """The batch that waits longest, for a worker."""
         batch = self.waiting.popleft()
         job, folder = self.job, self.job.folder
         checkpoint = folder.checkpoints.load(batch)
-        self.at_work[batch] = _Progress(checkpoint.step if checkpoint else 0)
-        self._where["workers"] = max(self._where["workers"], len(self.at_work))
+        self.in_progress[batch] = _Progress(checkpoint.step if checkpoint else 0)
+        self._machine["workers"] = max(self._machine["workers"], len(self.in_progress))
         wanted = (job.wanted & frozenset(batch)) - self.saved
         memory = folder.info.get("memory")
         return WorkItem(
@@ -83,10 +83,10 @@ class SpreadRun:
             job.seed,
             batch,
             wanted,
-            self.given,
+            self.inputs,
             memory,
             checkpoint,
-            steps_after=self._steps * len(self.waiting) // len(self.at_work),
+            steps_after=self._steps * len(self.waiting) // len(self.in_progress),
             unfinished={k: self._missing(k) for k in sorted(self.unfinished.intersection(batch))},
         )
 
@@ -97,25 +97,25 @@ class SpreadRun:
         return folder.names.picture(picture).read_bytes(), suffixes
 
     def has_begun(self, batch: Group) -> bool:
-        return batch in self.at_work and self.at_work[batch].has_begun
+        return batch in self.in_progress and self.in_progress[batch].has_begun
 
     def handle(self, batch: Group, message: Message) -> None:
-        """What the worker of this batch said. Raises RunError if it cannot be written."""
+        """A message from the worker of this batch. Raises RunError if it cannot be written."""
         if isinstance(message, WriteMessage):
             self._write(batch, message)
         elif isinstance(message, StepMessage):
             self._stepped(batch, message)
         elif isinstance(message, EventMessage):
-            self._heard(batch, message.event)
+            self._handle_event(batch, message.event)
         elif isinstance(message, PolicyMessage):
-            self._gave_up(message)
+            self._join_policy(message)
         elif isinstance(message, Done):
             self._done(batch, message)
 
     def lost(self, batch: Group) -> int:
-        """The worker of this batch is gone: the batch waits again. The step that it goes on from."""
-        del self.at_work[batch]
-        if not ((self.job.wanted - self.saved) | self.unfinished).intersection(batch):  # about to say so
+        """The worker of this batch is gone: the batch waits again. Returns the step that it goes on from."""
+        del self.in_progress[batch]
+        if not ((self.job.wanted - self.saved) | self.unfinished).intersection(batch):  # only Done was left
             self.job.folder.checkpoints.clear(batch)
             self._end_if_all_is_done()
             return self._steps
@@ -123,10 +123,10 @@ class SpreadRun:
         checkpoint = self.job.folder.checkpoints.load(batch)
         return checkpoint.step if checkpoint else 0
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self._events.append(Notice(text))
 
-    def taken(self) -> Iterator[Event]:
+    def pop_events(self) -> Iterator[Event]:
         while self._events:
             yield of_run(self._events.popleft(), self.job.folder.names.prefix)
 
@@ -134,40 +134,40 @@ class SpreadRun:
         """Sheet, status, report."""
         if self.is_over:
             return
-        self._tally.stopped = stopped
+        self._stats.stopped = stopped
         if self._shown is not None and not stopped:
             self.job.folder.write_progress(self._shown[1])  # as one process would leave it
         seconds = time.monotonic() - self._began
-        self._events.append(finished(self.job, self._tally, seconds, self._where))
+        self._events.append(finished(self.job, self._stats, seconds, self._machine))
         self.is_over = True
 
     # ---- each message ----
 
-    def _write(self, batch: Group, wrote: WriteMessage) -> None:
-        folder, stats = self.job.folder, self._tally
-        if wrote.method == "save_picture":
-            folder.save_picture(*wrote.args)
-            self.saved.add(wrote.args[0])
-            self._note_missing(wrote.args[0])
-        elif wrote.method == "save_finished":
-            folder.save_finished(*wrote.args)
-            self._note_missing(wrote.args[0])
-        elif wrote.method == "save_partial":
-            folder.save_partial(*wrote.args, **wrote.options)
+    def _write(self, batch: Group, message: WriteMessage) -> None:
+        folder, stats = self.job.folder, self._stats
+        if message.method == "save_picture":
+            folder.save_picture(*message.args)
+            self.saved.add(message.args[0])
+            self._note_missing(message.args[0])
+        elif message.method == "save_finished":
+            folder.save_finished(*message.args)
+            self._note_missing(message.args[0])
+        elif message.method == "save_partial":
+            folder.save_partial(*message.args, **message.options)
             stats.partials += 1
-        elif wrote.method == "save_checkpoint":
-            folder.checkpoints.save(*wrote.args)
+        elif message.method == "save_checkpoint":
+            folder.checkpoints.save(*message.args)
             stats.checkpoints += 1
-        elif wrote.method == "clear_checkpoints":
+        elif message.method == "clear_checkpoints":
             folder.checkpoints.clear(batch)
-        elif wrote.method == "write_progress":
+        elif message.method == "write_progress":
             if self._shown is None or batch >= self._shown[0]:
-                self._shown = (batch, wrote.args[0])
-            folder.write_progress(wrote.args[0])
+                self._shown = (batch, message.args[0])
+            folder.write_progress(message.args[0])
             stats.previews += 1
         else:
-            assert wrote.method == "write_status", wrote.method
-            folder.write_status({**wrote.args[0], "seconds_left": self._seconds_left()})
+            assert message.method == "write_status", message.method
+            folder.write_status({**message.args[0], "seconds_left": self._seconds_left()})
 
     def _note_missing(self, picture: int) -> None:
         if missing_suffixes(self.job.folder, self.job.run.settings, picture):
@@ -175,56 +175,56 @@ class SpreadRun:
         else:
             self.unfinished.discard(picture)
 
-    def _stepped(self, batch: Group, stepped: StepMessage) -> None:
-        progress = self.at_work[batch]
-        progress.step = stepped.step + 1
-        progress.losses = dict(stepped.losses or progress.losses)
-        progress.preview = stepped.preview or progress.preview
-        self._tally.steps += 1
+    def _stepped(self, batch: Group, message: StepMessage) -> None:
+        progress = self.in_progress[batch]
+        progress.step = message.step + 1
+        progress.losses = dict(message.losses or progress.losses)
+        progress.preview = message.preview or progress.preview
+        self._stats.steps += 1
         self._pace = self._pace or time.monotonic()
         if self.in_front:
             losses, preview = progress.losses, progress.preview
             self._events.append(
                 StepDone(
-                    batch, stepped.step, stepped.n, lambda: losses, lambda: preview, self._seconds_left()
+                    batch, message.step, message.n, lambda: losses, lambda: preview, self._seconds_left()
                 )
             )
 
     def _seconds_left(self) -> float | None:
-        """Of the run, by the steps since the first one, whoever did them."""
+        """Of the run, by the steps since the first one, of all workers."""
         waiting = sum(self._steps for _ in self.waiting)
-        left = waiting + sum(self._steps - progress.step for progress in self.at_work.values())
-        if self._pace is None or self._tally.steps < 2:
+        left = waiting + sum(self._steps - progress.step for progress in self.in_progress.values())
+        if self._pace is None or self._stats.steps < 2:
             return None
-        return left * (time.monotonic() - self._pace) / (self._tally.steps - 1)
+        return left * (time.monotonic() - self._pace) / (self._stats.steps - 1)
 
-    def _heard(self, batch: Group, event: Event) -> None:
+    def _handle_event(self, batch: Group, event: Event) -> None:
         if isinstance(event, PictureStarted):
-            self.at_work[batch].has_begun = True
+            self.in_progress[batch].has_begun = True
         if isinstance(event, Download):  # the workers of a machine wait for one and the same
             if self._downloads.setdefault(event.name, batch) != batch:
                 return
         elif isinstance(event, (NetworksLoaded, Notice)):
             text = event.text if isinstance(event, Notice) else "loaded"
-            if text in self._said:
+            if text in self._notified:
                 return
-            self._said.add(text)
+            self._notified.add(text)
         self._events.append(event)
 
-    def _gave_up(self, gave_up: PolicyMessage) -> None:
-        """What any worker gave up on the same kind of device, the next batch begins with."""
-        now, was = dict(gave_up.memory), self.job.folder.info.get("memory")
+    def _join_policy(self, policy: PolicyMessage) -> None:
+        """The memory saving of any worker on the same kind of device: the next batch begins with it."""
+        now, was = dict(policy.memory), self.job.folder.info.get("memory")
         if was is not None and was.get("device") == now.get("device"):
             now |= MemoryPolicy.of(was).joined(MemoryPolicy.of(now)).plain()
         if now != was:
             self.job.folder.update_info(memory=now)
 
     def _done(self, batch: Group, done: Done) -> None:
-        del self.at_work[batch]
-        stats, where = self._tally, self._where
+        del self.in_progress[batch]
+        stats, machine = self._stats, self._machine
         stats.seconds += done.seconds
         stats.nan_steps = torch.tensor(int(stats.nan_steps or 0) + done.nan_steps)
-        where |= _joined(where, done.where)
+        machine |= _joined(machine, done.machine)
         if done.stopped:
             self.waiting.appendleft(batch)
         else:
@@ -232,14 +232,14 @@ class SpreadRun:
             self._end_if_all_is_done()
 
     def _end_if_all_is_done(self) -> None:
-        if not self.waiting and not self.at_work:
+        if not self.waiting and not self.in_progress:
             self.end(stopped=False)
 
 
 def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What the report says of several workers: all devices, all that was given up, the highest peak."""
+    """The report on several workers: all devices, all memory saving, the highest peak."""
     devices = {*one["device"].split(", "), other["device"]} - {""}
-    peaks = [where["peak_memory"] for where in (one, other) if where["peak_memory"] is not None]
+    peaks = [machine["peak_memory"] for machine in (one, other) if machine["peak_memory"] is not None]
     saved_by = MemoryPolicy.of(one["memory"]).joined(MemoryPolicy.of(other["memory"]))
     return {
         "device": ", ".join(sorted(devices)),

@@ -1,4 +1,4 @@
-"""A worker: renders the batches that it is ordered and says what happens; it writes nothing itself."""
+"""A worker: renders batches and sends messages; it writes nothing itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from disco.rendering.distributed.messages import (
 from disco.rendering.finish import finish_picture
 from disco.rendering.memory import govern
 from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
-from disco.rendering.still import executed_steps, render_batch, where
+from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.checkpoints import Checkpoint
 from disco.runs.metadata import versions
 from disco.runs.names import RunNames
@@ -46,77 +46,77 @@ LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
 
 
 class Worker:
-    """Keeps its networks, and the studio of a run, from one order to the next.
+    """Keeps its networks, and the context of a run, from one batch to the next.
 
-    runs: all that it may be asked for, so that their prompts are encoded at once. share: workers that use the
-    same memory.
+    runs: all that it may get batches of, so that their prompts are encoded at once. sharing: how many workers
+    use the same memory, this one among them.
     """
 
-    def __init__(self, runs: Sequence[Run], load: Load = load_for, share: int = 1) -> None:
-        self.runs, self.load, self.share = runs, load, share
+    def __init__(self, runs: Sequence[Run], load: Load = load_for, sharing: int = 1) -> None:
+        self.runs, self.load, self.sharing = runs, load, sharing
         self.networks: Networks | None = None
         self.key: tuple[object, ...] = ()
         self.context: RunContext | None = None
-        self.studio_of: Path | None = None
-        self.shelf: _Shelf | None = None  # of the order at work
+        self.context_of: Path | None = None
+        self.sink: MessageSink | None = None  # of the batch being rendered
         self._open = ExitStack()
 
-    def hello(self) -> Ready:
+    def ready(self) -> Ready:
         return Ready(platform.node(), versions())
 
-    def work(self, order: WorkItem, stop: Stop) -> Iterator[Message]:
-        """Carry it out, going on from its checkpoint; ends with Done or Failed."""
-        shelf = self.shelf = _Shelf(order.names, order.checkpoint)
+    def work(self, item: WorkItem, stop: Stop) -> Iterator[Message]:
+        """Render a batch, going on from its checkpoint; ends with Done or Failed."""
+        sink = self.sink = MessageSink(item.names, item.checkpoint)
         try:
-            for message in self._work(order, stop, shelf):
-                yield from shelf.taken()  # what an event tells of is written before it is told
+            for message in self._work(item, stop, sink):
+                yield from sink.pop_messages()  # a file is written before the event that names it
                 yield message
         except Exception as error:
-            yield from shelf.taken()
+            yield from sink.pop_messages()
             yield failed(error)
 
     def close(self) -> None:
-        """Let the studio go; its governor puts the networks back as they were."""
-        self.context, self.studio_of = None, None
+        """Drop the context; its OomRetry puts the networks back as they were."""
+        self.context, self.context_of = None, None
         self._open.close()
 
-    def _work(self, order: WorkItem, stop: Stop, shelf: _Shelf) -> Iterator[Message]:
-        allow_exact(run.settings for run in (*self.runs, order.run))
-        yield from self._loaded(order)
-        if self.studio_of != order.names.settings:
+    def _work(self, item: WorkItem, stop: Stop, sink: MessageSink) -> Iterator[Message]:
+        allow_exact(run.settings for run in (*self.runs, item.run))
+        yield from self._loaded(item)
+        if self.context_of != item.names.settings:
             self.close()
-            self.context = self._studio(order)
-            self.studio_of = order.names.settings
+            self.context = self._open_context(item)
+            self.context_of = item.names.settings
         context, stats, began = self.context, RunStats(), time.monotonic()
         assert context is not None
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
-        for picture, (png, suffixes) in order.unfinished.items():
-            finish_picture(context, shelf, picture, png, suffixes)
+        for picture, (png, suffixes) in item.unfinished.items():
+            finish_picture(context, sink, picture, png, suffixes)
         batch = Batch(
             context,
-            shelf,
-            order.batch,
-            order.wanted,
-            saved_values(order.run),
+            sink,
+            item.batch,
+            item.wanted,
+            saved_values(item.run),
             stop,
             stats,
-            steps_after=order.steps_after,
+            steps_after=item.steps_after,
             steps=executed_steps(context),
         )
-        speaker = _Speaker(context.settings.display_rate)
-        for event in render_batch(batch) if order.wanted else ():
-            yield speaker.said(event)
+        encoder = _Encoder(context.settings.display_rate)
+        for event in render_batch(batch) if item.wanted else ():
+            yield encoder.encoded(event)
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
         nan_steps = 0 if stats.nan_steps is None else int(stats.nan_steps)
-        yield Done(stats.stopped, time.monotonic() - began, nan_steps, where(context))
+        yield Done(stats.stopped, time.monotonic() - began, nan_steps, machine_report(context))
 
-    def _loaded(self, order: WorkItem) -> Iterator[Message]:
-        key = networks_key(order.run.settings, order.run.base_dirs)
+    def _loaded(self, item: WorkItem) -> Iterator[Message]:
+        key = networks_key(item.run.settings, item.run.base_dirs)
         if self.networks is not None and self.key == key:
             return
         self.close()
         self.networks = None  # let go of the old ones before the new ones come
-        events = loading(order.run, self.runs, self.load)
+        events = loading(item.run, self.runs, self.load)
         while True:
             try:
                 yield EventMessage(next(events))
@@ -124,73 +124,73 @@ class Worker:
                 self.networks, self.key = end.value, key
                 return
 
-    def _studio(self, order: WorkItem) -> RunContext:
+    def _open_context(self, item: WorkItem) -> RunContext:
         assert self.networks is not None
-        self._open.enter_context(exactly(order.run.settings))
-        oom_retry = govern(order.run, self.networks, order.memory, self._remember, share=self.share)
+        self._open.enter_context(exactly(item.run.settings))
+        oom_retry = govern(item.run, self.networks, item.memory, self._remember, share=self.sharing)
         self._open.enter_context(closing(oom_retry))
-        return open_run(order.run.settings, order.seed, self.networks, oom_retry, order.given)
+        return open_run(item.run.settings, item.seed, self.networks, oom_retry, item.inputs)
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
-        assert self.shelf is not None
-        self.shelf.messages.append(PolicyMessage(memory))
+        assert self.sink is not None
+        self.sink.messages.append(PolicyMessage(memory))
 
 
-class _Shelf:
-    """The run's folder as a batch sees it: what is written becomes messages. The names are the driver's."""
+class MessageSink:
+    """An ArtifactSink whose writes become messages; the paths are the driver's."""
 
     def __init__(self, names: RunNames, checkpoint: Checkpoint | None) -> None:
-        self.names, self.checkpoints = names, _States(self, checkpoint)
-        self.messages: deque[Message] = deque()  # a thread may write beside the steps
+        self.names, self.checkpoints = names, _CheckpointSink(self, checkpoint)
+        self.messages: deque[Message] = deque()  # the writer thread appends too
 
-    def taken(self) -> Iterator[Message]:
-        """What came since it was asked last."""
+    def pop_messages(self) -> Iterator[Message]:
+        """Those that came since the last call."""
         while self.messages:
             yield self.messages.popleft()
 
-    def wrote(self, method: str, *args: Any, **options: Any) -> None:
+    def write(self, method: str, *args: Any, **options: Any) -> None:
         self.messages.append(WriteMessage(method, args, options))
 
     @property
     def info(self) -> dict[str, Any]:
-        raise AssertionError("only compat: dd57 asks, which is never spread")
+        raise AssertionError("only compat: dd57 reads it, which is never spread")
 
     def update_info(self, **values: Any) -> None:
         raise AssertionError("only compat: dd57 does this, which is never spread")
 
     def save_picture(self, picture: int, png: bytes) -> Path:
-        self.wrote("save_picture", picture, png)
+        self.write("save_picture", picture, png)
         return self.names.picture(picture)
 
     def save_finished(self, picture: int, suffix: str, png: bytes) -> Path:
-        self.wrote("save_finished", picture, suffix, png)
+        self.write("save_finished", picture, suffix, png)
         return self.names.finished(picture, suffix)
 
     def save_partial(self, picture: int, label: str, png: bytes, *, in_subfolder: bool = True) -> Path:
-        self.wrote("save_partial", picture, label, png, in_subfolder=in_subfolder)
+        self.write("save_partial", picture, label, png, in_subfolder=in_subfolder)
         return self.names.partial(picture, label, in_subfolder=in_subfolder)
 
     def write_progress(self, png: bytes) -> None:
-        self.wrote("write_progress", png)
+        self.write("write_progress", png)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
-        self.wrote("write_status", dict(status))
+        self.write("write_status", dict(status))
 
 
-class _States:
-    """The checkpoint that came with the order; those that are saved go to the driver."""
+class _CheckpointSink:
+    """The checkpoint that came with the batch; those that are saved go to the driver."""
 
-    def __init__(self, shelf: _Shelf, found: Checkpoint | None) -> None:
-        self.shelf, self.found = shelf, found
+    def __init__(self, sink: MessageSink, checkpoint: Checkpoint | None) -> None:
+        self.sink, self.checkpoint = sink, checkpoint
 
     def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None:
-        return self.found
+        return self.checkpoint
 
     def save(self, checkpoint: Checkpoint) -> None:
-        self.shelf.wrote("save_checkpoint", _on_cpu(checkpoint))
+        self.sink.write("save_checkpoint", _on_cpu(checkpoint))
 
     def clear(self, pictures: Sequence[int] | None = None) -> None:
-        self.shelf.wrote("clear_checkpoints", pictures)
+        self.sink.write("clear_checkpoints", pictures)
 
 
 def _on_cpu(checkpoint: Checkpoint) -> Checkpoint:
@@ -209,13 +209,13 @@ def _on_cpu(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-class _Speaker:
+class _Encoder:
     """Events -> messages: without functions, which no other machine could call."""
 
     def __init__(self, display_rate: int) -> None:
         self.display_rate, self.losses_at = display_rate, 0.0
 
-    def said(self, event: Event) -> Message:
+    def encoded(self, event: Event) -> Message:
         if not isinstance(event, StepDone):
             return EventMessage(event)
         is_last = event.step + 1 == event.n
