@@ -69,12 +69,12 @@ def warp3d(
     rotation: degrees about x, y, z; x takes the picture down, y left, z turns it counter-clockwise.
     Returns [B, 3, H, W] in [-1, 1].
     """
-    places = sampling_grid(
+    grid = sampling_grid(
         lens.held(fitting(depth, frame)), rotation_matrix(rotation), shift(translation), lens.fov
     )
     seen = F.grid_sample(
         (frame + 1) / 2 + lens.brightness_offset,
-        places,
+        grid,
         mode=lens.sampling,
         padding_mode=lens.padding,
         align_corners=False,

@@ -1,4 +1,4 @@
-"""Which parts of a frame another one shows too, by flow there and back; and a blend that heeds it."""
+"""Which parts of a frame another one shows too, by forward and backward flow; and a blend with that mask."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def visible(
 
 @torch.no_grad()
 def shared(a: Tensor, b: Tensor, flow_ab: Tensor, flow_ba: Tensor) -> Tensor:
-    """What frame a shows and b shows too, told by the motion and by the looks, [1, 1, H, W] in [0, 1].
+    """What frame a shows and b shows too, by flow and by colour, [1, 1, H, W] in [0, 1].
 
     a, b: [1, 3, H, W] in [-1, 1]; flows: as for `visible`. Where motion there and back disagree, nothing need
     be hidden: that of a plain sky or wall cannot be measured, nor need it be. So a pixel whose surroundings
@@ -74,11 +74,11 @@ def blend(raw: Tensor, warped: Tensor, mask: Tensor | None, amount: float) -> Te
     if not 0 <= amount <= 1:
         raise ValueError(f"amount is {amount:g}; allowed are 0 to 1")
     check_sizes(raw, warped)
-    share = raw.new_full((1, 1, 1, 1), amount)
+    weight = raw.new_full((1, 1, 1, 1), amount)
     if mask is not None:
         check_sizes(raw, mask)
-        share = share * mask.to(raw)
-    return torch.lerp(raw, warped.to(raw), share.expand_as(raw))
+        weight = weight * mask.to(raw)
+    return torch.lerp(raw, warped.to(raw), weight.expand_as(raw))
 
 
 def _squared(flow: Tensor) -> Tensor:

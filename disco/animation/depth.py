@@ -53,7 +53,7 @@ class MixedDepth:
 
     @torch.no_grad()
     def __call__(self, frame: Tensor) -> Tensor:
-        return reduce(add, (share * depth(frame) for share, depth in self.parts))
+        return reduce(add, (weight * depth(frame) for weight, depth in self.parts))
 
 
 def load_depth(
@@ -66,7 +66,7 @@ def load_depth(
 
     fetched: gives the files of an entry. Raises WeightsError; call required.check_packages before.
     """
-    depths = [(share, _load(entry.architecture, fetched(entry), device)) for share, entry in parts]
+    depths = [(weight, _load(entry.architecture, fetched(entry), device)) for weight, entry in parts]
     return MixedDepth(tuple(depths))
 
 

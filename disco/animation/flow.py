@@ -47,10 +47,10 @@ class DisFlow:
         try:
             estimator = cv2.DISOpticalFlow.create(_PRESETS[self.name])
             grey = _grey(a_padded, larger), _grey(b_padded, larger)
-            found = estimator.calc(*grey, np.empty(0, np.float32))
+            motion = estimator.calc(*grey, np.empty(0, np.float32))
         finally:
             cv2.setNumThreads(threads)
-        flow = torch.from_numpy(np.asarray(found, np.float32)).permute(2, 0, 1)[None]
+        flow = torch.from_numpy(np.asarray(motion, np.float32)).permute(2, 0, 1)[None]
         flow = functional.avg_pool2d(flow, larger) / larger  # [1, 2, H, W]
         return flow[crop].contiguous().to(a.device)
 

@@ -1,7 +1,7 @@
 """Turbo: between rendered frames the last one is only moved, while the one before it fades out.
 
 Two pictures are carried along. `new` is the last rendered one; `old` is the one that it replaced, as it was
-moved to the frame at which `new` was rendered. A frame shows a share of each: new takes over in equal steps.
+moved to the frame at which `new` was rendered. A frame shows a weight of each: new takes over in equal steps.
 Source: the turbo mode that Disco Diffusion has from zippy731.
 """
 
@@ -25,10 +25,10 @@ class Turbo:
     compat: str = "fixed"
 
     def is_rendered(self, frame: int) -> bool:
-        """Or is it made of earlier frames?"""
+        """False for a frame that is made of earlier ones."""
         return frame <= self.preroll or frame % self.steps == 0
 
-    def share(self, frame: int) -> float:
+    def weight(self, frame: int) -> float:
         """How much of `new` a frame shows; the rest is `old`."""
         if frame == 0 or (self.compat == "fixed" and frame <= self.preroll):
             return 1.0
@@ -44,7 +44,7 @@ class Turbo:
         if rendered is None:
             return moved if old is None else old
         if frame < self.preroll:
-            return None  # nobody looks at it yet
+            return None  # not read yet
         if frame == self.preroll and self.compat == "fixed":
             return rendered  # nothing fades until the next rendered frame
         return moved
@@ -72,6 +72,6 @@ def turbo_of(settings: TurboOptions) -> Turbo | None:
     return Turbo(settings.turbo_steps, settings.turbo_preroll, settings.compat)
 
 
-def blend(new: Tensor, old: Tensor | None, share: float) -> Tensor:
-    """share * new + (1 - share) * old; any shapes alike."""
-    return new if old is None or share >= 1 else share * new + (1 - share) * old
+def blend(new: Tensor, old: Tensor | None, weight: float) -> Tensor:
+    """weight * new + (1 - weight) * old; any shapes alike."""
+    return new if old is None or weight >= 1 else weight * new + (1 - weight) * old

@@ -98,12 +98,12 @@ class _Clip:
 
     def frames(self, nth: int) -> Generator[Pixels, None, None]:
         """Every nth of its frames. Raises InputError if there is none, or not even nth."""
-        found = 0
+        count = 0
         with closing(read_frames(self.path, is_old=self.head.is_old)) as frames:
-            for found, pixels in enumerate(frames, 1):
-                if (found - 1) % nth == 0:
+            for count, pixels in enumerate(frames, 1):
+                if (count - 1) % nth == 0:
                     yield pixels
-        _check_count(self.path, found, nth)
+        _check_count(self.path, count, nth)
 
 
 @dataclass(frozen=True)

@@ -26,30 +26,30 @@ def eyes(frame: Tensor, depth: Tensor, lens: Lens, *, eye_angle: float, ipd: flo
 
 
 def fisheye(frame: Tensor, depth: Tensor, lens: Lens, *, turn: Tensor, move: Tensor) -> Tensor:
-    """The frame seen by a camera moved by look_up's `turn` and `move`, then drawn in towards the middle.
+    """The frame seen by a camera moved by `turn` and `move` of sampling_grid, then drawn inwards.
 
     Both lookups put the picture's corners at the centres of its corner pixels, as the original does; what the
     fish-eye shows from outside is black. Returns [B, 3, H, W] in [-1, 1].
     """
-    places = sampling_grid(lens.held(fitting(depth, frame)), turn, move, lens.fov)
+    grid = sampling_grid(lens.held(fitting(depth, frame)), turn, move, lens.fov)
     seen = F.grid_sample(
         (frame + 1) / 2 + lens.brightness_offset,
-        places,
+        grid,
         mode=lens.sampling,
         padding_mode=lens.padding,
         align_corners=True,
     )
     height, width = frame.shape[-2:]
-    bulge = fisheye_places(height, width, frame.device).expand(frame.shape[0], -1, -1, -1)
+    bulge = fisheye_grid(height, width, frame.device).expand(frame.shape[0], -1, -1, -1)
     return F.grid_sample(seen, bulge, align_corners=True).clamp(0, 1) * 2 - 1
 
 
-def fisheye_places(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+def fisheye_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Each place p in [-1, 1] squared looks up p * (1 + 0.4 * |p|), [1, H, W, 2]."""
     y, x = torch.meshgrid(
         torch.linspace(-1, 1, height, device=device),
         torch.linspace(-1, 1, width, device=device),
         indexing="ij",
     )
-    places = torch.stack([x, y], dim=-1)
-    return (places * (1 + _BULGE * places.norm(dim=-1, keepdim=True)))[None]
+    grid = torch.stack([x, y], dim=-1)
+    return (grid * (1 + _BULGE * grid.norm(dim=-1, keepdim=True)))[None]

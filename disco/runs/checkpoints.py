@@ -1,4 +1,4 @@
-"""Where a picture stands, so that it goes on exactly after a kill: safetensors after a SHA-256, no pickle."""
+"""The state of a picture, from which it goes on exactly after a kill: safetensors after a SHA-256."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class Checkpoints:
         self.damaged = ()
         some = self._numbered(None if pictures is None else pictures[0])
         for _, path in sorted(some.items(), reverse=True):
-            found = self._read(path)
-            if found is not None and (pictures is None or found.pictures == tuple(pictures)):
-                return found
+            checkpoint = self._read(path)
+            if checkpoint is not None and (pictures is None or checkpoint.pictures == tuple(pictures)):
+                return checkpoint
         return None
 
     def clear(self, pictures: Sequence[int] | None = None) -> None:
@@ -81,24 +81,24 @@ class Checkpoints:
     def drop_from(self, picture: int) -> None:
         """Remove those of `picture` and later: they will come anew."""
         for path in self._numbered().values():
-            found = self._read(path)
-            if found is not None and max(found.pictures) >= picture:
+            checkpoint = self._read(path)
+            if checkpoint is not None and max(checkpoint.pictures) >= picture:
                 _remove(path)
 
     def _read(self, path: Path) -> Checkpoint | None:
         with disk_errors(path):
             data = path.read_bytes()
-        sealed = unpack_tensors(data)
-        if sealed is not None:
-            return _unpack(*sealed, path)
+        unpacked = unpack_tensors(data)
+        if unpacked is not None:
+            return _unpack(*unpacked, path)
         self.damaged += (move_aside(path, self.folder / "damaged"),)
         return None
 
     def _numbered(self, first: int | None = None) -> dict[int, Path]:
         """By number, all or those that begin with picture `first`."""
         with disk_errors(self.folder):
-            found = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
-        return {int(match[1]): path for match, path in found if match and first in (None, int(match[2]))}
+            matches = [(_NAME.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        return {int(match[1]): path for match, path in matches if match and first in (None, int(match[2]))}
 
 
 def _remove(path: Path) -> None:
@@ -157,7 +157,7 @@ def pack_tensors(tensors: Mapping[str, Tensor], plain: Any) -> bytes:
 
 
 def unpack_tensors(data: bytes) -> tuple[dict[str, Tensor], Any] | None:
-    """What was sealed, the tensors on the CPU; None if the bytes are not those that seal gave."""
+    """The tensors, on the CPU, and `plain`; None if the bytes are not those that pack_tensors gave."""
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         return None
     header = json.loads(data[40 : 40 + int.from_bytes(data[32:40], "little")])

@@ -1,4 +1,4 @@
-"""One run's folder: its number, atomic writes, settings, pictures, checkpoints. The only room of paths.
+"""One run's folder: its number, atomic writes, settings, pictures, checkpoints.
 
 <out>/<batch_name>/<batch_name>(<run>)_0000.png        finished pictures, never overwritten
                   /<batch_name>(<run>)_settings.yaml, _grid.png, _sweep.png, _progress.png, _status.json

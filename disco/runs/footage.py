@@ -122,22 +122,22 @@ def folder_footage(folder: Path, *, first: int | None = None, last: int | None =
 
 def partials_footage(picture: Path) -> VideoSource:
     """The partials of a finished picture, noisiest first, then the picture. Raises InputError if none."""
-    found = run_of(picture.name)
-    if found is None:
+    parts = run_of(picture.name)
+    if parts is None:
         partial = re.fullmatch(r"(.+\(\d+\)_\d{4,})-(\d+%|\d{3,})\.png", picture.name, re.DOTALL)
         advice = f"Give {partial[1]}.png" if partial else "Give one as the run named it: name(0)_0000.png"
         what = "a partial" if partial else "not named as a finished picture of a run"
         raise InputError(f"{picture}: {what}. {advice}.")
     check_png(picture)
-    names = RunNames(picture.parent, *found[:2])
-    partials = names.partials_there(found[2])
+    names = RunNames(picture.parent, *parts[:2])
+    partials = names.partials_there(parts[2])
     if not partials:
         raise InputError(
             f"{picture}: no partials of it, here or in {names.partials}. intermediate_saves makes them: "
             f"render it again by python run.py '{picture}' --set intermediate_saves=20"
         )
     shots = tuple((path,) for path in (*_in_order(partials), picture))
-    return VideoSource(shots, names.video("", f"{found[2]:04}_timelapse"))
+    return VideoSource(shots, names.video("", f"{parts[2]:04}_timelapse"))
 
 
 def saved_values(picture: Path) -> dict[str, Any]:
@@ -152,13 +152,13 @@ def saved_values(picture: Path) -> dict[str, Any]:
 
 def spans(numbers: Iterable[int]) -> str:
     """[3, 7, 8, 9] -> "3, 7-9"; of many the first five spans, and dots."""
-    found: list[list[int]] = []
+    ranges: list[list[int]] = []
     for number in sorted(numbers):
-        if found and number == found[-1][-1] + 1:
-            found[-1] = [found[-1][0], number]
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
         else:
-            found.append([number])
-    texts = ["-".join(map(str, span)) for span in found]
+            ranges.append([number])
+    texts = ["-".join(map(str, span)) for span in ranges]
     return ", ".join(texts[:5]) + (" ..." if len(texts) > 5 else "")
 
 
@@ -177,25 +177,25 @@ def _by_settings(path: Path, run: int | None) -> RunNames:
 def _batches(folder: Path) -> dict[str, set[int]]:
     """Which batches have pictures in a folder: name -> numbers of runs."""
     batches: dict[str, set[int]] = {}
-    for found in map(run_of, names_in(folder)):
-        if found is not None:
-            batches.setdefault(found[0], set()).add(found[1])
+    for parts in map(run_of, names_in(folder)):
+        if parts is not None:
+            batches.setdefault(parts[0], set()).add(parts[1])
     return batches
 
 
 def _shots(names: RunNames, eyes: Eyes) -> dict[int, FrameFiles]:
     """Frame -> its pictures, at least one frame."""
     if not eyes:
-        found: dict[int, FrameFiles] = {frame: (path,) for frame, path in names.pictures_there().items()}
+        shots: dict[int, FrameFiles] = {frame: (path,) for frame, path in names.pictures_there().items()}
         lacking = f"no pictures of run {names.run} in it. Render some first"
     else:
         sides = [names.eyes_there(side) for side in _SIDES[eyes]]
         both = set(sides[0]).intersection(*sides)
-        found = {frame: tuple(side[frame] for side in sides) for frame in sorted(both)}
+        shots = {frame: tuple(side[frame] for side in sides) for frame in sorted(both)}
         lacking = f"run {names.run} has no pictures of each eye. vr_mode: true makes them, in 3D animations"
-    if not found:
+    if not shots:
         raise InputError(f"{names.folder}: {lacking}.")
-    return found
+    return shots
 
 
 def _in_order(partials: Mapping[str, Path]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Where the frame before is found: in the run itself, or in the run that a range of frames goes on from."""
+"""Where an earlier frame comes from: the run itself, or the run that a range of frames goes on from."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def needed_frames(settings: Settings, frames: Sequence[int]) -> list[int]:
     return sorted(needed)
 
 
-def load_frame(places: Iterable[RunNames], frame: int) -> FrameState | None:
+def load_frame(runs: Iterable[RunNames], frame: int) -> FrameState | None:
     """A frame of the first of these runs that has it: as floats, else from its PNG. Raises InputError."""
-    for names in places:
+    for names in runs:
         state = FrameStore(names.state).load(frame)
         if state is not None:
             return state

@@ -1,4 +1,4 @@
-"""What a frame of an animation leaves for the next one, as float tensors in the run's state folder."""
+"""The states of frames, which the next ones start from: float tensors in the run's state folder."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class FrameStore:
         with disk_errors(path):
             if not path.is_file():
                 return None
-            sealed = unpack_tensors(path.read_bytes())
-        if sealed is None:
+            unpacked = unpack_tensors(path.read_bytes())
+        if unpacked is None:
             move_aside(path, self.folder / "damaged")
             return None
-        tensors, plain = sealed
+        tensors, plain = unpacked
         if plain["format"] != _FORMAT:
             return None  # the frame's PNG will have to do
         return FrameState(frame, tensors["picture"], tensors.get("old"))

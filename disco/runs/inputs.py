@@ -1,4 +1,4 @@
-"""The pictures and videos that a run is given, loaded and checked before any network is."""
+"""The input pictures and videos of a run, loaded and checked before any network is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a run is given, on the CPU.
+    """The input pictures of a run, on the CPU.
 
     init: [1, 3, H, W] or None; prompts: the pictures of image_prompts by their source; mask: of init,
     softened, [1, 1, H, W]; video, video_mask: of Video Input. inputs: path or address as written -> SHA-256.
@@ -56,12 +56,12 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path], cache: Path) ->
 
     Raises InputError for a picture or video that is missing, damaged or none, before all networks."""
     inputs: dict[str, str] = {}
-    places = (Path(), *base_dirs)
+    folders = (Path(), *base_dirs)
 
     def load(source: str, **how: Any) -> Tensor:
         as_stored = settings.compat == "dd57"
         loaded: LoadedPicture = load_picture(
-            source, base_dirs=places, as_stored=as_stored, download=fetch_url, **how
+            source, base_dirs=folders, as_stored=as_stored, download=fetch_url, **how
         )
         inputs[source] = loaded.sha256
         return loaded.tensor
@@ -71,15 +71,15 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path], cache: Path) ->
     prompts = {source: load(source, max_short_side=min(size)) for source in _prompt_sources(settings)}
     mask = None
     if settings.mask_path:
-        loaded = load_mask(settings.mask_path, size=size, base_dirs=places, download=fetch_url)
+        loaded = load_mask(settings.mask_path, size=size, base_dirs=folders, download=fetch_url)
         inputs[settings.mask_path] = loaded.sha256
         mask = soften(loaded.tensor, settings.mask_blur)
     video = video_mask = None
     if is_video:
-        video = _video(settings.video_init_path, settings, places, cache)
-        video_mask = _video(settings.video_mask_path, settings, places, cache, paper="black")
-        found = zip((settings.video_init_path, settings.video_mask_path), (video, video_mask), strict=True)
-        inputs |= {path: frames.digest for path, frames in found if path is not None and frames is not None}
+        video = _video(settings.video_init_path, settings, folders, cache)
+        video_mask = _video(settings.video_mask_path, settings, folders, cache, paper="black")
+        videos = zip((settings.video_init_path, settings.video_mask_path), (video, video_mask), strict=True)
+        inputs |= {path: frames.digest for path, frames in videos if path is not None and frames is not None}
     return Pictures(init, prompts, inputs, mask, settings.mask_blur, video, video_mask)
 
 
@@ -97,18 +97,18 @@ def _prompt_sources(settings: Settings) -> list[str]:
     return list(dict.fromkeys(prompt.source for group in used for prompt in group))
 
 
-def find_input(path: str, places: Sequence[Path]) -> str:
+def find_input(path: str, folders: Sequence[Path]) -> str:
     """A path as the settings name it, looked for in these folders after the current one."""
-    return next((str(place / path) for place in (Path(), *places) if (place / path).exists()), path)
+    return next((str(folder / path) for folder in (Path(), *folders) if (folder / path).exists()), path)
 
 
 def _video(
-    path: str | None, settings: Settings, places: Sequence[Path], cache: Path, paper: str = "white"
+    path: str | None, settings: Settings, folders: Sequence[Path], cache: Path, paper: str = "white"
 ) -> VideoFrames | None:
     if path is None:
         return None
     from disco.animation.video import open_video  # its ffmpeg is looked for only when a video is to be read
 
-    found = find_input(path, places)
+    local = find_input(path, folders)
     nth, size = settings.extract_nth_frame, settings.width_height
-    return open_video(found, nth=nth, size=size, cache_dir=cache, most=settings.max_frames, paper=paper)
+    return open_video(local, nth=nth, size=size, cache_dir=cache, most=settings.max_frames, paper=paper)

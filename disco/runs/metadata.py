@@ -43,9 +43,9 @@ def versions(animation_mode: str = "None") -> dict[str, str]:
     """
     import disco
 
-    found = {"disco": disco.__version__, "python": platform.python_version()}
+    packages = {"disco": disco.__version__, "python": platform.python_version()}
     names = (*PACKAGES, *OF_MODE.get(animation_mode, ()))
-    return found | {name: here for name in names if (here := _version(name)) is not None}
+    return packages | {name: here for name in names if (here := _version(name)) is not None}
 
 
 def picture_metadata(
@@ -108,16 +108,16 @@ def other_weights(metadata: Mapping[str, Any], weights: Mapping[str, str]) -> li
 
 def differences(metadata: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
     """What is not as it was when the picture was made and may change its bits, one sentence each."""
-    found = []
+    changes = []
     here = versions(metadata.get("settings", {}).get("animation_mode", "None"))
     for name, was in metadata.get("versions", {}).items():
         now = here.get(name)
         if name != "python" and now != was:
-            found.append(f"{name} was {was}, now {now or 'not installed'}")
+            changes.append(f"{name} was {was}, now {now or 'not installed'}")
     for name, was in metadata.get("machine", {}).items():
         if machine.get(name) != was:
-            found.append(_other_fact(name, was, machine.get(name)))
-    return found
+            changes.append(_other_fact(name, was, machine.get(name)))
+    return changes
 
 
 def _other_fact(name: str, was: Any, now: Any) -> str:

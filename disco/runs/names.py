@@ -56,21 +56,23 @@ class RunNames:
     def partials_there(self, picture: int) -> dict[str, Path]:
         """Files named as partials of a picture, by label; unsorted."""
         pattern = re.compile(re.escape(f"{self.prefix}_{picture:04}-") + r"(\d+%|\d{3,})\.png")
-        places = (self.folder, self.partials)
-        matches = ((place, pattern.fullmatch(name)) for place in places for name in names_in(place))
-        return {match[1]: place / match[0] for place, match in matches if match}
+        folders = (self.folder, self.partials)
+        matches = ((folder, pattern.fullmatch(name)) for folder in folders for name in names_in(folder))
+        return {match[1]: folder / match[0] for folder, match in matches if match}
 
     def _numbered(self, after: str) -> dict[int, Path]:
         pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})" + re.escape(after) + r"\.png")
-        found = {int(m[1]): self.folder / m[0] for m in map(pattern.fullmatch, names_in(self.folder)) if m}
-        return dict(sorted(found.items()))
+        pictures = {int(m[1]): self.folder / m[0] for m in map(pattern.fullmatch, names_in(self.folder)) if m}
+        return dict(sorted(pictures.items()))
 
     def from_picture(self, first: int) -> list[Path]:
         """Pictures `first` and later with their partials, eyes and finished files, here and in partials/."""
         pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|_[a-z][a-z0-9]*)?\.png")
-        places = (self.folder, self.partials)
-        matches = ((place, pattern.fullmatch(name)) for place in places for name in sorted(names_in(place)))
-        return [place / match[0] for place, match in matches if match and int(match[1]) >= first]
+        folders = (self.folder, self.partials)
+        matches = (
+            (folder, pattern.fullmatch(name)) for folder in folders for name in sorted(names_in(folder))
+        )
+        return [folder / match[0] for folder, match in matches if match and int(match[1]) >= first]
 
 
 def run_of(name: str) -> tuple[str, int, int] | None:
@@ -99,8 +101,8 @@ def next_number(folder: Path, batch_name: str) -> int:
     """One above the highest number of any file of this batch; Disco Diffusion's own files count too."""
     pattern = re.compile(re.escape(batch_name) + r"(?:\((\d+)\)_|-(\d+)_settings\.txt).*", re.DOTALL)
     used = set(state_numbers(folder))
-    for place in (folder, folder / "partials", folder / "retained"):
-        matches = map(pattern.fullmatch, names_in(place))
+    for inner in (folder, folder / "partials", folder / "retained"):
+        matches = map(pattern.fullmatch, names_in(inner))
         used |= {int(match[1] or match[2]) for match in matches if match}
     return max(used, default=-1) + 1
 

@@ -57,21 +57,21 @@ def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[PlannedJob]:
     for position, run in enumerate(plan.runs):
         if position and stop():
             return
-        place = _place(plan, position, run, queue_id)
-        if place.job is not None:
-            plan.folders[position] = place.job.folder
-        yield place
+        planned = _planned(plan, position, run, queue_id)
+        if planned.job is not None:
+            plan.folders[position] = planned.job.folder
+        yield planned
 
 
-def _place(plan: Plan, position: int, run: Run, queue_id: str) -> PlannedJob:
+def _planned(plan: Plan, position: int, run: Run, queue_id: str) -> PlannedJob:
     wants_resume = plan.resume is not None or run.settings.resume_run
     which = _which(plan, run)
     if wants_resume and plan.again is None:
         if len(plan.runs) > 1 and which == "latest":
-            found = _in_queue(plan, run, queue_id, position)
-            if found is None:
+            number = _in_queue(plan, run, queue_id, position)
+            if number is None:
                 return PlannedJob(position, _new(plan, position, run, queue_id))
-            return _go_on(plan, position, run, found)
+            return _go_on(plan, position, run, number)
         if plan.resume is not None or _can_resume(plan, run, which):
             return _go_on(plan, position, run, which)
     return PlannedJob(position, _new(plan, position, run, queue_id))
@@ -87,8 +87,8 @@ def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
 
 
 def _go_on(plan: Plan, position: int, run: Run, which: Which) -> PlannedJob:
-    told: list[str] = []
-    job = resume_job(run, plan.out, run.settings.batch_name, which, notice=told.append)
+    notices: list[str] = []
+    job = resume_job(run, plan.out, run.settings.batch_name, which, notice=notices.append)
     if job is not None:
         return PlannedJob(position, job)
     name = run.settings.batch_name
@@ -96,7 +96,7 @@ def _go_on(plan: Plan, position: int, run: Run, which: Which) -> PlannedJob:
     plan.folders[position] = RunFolder(plan.out / name, name, number)
     key = "max_frames" if is_animation(run.settings) else "n_batches"
     text = f"{name}({number}) is finished: nothing to resume. A larger {key} extends it; a new run starts "
-    return PlannedJob(position, None, (*told, f"{text}without --resume and resume_run."))
+    return PlannedJob(position, None, (*notices, f"{text}without --resume and resume_run."))
 
 
 def _which(plan: Plan, run: Run) -> Which:
@@ -126,11 +126,11 @@ def _can_resume(plan: Plan, run: Run, which: Which) -> bool:
 
 def _infos(plan: Plan) -> list[tuple[str, int, dict[str, Any]]]:
     """(batch name, run, run.json) of every run in the folders of this command's batches."""
-    found = []
+    infos = []
     for name in dict.fromkeys(run.settings.batch_name for run in plan.runs):
         for summary in list_runs(plan.out, name):
-            found.append((name, summary.run, RunFolder(plan.out / name, name, summary.run).info))
-    return found
+            infos.append((name, summary.run, RunFolder(plan.out / name, name, summary.run).info))
+    return infos
 
 
 def _unfinished_queue(plan: Plan) -> str | None:

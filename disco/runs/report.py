@@ -1,4 +1,4 @@
-"""How a run is announced, and what it leaves at its end: contact sheet, video, status, report."""
+"""The events at the start and the end of a run; its contact sheet, video, status and report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:
 
 
 def announced(job: Job) -> Iterator[Event]:
-    """What is said before anything is loaded."""
+    """The events before anything is loaded."""
     yield RunStarted(
         folder=job.folder.folder,
         run=job.folder.run,
@@ -55,8 +55,8 @@ def announced(job: Job) -> Iterator[Event]:
         yield Notice(f"moved to {path}")
 
 
-def finished(job: Job, stats: RunStats, seconds: float, where: Mapping[str, Any]) -> RunFinished:
-    """Write the sheet, unless the run was stopped, and the status. where: device and memory, as reported."""
+def finished(job: Job, stats: RunStats, seconds: float, machine: Mapping[str, Any]) -> RunFinished:
+    """Write the sheet, unless the run was stopped, and the status. machine: device and memory."""
     settings = job.run.settings
     grid = None if stats.stopped else write_sheet(job.folder)
     job.folder.mark("interrupted" if stats.stopped else "finished")
@@ -75,7 +75,7 @@ def finished(job: Job, stats: RunStats, seconds: float, where: Mapping[str, Any]
         "nan_steps": 0 if stats.nan_steps is None else int(stats.nan_steps),
         "deterministic": settings.deterministic,
         "clip_batch": settings.clip_batch,
-        **where,
+        **machine,
         "resumed": job.resumed,
         "notices": list(job.run.notices),
     }
@@ -116,5 +116,5 @@ def film(folder: RunFolder, settings: Settings) -> Iterator[VideoProgress | Noti
 
 
 def write_videos(folder: RunFolder, settings: Settings) -> list[str]:
-    """The same at once; the sentences."""
+    """film() at once; returns its sentences."""
     return [event.text for event in film(folder, settings) if isinstance(event, Notice)]

@@ -174,13 +174,13 @@ def _short(value: Any) -> str:
 
 def last_worked_on(out: Path) -> tuple[str, RunSummary] | None:
     """Of all batches under `out`, the run that was worked on last and is not finished."""
-    found = [
+    unfinished = [
         (folder.name, summary)
         for folder in _folders(out)
         for summary in resumable(out, folder.name)
         if summary.state == "unfinished"
     ]
-    return max(found, key=lambda pair: pair[1].settings.stat().st_mtime, default=None)
+    return max(unfinished, key=lambda pair: pair[1].settings.stat().st_mtime, default=None)
 
 
 def all_runs(out: Path) -> list[str]:
@@ -201,12 +201,12 @@ def unfinished_run(out: Path, overrides: Sequence[str], which: Which) -> Run:
 
     Raises ResumeError, which lists the runs, if there is none, and for a number, which needs a batch.
     """
-    found = last_worked_on(out)
-    if found is None or which != "latest":
+    latest = last_worked_on(out)
+    if latest is None or which != "latest":
         listed = "".join(f"\n  {line}" for line in all_runs(out)) or " none"
-        why = "no unfinished run" if found is None else f"--resume={which} needs a settings file beside it"
+        why = "no unfinished run" if latest is None else f"--resume={which} needs a settings file beside it"
         raise ResumeError(f"{out}: {why}. Runs here:{listed}")
-    name, summary = found
+    name, summary = latest
     info = RunFolder(out / name, name, summary.run).info
     saved = saved_run(info, str(summary.settings))
     run = run_from_mapping(saved.raw, overrides=overrides, name=str(summary.settings)) if overrides else saved

@@ -26,14 +26,14 @@ def test_which_frames_are_rendered() -> None:
 )
 def test_shares(compat: str, shares: list[float]) -> None:
     turbo = Turbo(steps=3, preroll=2, compat=compat)
-    assert [turbo.share(frame) for frame in range(8)] == pytest.approx(shares)
+    assert [turbo.weight(frame) for frame in range(8)] == pytest.approx(shares)
 
 
 def test_a_rendered_frame_is_whole_before_the_next_begins() -> None:
     """The last frame that turbo leaves out shows the rendered picture alone: nothing jumps."""
     for steps in (2, 3, 5):
         turbo = Turbo(steps=steps, preroll=1)
-        assert turbo.share(4 * steps - 1) == 1
+        assert turbo.weight(4 * steps - 1) == 1
 
 
 @pytest.mark.parametrize("compat", ["fixed", "dd57"])

@@ -12,7 +12,7 @@ import torch
 
 from disco.animation import vr
 from disco.animation.camera3d import DD57_BRIGHTNESS, Lens, rotation_matrix, shift
-from disco.animation.vr import eyes, fisheye, fisheye_places
+from disco.animation.vr import eyes, fisheye, fisheye_grid
 from disco.media.images import to_uint8
 from tests.animation_pictures import flat, golden_frame, noise, spot, whereabouts
 from tests.places import GOLDEN
@@ -60,7 +60,7 @@ def test_the_fish_eye_keeps_the_middle_and_shows_black_corners() -> None:
     seen = fisheye(frame, flat(frame), Lens(), turn=torch.eye(3), move=shift((0, 0, 0)))
     assert seen[..., 15, 15].min() > 0.9999
     assert seen[..., 0, 0].max() == -1
-    places = fisheye_places(31, 31)[0]
+    places = fisheye_grid(31, 31)[0]
     assert places[15, 15].abs().max() < 1e-6
     assert places[15, 30].tolist() == pytest.approx([1.4, 0], abs=1e-6)
 
