@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from disco.animation.turbo import turbo_of
+from disco.files.paths import find
 from disco.networks.clip import ClipConfig, token_report, tokenizer_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.required import check_packages, downloads
 from disco.rendering.memory import memory_lines
-from disco.runs.inputs import find_input
 from disco.runs.names import RunNames, next_number, partial_steps
 from disco.runs.new_run import check_images, together
 from disco.runs.resume import resumable
@@ -227,12 +227,8 @@ def _frames_of(path: str, run: Run) -> int:
     from disco.animation.video import open_video
 
     with tempfile.TemporaryDirectory() as folder:  # only counted: small frames do
-        video = open_video(
-            find_input(path, run.base_dirs),
-            nth=run.settings.extract_nth_frame,
-            size=(16, 16),
-            cache_dir=Path(folder),
-        )
+        local = str(find(path, run.base_dirs) or path)
+        video = open_video(local, nth=run.settings.extract_nth_frame, size=(16, 16), cache_dir=Path(folder))
         return len(video)
 
 

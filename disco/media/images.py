@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from disco.errors import InputError, RunError
+from disco.files.paths import candidates
 from disco.media.png import check_png, read_metadata, with_metadata
 
 __all__ = [
@@ -156,11 +157,10 @@ def resize_lanczos(picture: Image.Image | Pixels, size: tuple[int, int]) -> Imag
 
 
 def _read(source: str, base_dirs: Sequence[Path]) -> bytes:
-    wanted = Path(source).expanduser()
-    places = [wanted] if wanted.is_absolute() else [base / wanted for base in base_dirs or (Path(),)]
-    path = next((place for place in places if place.exists()), None)
+    paths = candidates(source, base_dirs or (Path(),))
+    path = next((path for path in paths if path.exists()), None)
     if path is None:
-        looked = ", ".join(str(place) for place in places)
+        looked = ", ".join(str(path) for path in paths)
         raise InputError(f"{source}: no such picture. Looked for {looked}.")
     if not path.is_file():
         raise InputError(f"{path}: not a file but a folder or device. Give one picture.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError
+from disco.files.paths import candidates, find
 from disco.settings.model import ModelSettings
 from disco.settings.network_defaults import CUSTOM
 from disco.weights.fetch import locate
@@ -49,9 +50,7 @@ def read_architecture(entry: Entry) -> dict[str, Any]:
 
 def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
     """A user's own path: from the current directory, else from the first of `base_dirs` that has it."""
-    path = Path(name).expanduser()
-    candidates = (directory / path for directory in (Path(), *base_dirs))
-    return next((candidate for candidate in candidates if candidate.exists()), path)
+    return find(name, base_dirs) or candidates(name, (Path(),))[0]
 
 
 def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:

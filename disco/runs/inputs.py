@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from disco.files.paths import find
 from disco.losses.targets import PicturePrompt
 from disco.media.images import LoadedPicture, load_mask, load_picture
 from disco.sampling.masks import grey, soften
@@ -97,11 +98,6 @@ def _prompt_sources(settings: Settings) -> list[str]:
     return list(dict.fromkeys(prompt.source for group in used for prompt in group))
 
 
-def find_input(path: str, folders: Sequence[Path]) -> str:
-    """A path as the settings name it, looked for in these folders after the current one."""
-    return next((str(folder / path) for folder in (Path(), *folders) if (folder / path).exists()), path)
-
-
 def _video(
     path: str | None, settings: Settings, folders: Sequence[Path], cache: Path, paper: str = "white"
 ) -> VideoFrames | None:
@@ -109,6 +105,6 @@ def _video(
         return None
     from disco.animation.video import open_video  # its ffmpeg is looked for only when a video is to be read
 
-    local = find_input(path, folders)
+    local = str(find(path, folders) or path)
     nth, size = settings.extract_nth_frame, settings.width_height
     return open_video(local, nth=nth, size=size, cache_dir=cache, most=settings.max_frames, paper=paper)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
+from disco.files.paths import find
 from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
 from disco.settings.kinds import KINDS
 from disco.settings.model import KEYS, facts_of
@@ -132,7 +133,7 @@ def _extended(layer: Layer, report: Report, above: tuple[Path, ...]) -> list[Lay
         if not isinstance(name, str) or not name.strip():
             report.problem(given.where, "extends", "write the path of a settings file")
             continue
-        found = find_file(name, given.where.folders)
+        found = find(name, given.where.folders, Path.is_file)
         if found is None:
             report.problem(given.where, "extends", f"no such file: {missing_file(name, given.where.folders)}")
         elif found.resolve() in above:
@@ -155,17 +156,6 @@ def _base(path: Path, where: SourceLocation, report: Report, above: tuple[Path, 
         )
         return []
     return _extended(layer_of(place_of(documents[0])), report, (*above, path.resolve()))
-
-
-def find_file(name: str, folders: Sequence[Path], *, or_folder: bool = False) -> Path | None:
-    """A file as the user names it: relative to the current directory, then to the folders."""
-    for path in (Path(name), *(folder / name for folder in folders)):
-        try:
-            if path.is_file() or (or_folder and path.is_dir()):
-                return path
-        except (OSError, ValueError):
-            return None
-    return None
 
 
 def missing_file(name: str, folders: Sequence[Path]) -> str:

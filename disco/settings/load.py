@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError, show
+from disco.files.paths import find
 from disco.files.yaml_io import Document, dump, read_documents
 from disco.settings.aliases import translate
 from disco.settings.animation_checks import animation_notices, animation_problems
@@ -21,7 +22,6 @@ from disco.settings.layers import (
     SourcedValue,
     SourceLocation,
     file_layers,
-    find_file,
     mapping_document,
     missing_file,
     override_layers,
@@ -292,7 +292,7 @@ def files_in_use(settings: Settings) -> dict[str, bool]:
 def _file(name: str, key: str, given: SourcedValue, path: tuple[Any, ...], report: Report) -> str:
     if name.startswith(("http://", "https://")):
         return name
-    file = find_file(name, given.where.folders, or_folder=key in FOLDERS)
+    file = find(name, given.where.folders, Path.exists if key in FOLDERS else Path.is_file)
     if file is None:
         report.problem(given.where, key, f"no such file: {missing_file(name, given.where.folders)}", path)
         return name

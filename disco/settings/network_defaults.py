@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import DiscoError, show
+from disco.files.paths import find
 from disco.files.yaml_io import KeyPath
 from disco.settings.aliases import SIZE_256, SIZE_512, read_flag
 from disco.settings.kinds import ClipChoice
@@ -191,11 +192,8 @@ def _clip_name(name: str, settings: Settings, at: ValuePath, report: Report) -> 
 
 def _clip_folder(name: str, folders: Sequence[Path]) -> str | None:
     """A folder in open_clip's format, relative to the current directory or to the settings file's."""
-    path = Path(name).expanduser()
-    for place in (path, *(folder / path for folder in folders)):
-        if (place / "open_clip_config.json").is_file():
-            return name if place == Path(name) else place.as_posix()
-    return None
+    found = find(name, folders, lambda folder: (folder / "open_clip_config.json").is_file())
+    return None if found is None else name if found == Path(name) else found.as_posix()
 
 
 @lru_cache(maxsize=1)

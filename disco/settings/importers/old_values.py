@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError
+from disco.files.paths import find
 from disco.settings.importers.draft import ImportBuilder
 from disco.settings.kinds import allowed
 from disco.settings.model import facts_of
@@ -187,7 +188,7 @@ def picture(name: str, folder: Path) -> str | None:
     """An address as it is; a path that opens the picture from here, looked for beside the old file too."""
     if name.startswith(("http://", "https://")):
         return name
-    found = next((path for path in (Path(name), folder / name) if path.is_file()), None)
+    found = find(name, [folder], Path.is_file)
     return None if found is None else str(found)
 
 
