@@ -28,7 +28,7 @@ _ABOVE = 1e-5  # a PNG's values are cut off: levels must not fall below themselv
 class FrameTransition:
     """The maps of one animation. Pictures are [1, 3, H, W] in [-1, 1].
 
-    In dd57 every picture passes through 8 bits, as the original's did on its way through files (quirk Q15).
+    In dd57 every picture passes through 8 bits, as in the original, which went through files (quirk Q15).
     """
 
     settings: Settings

@@ -76,7 +76,7 @@ def render(
     if pool is not None:
         check_spread(runs, again)
     for run in runs if pool is None else ():
-        pick_device(run.settings.device)  # one that is not here is told before a folder is made
+        pick_device(run.settings.device)  # an error before a folder is made
     allow_exact(run.settings for run in runs)
     frames = Path(out) / ".video_frames"
     pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]

@@ -79,7 +79,7 @@ def _planned(info: Mapping[str, Any]) -> int | None:
 
 
 class RunFolder:
-    """Made by `create` or `open`, which take its lock; `close` it (or use `with`) to let it go."""
+    """Made by `create` or `open`, which take its lock; `close` (or `with`) releases it."""
 
     def __init__(self, folder: Path, batch_name: str, run: int) -> None:
         self.folder = folder

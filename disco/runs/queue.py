@@ -1,4 +1,4 @@
-"""The runs of one command, in order: each new or gone on with; and the labelled grid of a sweep."""
+"""The runs of one command, in order, each new or resumed; the labelled grid of a sweep."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def resume_job(
     """Take a run up where it stopped, from its saved settings; None if all its files are there.
 
     run: the settings as they are now: those that change pixels must be the saved ones, a larger n_batches
-    extends the run. notice: told of the videos that were still missing.
+    extends the run. notice: called with a sentence for each video that was still missing.
     Raises ResumeError: no such run, rendered by another process now, different settings.
     """
     folder = _open(out, batch_name, which)

@@ -36,7 +36,7 @@ _BLENDS: Mapping[str, BlendMode] = {"None": "none", "linear": "linear", "optical
 class VideoForm:
     """How a video is to be. amount: share of the frame before in a blend; hold: seconds that the end stays.
 
-    loop: GIF and WebP repeat for ever; the others, which cannot say so, run forth and back.
+    loop: GIF and WebP repeat for ever; the other formats have no such flag and run forth and back.
     """
 
     fps: float = 12

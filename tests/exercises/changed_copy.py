@@ -25,12 +25,15 @@ def copy_with(diff: Path, folder: Path) -> None:
     assert diff.read_text(encoding="utf-8").count("+++ ") == len(files_of(diff)) > 0
 
 
-def run_in(folder: Path, script: str) -> str:
-    """Run the Python script with the copy in `folder`, tests/ beside it; what it prints."""
+def run_in(folder: Path, script: str, status: int = 0) -> str:
+    """Run the Python script with the copy in `folder`, tests/ beside it; what it prints.
+
+    status: how it is to end, as subprocess says it: -9 for one that is killed.
+    """
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     check = f"import disco\nassert disco.__file__.startswith({str(folder)!r}), disco.__file__\n"
     done = subprocess.run(
         [sys.executable, "-c", check + script], cwd=folder, env=env, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stdout

@@ -72,7 +72,7 @@ def look(address: str, needs: MemoryPlan) -> tuple[int, str]:
 def _ray() -> Any:
     if importlib.util.find_spec("ray") is None:
         raise InputError("--ray needs the package ray: pip install 'disco[ray]' (or: pip install ray)")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody; read when ray is imported
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; read when ray is imported
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
@@ -104,7 +104,7 @@ _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging":
 
 
 def _knock(address: str) -> None:
-    """Raises OSError where nobody listens, of which Ray would be sure after minutes only."""
+    """Raises OSError where no server listens; Ray itself would only say so after minutes."""
     match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d+)", address)
     if match:
         socket.create_connection((match[1], int(match[2])), timeout=10).close()
