@@ -56,14 +56,14 @@ _SMALL_UNET = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement. size: (W, H); cuts: of each CLIP in a step; given_up: a MemoryPolicy's plain()."""
+    """One measurement. size: (W, H); cuts: of each CLIP in a step; saving: a MemoryPolicy's plain()."""
 
     size: tuple[int, int]
     cuts: int
     clips: tuple[str, ...]
     batch_size: int = 1
     secondary: bool = True
-    given_up: Mapping[str, Any] = field(default_factory=dict)
+    saving: Mapping[str, Any] = field(default_factory=dict)
 
 
 SMALL = Cell((256, 256), 16, ("vit",))
@@ -82,16 +82,16 @@ def cells(real: bool) -> Iterator[Cell]:
     yield from (replace(base, cuts=cuts) for cuts in ((16, 128) if real else (4, 64)))
     yield from (replace(base, clips=names) for names in clips)
     yield replace(base, batch_size=2)
-    yield replace(base, batch_size=2, given_up={"together": 1})
+    yield replace(base, batch_size=2, saving={"together": 1})
     yield replace(base, secondary=False)
-    yield replace(base, secondary=False, given_up={"guess_twice": True})
+    yield replace(base, secondary=False, saving={"guess_twice": True})
     for saving in (
         MemoryPolicy(clip_batch=4),
         MemoryPolicy(grad_checkpoint_guess=True),
         MemoryPolicy(grad_checkpoint=True),
         *([MemoryPolicy(offload=True)] if real else []),
     ):
-        yield replace(base, given_up=saving.plain())
+        yield replace(base, saving=saving.plain())
 
 
 def measure(cell: Cell, device: torch.device, real: bool) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def measure(cell: Cell, device: torch.device, real: bool) -> dict[str, Any]:
         warm = Cell((64, 64), 2, tuple(_SMALL))
         _two_steps(warm, OomRetry(_networks(warm, device, False)))
     peak = _watch(device)
-    saving = MemoryPolicy.of(cell.given_up)
+    saving = MemoryPolicy.of(cell.saving)
     networks = _networks(cell, device, real)
     oom_retry = OomRetry(networks, saving=saving)
     _two_steps(cell, oom_retry)
@@ -236,7 +236,7 @@ def row_of(cell: Cell, found: Mapping[str, Any]) -> dict[str, Any]:
         "cuts": cell.cuts,
         "CLIPs": ", ".join(cell.clips),
         "secondary": "yes" if cell.secondary else "no",
-        "memory saving": MemoryPolicy.of(cell.given_up).words() or "-",
+        "memory saving": MemoryPolicy.of(cell.saving).words() or "-",
         "peak, GiB": round(gib["peak"], 3),
         "counted": round(gib["counted"], 3),
         "estimate": round(gib["estimate"], 3),

@@ -67,17 +67,17 @@ class Pace:
         return 60 * inside / steps / (self.until - self.from_)
 
 
-def measure(workers: int, batch_size: int, overrides: Sequence[str], crew: RayPool | None) -> dict[str, Any]:
+def measure(workers: int, batch_size: int, overrides: Sequence[str], pool: RayPool | None) -> dict[str, Any]:
     """One cell. workers 0: in this process."""
     at_once = max(workers, 1)
     batches = BATCHES * at_once
     values = {**SETTINGS, "batch_size": batch_size, "n_batches": batch_size * batches}
     run = run_from_mapping(values, overrides=overrides)
     pace = Pace(at_once, batches)
-    if crew is not None:
-        crew.most = workers
+    if pool is not None:
+        pool.most = workers
     with tempfile.TemporaryDirectory() as out:
-        for event in render(run, out=out, networks=crew):
+        for event in render(run, out=out, networks=pool):
             pace.handle(event)
     assert pace.from_ is not None
     steps = run.settings.steps - run.settings.skip_steps
@@ -112,12 +112,12 @@ def main() -> None:
     rows = [measure(0, size, options.overrides, None) for size in sizes]
     with ExitStack() as stack:
         needs = needs_of([run_from_mapping(SETTINGS, overrides=options.overrides)])
-        crew = stack.enter_context(connect(options.ray, needs))
-        counts = {int(n) for n in options.workers.split(",")} if options.workers else {1, 2, crew.capacity()}
+        pool = stack.enter_context(connect(options.ray, needs))
+        counts = {int(n) for n in options.workers.split(",")} if options.workers else {1, 2, pool.capacity()}
         if device.type == "cpu" and not options.workers:
             counts = {1, 2}
-        for workers in sorted(n for n in counts if n <= crew.capacity()):
-            rows += [measure(workers, size, options.overrides, crew) for size in sizes]
+        for workers in sorted(n for n in counts if n <= pool.capacity()):
+            rows += [measure(workers, size, options.overrides, pool) for size in sizes]
     machine = about(device)
     rows = with_gain(rows)
     print(table(rows))

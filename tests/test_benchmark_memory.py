@@ -18,9 +18,9 @@ CPU = torch.device("cpu")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_cell_is_measured_beside_the_estimate() -> None:
-    found = measure(Cell((128, 64), 4, ("resnet",), given_up={"clip_batch": 2}), CPU, False)
+    found = measure(Cell((128, 64), 4, ("resnet",), saving={"clip_batch": 2}), CPU, False)
     assert 2**20 < found["peak"] < 2**32 and found["estimate"] > found["counted"] > 2**20
-    row = row_of(Cell((128, 64), 4, ("resnet",), given_up={"clip_batch": 2}), found)
+    row = row_of(Cell((128, 64), 4, ("resnet",), saving={"clip_batch": 2}), found)
     assert (row["size"], row["CLIPs"], row["memory saving"]) == (
         "128x64",
         "resnet",
@@ -32,7 +32,7 @@ def test_a_cell_is_measured_beside_the_estimate() -> None:
 def test_cells_differ_from_the_base_in_one_thing(real: bool, base: Cell) -> None:
     found = list(cells(real))
     assert found[0] == base and len({json.dumps(asdict(cell)) for cell in found}) == len(found) > 10
-    for name in ("size", "cuts", "clips", "batch_size", "secondary", "given_up"):
+    for name in ("size", "cuts", "clips", "batch_size", "secondary", "saving"):
         assert any(getattr(cell, name) != getattr(base, name) for cell in found), name
 
 

@@ -34,7 +34,7 @@ from disco.events import (
     listen,
     of_run,
 )
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.small_run import events_of, pictures, rendered, same, small_networks
 
 FOLDER = Path("images_out/a lake")
@@ -149,7 +149,7 @@ def test_the_run_name_is_no_part_of_what_users_construct_or_compare() -> None:
     assert StepDone.__match_args__ == ("pictures", "step", "n", "losses", "preview", "seconds_left")
 
 
-@pytest.mark.parametrize("networks", [small_networks, FakeCrew])
+@pytest.mark.parametrize("networks", [small_networks, FakePool])
 def test_every_event_of_a_render_names_its_run(networks: Callable[[], Any], tmp_path: Path) -> None:
     """Two runs of a sweep in one process, and on workers; the sweep's own grid belongs to neither."""
     values = {"n_batches": 1, "sweep": {"clip_guidance_scale": [0, 500]}}

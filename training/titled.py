@@ -16,7 +16,7 @@ MOST_ALIKE = 12  # pictures that may share one title: openclipart alone has 1,37
 # Folders of whole icon themes: their file names are commands of programs, not what is seen.
 COMMANDS = re.compile(r"-theme/(actions?|mimetypes|stock|apps|applications)/")
 ITALIAN = re.compile("archite|rollandin", re.I)  # a diligent author whose titles are in Italian
-IDLE = {"hash", "unsorted", "theme", "special", "clipart", "clip art", "sign", "stock", "icons", "various"}
+SKIP = {"hash", "unsorted", "theme", "special", "clipart", "clip art", "sign", "stock", "icons", "various"}
 # Unicode calls the outlined signs white and the filled ones black, whatever colour they are drawn in.
 MISNAMED = re.compile("^(black|white) (?!.*(heart|square|circle|flag|cane|hair|cat|bird))")
 LETTERS = re.compile("[a-z]{3}")
@@ -73,7 +73,7 @@ def svg_words(svg: bytes) -> tuple[str, list[str], list[str]]:
     authors = _tagged(b"dc:title", meta.partition(b"<dc:creator")[2].partition(b"</dc:creator")[0])
     keywords = [clean(words) for words in _tagged(b"rdf:li", meta)]
     keywords = [words for words in dict.fromkeys(keywords) if 2 < len(words) < 25 and "0x" not in words]
-    keywords = [words for words in keywords if words not in IDLE]
+    keywords = [words for words in keywords if words not in SKIP]
     return (titles or [""])[0], keywords, " ".join(authors).lower().split()
 
 

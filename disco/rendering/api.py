@@ -64,11 +64,11 @@ def render(
     settings: a settings file, flat keys, Settings, a Run (or a sequence of these). out: replaces images_out.
     images: only these pictures, by index. resume: "latest" or a run's number: go on with it (the settings'
     resume_run does the same, but starts a new run where there is none). again: render one finished picture
-    once more. networks: loaded ones to use in place of those that the settings name, or a worker
-    pool (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked
-    after each step; when it says yes the state is saved and the last event says `interrupted`. working:
-    entered while pictures are rendered, when it is `stop` that ends a run.
-    Closing the generator in the middle saves the state too.
+    once more. networks: loaded ones to use in place of those that the settings name, or a worker pool
+    (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked after
+    each step; on yes the state is saved and the last event says `interrupted`. working: entered while
+    pictures are rendered, when it is `stop` that ends a run. Closing the generator in the middle saves the
+    state too.
     Raises SettingsError, InputError, ResumeError before anything is loaded; WeightsError; RunError.
     """
     runs = [run for source in _listed(settings) for run in _runs(source)]

@@ -73,11 +73,11 @@ def govern(
     known: bool = True,
     share: int = 1,
 ) -> OomRetry:
-    """The governor of a run, which begins with what was given up before, or else with what should fit.
+    """The OomRetry of a run, with the memory savings of before turned on, or else those by the estimate.
 
-    was: what `remember` was told last; it counts on the same kind of device. known: the networks are those
-    that the settings name, and not others that were handed in. share: processes like this one that will use
-    the same memory, this one among them.
+    was: the last argument of `remember`; it counts on the same kind of device. known: the networks are those
+    that the settings name, and not others that the caller passed in. share: processes like this one that
+    will use the same memory, this one among them.
     """
     device, name = networks.device, device_name(networks.device)
 

@@ -75,7 +75,7 @@ def test_the_plan_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_they_can_be_parked() -> None:
+def test_they_can_be_offloaded() -> None:
     counts = Footprints(100, 10, Activations(0, 0), None, (), moving=50, moved=70)
     work = Workload((64, 64), 1, 8, CUDA)
     assert peak_memory(counts, work).weights == 150 and peak_memory(counts, work).work == 70

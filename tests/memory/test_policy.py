@@ -29,7 +29,7 @@ def test_a_clip_sees_fewer_then_all_else_and_one_by_one_in_the_end() -> None:
     assert ["park" in step for step in steps[5:]] == [False, False, True]
 
 
-def test_through_the_unet_the_clips_are_computed_twice_before_it_is() -> None:
+def test_through_the_unet_the_clips_are_checkpointed_before_it_is() -> None:
     steps = saved_by(Failure(Stage.CLIP, cutouts=4), PossibleSavings(through_unet=True))
     assert [list(step.plain()) for step in steps[:2]] == [["twice"], ["twice", "guess_twice"]]
 

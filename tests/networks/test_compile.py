@@ -183,7 +183,7 @@ def test_what_cannot_be_compiled_stays_as_it_is_and_says_so_once(backend: Any, w
     assert len(told) == 1 and compiled(found) == []  # it is not tried at every picture
 
 
-def test_a_network_that_is_computed_twice_is_left_alone() -> None:
+def test_a_checkpointed_network_is_not_compiled() -> None:
     found, backend = networks(), Backend()
     network, x = found.denoiser.network, noise(1, 3, 8, 8)  # type: ignore[attr-defined]
     prepare(found, True, lambda text: None, backend)

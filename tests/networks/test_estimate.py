@@ -160,7 +160,7 @@ def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
     assert least.offload and least.together == 1 and least.clip_batch == 1
 
 
-def test_computed_twice_needs_less() -> None:
+def test_gradient_checkpointing_needs_less() -> None:
     counted = needs(None, use_checkpoint=False)
     (clip,) = counted.counts.clips
     assert (
@@ -175,7 +175,7 @@ def test_computed_twice_needs_less() -> None:
     assert frugal < plain
 
 
-def test_parked_networks_do_not_count() -> None:
+def test_offloaded_networks_do_not_count() -> None:
     counted = needs()
     offloaded = peak_memory(counted.counts, counted.work, MemoryPolicy(offload=True))
     assert offloaded.weights < peak_memory(counted.counts, counted.work).weights

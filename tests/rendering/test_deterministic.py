@@ -11,7 +11,7 @@ import pytest
 
 from disco.networks.load import Networks
 from disco.rendering import api
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.small_run import SMALL, small_networks
 
 NAME = "CUBLAS_WORKSPACE_CONFIG"
@@ -44,7 +44,7 @@ def test_it_is_set_before_the_first_network_of_any_run(
 
 def test_workers_set_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[str | None]) -> None:
     monkeypatch.setattr(api, "allow_exact", lambda runs: None)  # the driver is another process
-    list(api.render(TWO_RUNS, out=tmp_path, networks=FakeCrew(load=noting(seen))))
+    list(api.render(TWO_RUNS, out=tmp_path, networks=FakePool(load=noting(seen))))
     assert seen and set(seen) == {":4096:8"}
 
 

@@ -1,4 +1,4 @@
-"""Runs on several workers, which a fake crew plays: the same folder as from one process, whatever happens."""
+"""Runs on several workers, by a fake pool: the same folder as from one process, whatever happens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from disco.networks.load import Networks
 from disco.rendering.distributed.messages import MemoryPlan, Ready, check_spread, needs_of, spread_lines
 from disco.runs.folder import RunFolder
 from disco.settings.load import run_from_mapping
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.rendering.test_kill import pictures as files
 from tests.rendering.test_kill import without_resume
 from tests.short_memory import Module
@@ -40,8 +40,8 @@ OLD = {"torch": "1.0"}
 Values = Mapping[str, Any]
 
 
-def by_crew(out: Path, values: Values | None = None, pool: FakeCrew | None = None, **how: Any) -> list[Event]:
-    return list(events_of(out, values, networks=pool or FakeCrew(), **how))
+def by_pool(out: Path, values: Values | None = None, pool: FakePool | None = None, **how: Any) -> list[Event]:
+    return list(events_of(out, values, networks=pool or FakePool(), **how))
 
 
 def of_kind(events: Sequence[Event], kind: type) -> list[Any]:
@@ -85,8 +85,8 @@ def test_the_folder_is_as_from_one_process(
     half[..., :12] = -1
     Path("red.png").write_bytes(png_bytes(red))
     Path("half.png").write_bytes(png_bytes(half))
-    alone, pool = rendered(tmp_path / "a", values), FakeCrew()
-    by_two = of_kind(by_crew(tmp_path / "b", values, pool), RunFinished)[-1]
+    alone, pool = rendered(tmp_path / "a", values), FakePool()
+    by_two = of_kind(by_pool(tmp_path / "b", values, pool), RunFinished)[-1]
     same_folder(tmp_path / "b", tmp_path / "a")
     assert {worker for worker, _ in pool.orders} == {0, 1}
     assert alone is not None
@@ -96,7 +96,7 @@ def test_the_folder_is_as_from_one_process(
 
 def test_what_is_heard(tmp_path: Path) -> None:
     """The run's own events once; of a picture those that one process tells of it."""
-    events = by_crew(tmp_path)
+    events = by_pool(tmp_path)
     assert isinstance(events[0], RunStarted) and isinstance(events[-1], RunFinished)
     assert len(of_kind(events, NetworksLoaded)) == 1 and not notices(events)
     assert sorted(event.pictures for event in of_kind(events, PictureStarted)) == [(0,), (1,), (2,)]
@@ -113,8 +113,8 @@ def test_what_is_heard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("death", [1, 9, 17, 26, 40])
 def test_a_lost_worker_costs_the_steps_since_its_checkpoint(death: int, tmp_path: Path, alone: Path) -> None:
-    pool = FakeCrew(deaths={1: death})
-    events = by_crew(tmp_path, pool=pool)
+    pool = FakePool(deaths={1: death})
+    events = by_pool(tmp_path, pool=pool)
     same_folder(tmp_path, alone)
     lost = [order for worker, order in pool.orders if worker == 1][-1]
     if pool.hired == 2:
@@ -136,8 +136,8 @@ def test_a_worker_lost_between_two_pictures_of_a_batch(tmp_path: Path) -> None:
     values = {"batch_size": 2, "n_batches": 2}
     rendered(tmp_path / "a", values)
     for death in range(20, 30):
-        pool = FakeCrew(room=1, deaths={0: death})
-        by_crew(tmp_path / str(death), values, pool)
+        pool = FakePool(room=1, deaths={0: death})
+        by_pool(tmp_path / str(death), values, pool)
         same_folder(tmp_path / str(death), tmp_path / "a")
         if any(order.wanted == {1} for _, order in pool.orders):
             return
@@ -145,30 +145,30 @@ def test_a_worker_lost_between_two_pictures_of_a_batch(tmp_path: Path) -> None:
 
 
 def test_workers_that_are_lost_again_and_again_at_one_place(tmp_path: Path) -> None:
-    pool = FakeCrew(room=1, deaths=dict.fromkeys(range(9), 4))
+    pool = FakePool(room=1, deaths=dict.fromkeys(range(9), 4))
     with pytest.raises(RunError, match="third in a row at picture 0 after step 0"):
-        by_crew(tmp_path, pool=pool)
+        by_pool(tmp_path, pool=pool)
     assert pool.hired == 3 and not pool.workers
 
 
 def test_workers_that_cannot_be_started(tmp_path: Path) -> None:
-    pool = FakeCrew()
+    pool = FakePool()
     pool.starts = False
     with pytest.raises(RunError, match="no worker can be started: killed by the test"):
-        by_crew(tmp_path, pool=pool)
+        by_pool(tmp_path, pool=pool)
 
 
-@pytest.mark.parametrize("then", ["alone", "by a crew"])
+@pytest.mark.parametrize("then", ["alone", "by a pool"])
 def test_a_stopped_run_goes_on(then: str, tmp_path: Path, alone: Path) -> None:
     """The batches of both workers where each of them was; a wish of the user, then a closed generator."""
-    pool = FakeCrew()
-    last = by_crew(tmp_path, pool=pool, stop=StopAfter(15))[-1]
+    pool = FakePool()
+    last = by_pool(tmp_path, pool=pool, stop=StopAfter(15))[-1]
     assert isinstance(last, RunFinished) and last.interrupted and not pool.workers
     states = RunFolder(tmp_path / "small", "small", 0).checkpoints
     found = {k: checkpoint.step for k in range(3) if (checkpoint := states.load((k,))) is not None}
     assert len(found) == 2 and all(0 < step < 10 for step in found.values())
     assert last.report["checkpoints"] >= 2
-    how = {"networks": FakeCrew()} if then == "by a crew" else {}
+    how = {"networks": FakePool()} if then == "by a pool" else {}
     closed_after(tmp_path, 3, resume="latest", **how)
     finished = rendered(tmp_path, resume="latest", **how)
     assert finished is not None and finished.report["resumed"]
@@ -177,8 +177,8 @@ def test_a_stopped_run_goes_on(then: str, tmp_path: Path, alone: Path) -> None:
 
 def test_a_run_that_one_process_began(tmp_path: Path, alone: Path) -> None:
     closed_after(tmp_path, 14)
-    pool = FakeCrew()
-    events = by_crew(tmp_path, pool=pool, resume="latest")
+    pool = FakePool()
+    events = by_pool(tmp_path, pool=pool, resume="latest")
     assert [event.step for event in of_kind(events, PictureStarted) if event.pictures == (1,)] == [4]
     same_folder(tmp_path, alone)
 
@@ -189,12 +189,12 @@ def test_a_sweep_and_a_queue(tmp_path: Path) -> None:
         {**SMALL, "n_batches": 1, "batch_name": "swept", "sweep": {"eta": [0, 0.4, 0.8]}},
         {**SMALL, "n_batches": 2, "batch_name": "last"},
     ]
-    for out, networks in (("a", small_networks()), ("b", FakeCrew(room=3))):
+    for out, networks in (("a", small_networks()), ("b", FakePool(room=3))):
         events = list(disco.render(runs, out=tmp_path / out, networks=networks))  # type: ignore[arg-type]
     same_folder(tmp_path / "b", tmp_path / "a")
     marks = [event for event in events if isinstance(event, (RunStarted, RunFinished))]
     assert [type(mark) for mark in marks] == [RunStarted, RunFinished] * 4
-    assert isinstance(networks, FakeCrew)
+    assert isinstance(networks, FakePool)
     assert [order.names.prefix for _, order in networks.orders[:3]] == ["swept(0)", "swept(1)", "swept(2)"]
     assert {worker for worker, _ in networks.orders[:3]} == {0, 1, 2}
     assert notices(events) == [f"grid of the sweep: {tmp_path}/b/swept/swept(0)_sweep.png"]
@@ -203,8 +203,8 @@ def test_a_sweep_and_a_queue(tmp_path: Path) -> None:
 def test_a_queue_that_was_stopped_goes_on(tmp_path: Path) -> None:
     queue = [{**SMALL, "n_batches": 1, "batch_name": name} for name in ("one", "two", "three")]
     list(disco.render(queue, out=tmp_path / "a", networks=small_networks()))
-    list(disco.render(queue, out=tmp_path / "b", networks=FakeCrew(), stop=StopAfter(12)))  # type: ignore[arg-type]
-    list(disco.render(queue, out=tmp_path / "b", networks=FakeCrew(), resume="latest"))  # type: ignore[arg-type]
+    list(disco.render(queue, out=tmp_path / "b", networks=FakePool(), stop=StopAfter(12)))  # type: ignore[arg-type]
+    list(disco.render(queue, out=tmp_path / "b", networks=FakePool(), resume="latest"))  # type: ignore[arg-type]
     same_folder(tmp_path / "b", tmp_path / "a")
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_cannot_begin_waits_for_those_before_it(tmp_path: Path) -> No
         queue = [{**SMALL, "n_batches": 1, "batch_name": "one"}]
         queue += [{**SMALL, "n_batches": 1, "batch_name": "two", "resume_run": True, "run_to_resume": 0}]
         with pytest.raises(ResumeError, match="run 0 is being rendered now"):
-            list(disco.render(queue, out=tmp_path, networks=FakeCrew()))  # type: ignore[arg-type]
+            list(disco.render(queue, out=tmp_path, networks=FakePool()))  # type: ignore[arg-type]
     assert (tmp_path / "one" / "one(0)_0000.png").exists()
 
 
@@ -245,7 +245,7 @@ class _Loads:
 )
 def test_what_a_worker_fails_with_is_told_as_it_is(error: Exception, text: str, tmp_path: Path) -> None:
     with pytest.raises(type(error) if not isinstance(error, OutOfMemory) else RunError) as caught:
-        by_crew(tmp_path, pool=FakeCrew(load=_Loads(error)))
+        by_pool(tmp_path, pool=FakePool(load=_Loads(error)))
     assert str(caught.value).startswith(text)
     assert getattr(caught.value, "exit_code") == getattr(error, "exit_code")  # noqa: B009
     states = RunFolder(tmp_path / "small", "small", 0).checkpoints
@@ -254,7 +254,7 @@ def test_what_a_worker_fails_with_is_told_as_it_is(error: Exception, text: str, 
 
 def test_another_error_comes_with_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ValueError: a mistake of ours"):
-        by_crew(tmp_path, pool=FakeCrew(load=_Loads(ValueError("a mistake of ours"))))
+        by_pool(tmp_path, pool=FakePool(load=_Loads(ValueError("a mistake of ours"))))
 
 
 class _Hungry(SmallClip):
@@ -276,7 +276,7 @@ def test_what_a_worker_gives_up_is_remembered(tmp_path: Path) -> None:
     def load(run: Any, **_: Any) -> Networks:
         return replace(small_networks(), clips=[_Hungry()])
 
-    events = by_crew(tmp_path, pool=FakeCrew(load=load))
+    events = by_pool(tmp_path, pool=FakePool(load=load))
     info = RunFolder(tmp_path / "small", "small", 0).info
     assert info["memory"]["device"] == "cpu" and info["memory"]["clip_batch"] == 1
     assert of_kind(events, RunFinished)[-1].report["memory"]["clip_batch"] == 1
@@ -308,7 +308,7 @@ def test_what_cannot_be_spread() -> None:
 
 def test_it_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="needs compat: fixed"):
-        by_crew(tmp_path / "out", {"compat": "dd57"})
+        by_pool(tmp_path / "out", {"compat": "dd57"})
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="one process: leave --ray out"):
         check_spread([run_of()], again=object())  # type: ignore[arg-type]
@@ -342,17 +342,17 @@ def test_the_plan_says_how_it_is_spread() -> None:
 
 
 def test_idle_workers_are_told(tmp_path: Path) -> None:
-    events = by_crew(tmp_path, {"batch_size": 3}, FakeCrew(room=2))
+    events = by_pool(tmp_path, {"batch_size": 3}, FakePool(room=2))
     assert notices(events) == [
         "1 batch for 2 workers: a smaller batch_size (now 3) would keep more of them busy"
     ]
 
 
 def test_other_versions_are_told(tmp_path: Path) -> None:
-    class OlderCrew(FakeCrew):
+    class OlderPool(FakePool):
         def pop_messages(self, seconds: float) -> list[Any]:
-            news = super().pop_messages(seconds)
-            return [(w, replace(m, versions=OLD) if isinstance(m, Ready) else m) for w, m in news]
+            messages = super().pop_messages(seconds)
+            return [(w, replace(m, versions=OLD) if isinstance(m, Ready) else m) for w, m in messages]
 
-    texts = notices(by_crew(tmp_path, pool=OlderCrew()))
+    texts = notices(by_pool(tmp_path, pool=OlderPool()))
     assert len(texts) == 1 and "may differ in details: it has torch 1.0 (here " in texts[0]

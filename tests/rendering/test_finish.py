@@ -16,7 +16,7 @@ from disco.runs import finishers
 from disco.runs.finishers import Finisher
 from disco.runs.new_run import read_again
 from tests.animation_run import animation
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.small_run import closed_after, events_of, pictures, rendered, same, small_networks
 
 TWO: dict[str, Any] = {"n_batches": 2}
@@ -195,7 +195,7 @@ def test_workers_finish_too_whoever_is_lost(
     death: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: dict[Path, bytes]
 ) -> None:
     use(monkeypatch)
-    rendered(tmp_path, TWO, networks=FakeCrew(deaths={} if death is None else {0: death, 1: death + 1}))
+    rendered(tmp_path, TWO, networks=FakePool(deaths={} if death is None else {0: death, 1: death + 1}))
     assert of_workers(tmp_path) == alone and are_all_finished(tmp_path, 2)
 
 
@@ -207,7 +207,7 @@ def test_a_worker_lost_before_the_finisher_costs_no_step(
     only_finished = 0
     for death in range(22, 27):
         out = tmp_path / str(death)
-        pool = FakeCrew(room=1, deaths={0: death})
+        pool = FakePool(room=1, deaths={0: death})
         rendered(out, TWO, networks=pool)
         assert of_workers(out) == alone
         only_finished += sum(not order.wanted for _, order in pool.orders)
@@ -219,7 +219,7 @@ def test_workers_go_on_with_just_the_finisher(
 ) -> None:
     rendered(tmp_path, TWO)
     use(monkeypatch)
-    events = list(events_of(tmp_path, TWO, resume="latest", networks=FakeCrew()))
+    events = list(events_of(tmp_path, TWO, resume="latest", networks=FakePool()))
     assert not of_kind(events, StepDone) and are_all_finished(tmp_path, 2)
     assert of_workers(tmp_path) == alone and not list(tmp_path.rglob("checkpoint-*"))
 

@@ -17,7 +17,7 @@ from disco.media.images import png_bytes, read_pixels
 from disco.networks.load import Networks
 from tests.animation_run import ANIMATIONS, BASE, animation, write_clip
 from tests.conftest import GaussianDenoiser
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.small_run import StopAfter, closed_after, events_of, pictures, rendered, same, small_networks
 
 INIT: dict[str, Any] = {"init_image": "init.png", "skip_steps": 3, "init_scale": 200}
@@ -143,5 +143,5 @@ def test_a_video_is_held_by_what_is_known(tmp_path: Path) -> None:
 
 def test_workers_render_the_same(tmp_path: Path) -> None:
     rendered(tmp_path / "alone", STILLS["plain"], networks=networks())
-    rendered(tmp_path / "spread", STILLS["plain"], networks=FakeCrew(load=networks))
+    rendered(tmp_path / "spread", STILLS["plain"], networks=FakePool(load=networks))
     assert same(pictures(tmp_path / "spread"), pictures(tmp_path / "alone"))

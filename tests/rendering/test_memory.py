@@ -79,8 +79,8 @@ def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) ->
     oom_retry = govern(run, loaded(), None, told.append, share=share)
     assert oom_retry.saving.clip_batch is not None and oom_retry.saving.clip_batch <= 8
     assert told == [{"device": "cpu", **oom_retry.saving.plain()}]
-    (news,) = oom_retry.pop_messages()
-    assert news == f"memory saving to fit into 0.1 GiB: {oom_retry.saving.words()}"
+    (message,) = oom_retry.pop_messages()
+    assert message == f"memory saving to fit into 0.1 GiB: {oom_retry.saving.words()}"
     oom_retry.close()
 
 

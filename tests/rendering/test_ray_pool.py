@@ -17,13 +17,13 @@ import torch
 
 from disco.__main__ import main
 from disco.errors import InputError
-from disco.rendering.distributed import ray_pool as ray_crew
+from disco.rendering.distributed import ray_pool
 from disco.rendering.distributed.messages import Done, MemoryPlan, Ready, WorkerLost, WorkItem, WriteMessage
 from disco.rendering.distributed.ray_pool import Actor, RayPool, Room, connect
 from disco.runs.inputs import load_pictures
 from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping
-from tests.fake_crew import FakeCrew
+from tests.fake_pool import FakePool
 from tests.small_run import SMALL, small_networks
 
 
@@ -45,7 +45,7 @@ def test_the_room_of_a_cluster(
 ) -> None:
     """A worker on CPUs has as many threads as this process, here two."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert ray_crew._room(nodes, needs) == room
+    assert ray_pool._room(nodes, needs) == room
 
 
 def test_the_kind_of_worker_in_words() -> None:
@@ -84,7 +84,7 @@ def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         asked.append((address, needs))
         return 2, "each with 1 GPU"
 
-    monkeypatch.setattr(ray_crew, "look", look)
+    monkeypatch.setattr(ray_pool, "look", look)
     words = ["settings/draft.yaml", "--set", "n_batches=5", "--set", "batch_size=2", "--plan", "--ray"]
     assert main(words) == 0
     ending = capsys.readouterr().out.partition("\nray")[2]
@@ -96,18 +96,18 @@ def test_the_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert asked == [("", MemoryPlan())]
 
 
-def test_the_command_renders_on_a_crew(
+def test_the_command_renders_on_a_pool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool, asked = FakeCrew(), []
+    pool, asked = FakePool(), []
 
     @contextmanager
-    def connected(address: str, needs: MemoryPlan) -> Iterator[FakeCrew]:
+    def connected(address: str, needs: MemoryPlan) -> Iterator[FakePool]:
         asked.append((address, needs))
         yield pool
         asked.append("closed")
 
-    monkeypatch.setattr(ray_crew, "connect", connected)
+    monkeypatch.setattr(ray_pool, "connect", connected)
     recipe = tmp_path / "small.yaml"
     recipe.write_text(json.dumps(dict(SMALL)), encoding="utf-8")
     words = [str(recipe), "--ray=there", "--out", str(tmp_path), "--quiet", "--set", "gpus_per_picture=0.5"]
@@ -124,7 +124,7 @@ class _Dead(Exception):
 
 
 class _FakeRay:
-    """So much of Ray as a crew asks for; the actors are those of the test."""
+    """So much of Ray as a pool asks for; the actors are those of the test."""
 
     exceptions = SimpleNamespace(RayError=_Dead)
 
@@ -204,7 +204,7 @@ def test_news_of_living_and_dead_workers(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_run_on_gpus_waits_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_crew, "CAPACITY_EVERY", -1.0)
+    monkeypatch.setattr(ray_pool, "CAPACITY_EVERY", -1.0)
     fake = _FakeRay()
     head, other = {"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"GPU": 2.0}}
     pool = RayPool(fake, MemoryPlan(0.5))
@@ -215,7 +215,7 @@ def test_a_run_on_gpus_waits_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = _FakeRay()
-    monkeypatch.setattr(ray_crew, "_ray", lambda: fake)
+    monkeypatch.setattr(ray_pool, "_ray", lambda: fake)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connect("", MemoryPlan()) as pool:
@@ -226,7 +226,7 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
         connect("auto", MemoryPlan()),
     ):
         pass
-    assert ray_crew.look("", MemoryPlan())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
+    assert ray_pool.look("", MemoryPlan())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
     fake.nodes_here = []
     with (
         pytest.raises(InputError, match="no machine in the cluster has what a worker needs"),
@@ -243,11 +243,11 @@ def test_nobody_listens_there() -> None:
         port = free.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://localhost:{port}"):
             with pytest.raises(InputError, match="no Ray cluster that this process can use"):
-                ray_crew._join(_FakeRay(), address)
+                ray_pool._join(_FakeRay(), address)
         free.listen()
         fake = _FakeRay()
         for address in (f"127.0.0.1:{port}", "local"):
-            ray_crew._join(fake, address)
+            ray_pool._join(fake, address)
         assert [how["address"] for how in fake.inits] == [f"127.0.0.1:{port}", "local"]
 
 

@@ -12,7 +12,7 @@ from disco.settings.load import Run
 from tests.small_run import small_networks
 
 
-class FakeCrew:
+class FakePool:
     """room: workers that it has place for. deaths: worker -> after how many messages of orders it is lost.
 
     All that is said travels as it would to another machine.
@@ -62,17 +62,17 @@ class FakeCrew:
         new, self.new = self.new, []
         if not self.starts:
             return [(worker, self._die(worker)) for worker in new]
-        news: list[tuple[int, Message]] = [(worker, self.workers[worker].ready()) for worker in new]
+        messages: list[tuple[int, Message]] = [(worker, self.workers[worker].ready()) for worker in new]
         for worker in list(self.at_work):
             if self.said[worker] == self.deaths.get(worker):
-                news.append((worker, self._die(worker)))
+                messages.append((worker, self._die(worker)))
                 continue
             message = next(self.at_work[worker])
             if isinstance(message, (Done, Failed)):
                 del self.at_work[worker]
             self.said[worker] += 1
-            news.append((worker, _travelled(message)))
-        return news
+            messages.append((worker, _travelled(message)))
+        return messages
 
     def _die(self, worker: int) -> WorkerLost:
         self.dismiss(worker)
