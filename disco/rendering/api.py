@@ -67,8 +67,7 @@ def render(
     once more. networks: loaded ones to use in place of those that the settings name, or a worker pool
     (ray_pool.connect), whose workers load their own and render in place of this process. stop: asked after
     each step; on yes the state is saved and the last event says `interrupted`. working: entered while
-    pictures are rendered, when it is `stop` that ends a run. Closing the generator in the middle saves the
-    state too.
+    pictures are rendered, when it is `stop` that ends a run. Closing the generator saves the state too.
     Raises SettingsError, InputError, ResumeError before anything is loaded; WeightsError; RunError.
     """
     runs = [run for source in _listed(settings) for run in _runs(source)]
