@@ -1,4 +1,4 @@
-"""The memory that the networks between frames need: depth in 3D, motion in Video Input."""
+"""The memory of the networks between frames: depth in 3D, optical flow in Video Input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DPT_WORK = 90 * 2**20  # most_alive of DPT-Large and DPT-Hybrid, which see any 
 
 
 def moving_needs(needs: Sequence[Need], size: tuple[int, int], device: torch.device) -> tuple[int, int]:
-    """Bytes on the device: weights, and the most that one pass holds beside them. (0, 0) without networks.
+    """Bytes on the device: weights, and the peak of the activations of one pass. (0, 0) without networks.
 
     needs: of a run, by required. size: (W, H).
     """
@@ -33,7 +33,7 @@ def _depth(entry: Entry, device: torch.device) -> tuple[int, int]:
 
 
 def _raft(entry: Entry, size: tuple[int, int]) -> tuple[int, int]:
-    """RAFT compares every 8x8 pixels with all others: its work grows with the square of the pixels."""
+    """RAFT compares every 8x8 pixels with all others: its memory grows with the square of the pixels."""
     from disco.animation.flow_raft import RaftFlow, build_raft  # torchvision takes a second to import
 
     width, height = size

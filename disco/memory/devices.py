@@ -1,4 +1,4 @@
-"""Where a network runs, in which of torch's number types, and how many cutouts it sees at once."""
+"""Devices, torch number types, and how many cutouts a CLIP sees at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from disco.errors import SettingsError
 from disco.memory.number_types import Dtype
 from disco.settings.model import Settings
 
-CPU_PIXELS = 16 * 224 * 224  # what the original shows at once; more is hardly faster and fills the memory
+CPU_PIXELS = 16 * 224 * 224  # as the original; more at once is hardly faster and needs more memory
 _DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -32,17 +32,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What the machine calls it: of a GPU its make, else its kind."""
+    """The product name of a GPU; of other devices their type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def torch_dtype(name: Dtype) -> torch.dtype:
-    """torch's number type of that name."""
+    """fp32, fp16 or bf16 as a torch.dtype."""
     return _DTYPES[name]
 
 
 def at_once_by_itself(side: int, device: torch.device) -> int:
-    """Cutouts that a CLIP sees at once with `clip_batch: auto`: all on a GPU, what fits the caches on a CPU.
+    """Cutouts per CLIP pass with `clip_batch: auto`: all on a GPU, on a CPU as many as fit its caches.
 
     side: of a cutout, in pixels.
     """

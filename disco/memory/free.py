@@ -1,4 +1,4 @@
-"""How much memory is left on a device, for the estimate before the first step. What nobody tells is None."""
+"""Free memory of a device, for the estimate before the first step; None where it is not known."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _V1, _V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "m
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process can still use there, with those that it holds for torch and does not use.
+    """Bytes that this process can still allocate there, torch's unused cache included.
 
-    On the CPU the least of: what the machine has, what the container may have, what ulimit -v leaves.
+    On the CPU the least of: free memory of the machine, of the container (cgroup), and under ulimit -v.
     """
     if device.type == "cuda":
         used = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -33,7 +33,7 @@ def _of_the_computer() -> Iterator[int]:
         for limit, usage in (_V1, _V2):
             most, used = _text(folder / limit).strip(), _text(folder / usage).strip()
             if most.isdecimal() and used.isdecimal():  # "max" is no limit
-                stat = _table(folder / "memory.stat")  # of its use the file cache can be taken back
+                stat = _table(folder / "memory.stat")  # cached files count as used, but can be dropped
                 yield max(int(most) - int(used) + stat.get("inactive_file", 0), 0)
     yield from _ulimit()
 
@@ -49,7 +49,7 @@ def _ulimit() -> Iterator[int]:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """ "name number ..." line by line; other lines are passed over."""
+    """Lines "name number ..." of a file as a table; other lines are ignored."""
     rows = (line.split() for line in _text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
 

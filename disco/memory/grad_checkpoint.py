@@ -1,4 +1,4 @@
-"""Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) of networks as they are.
+"""Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174) without changes to a network's code.
 
 A checkpointed block keeps only its inputs and is recomputed in backward. The numbers are the same.
 """
@@ -21,7 +21,7 @@ def tower_of(network: nn.Module) -> nn.Module:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The parts worth it: blocks that stand in a list of layers, the innermost such; else lists of layers."""
+    """The modules to checkpoint: the innermost blocks inside lists of layers; without any, those lists."""
     return _blocks(network) or _chains(network)
 
 
@@ -44,10 +44,10 @@ def _chains(network: nn.Module) -> list[nn.Module]:
 
 
 def set_grad_checkpoint(network: nn.Module, on: bool) -> None:
-    """Turn gradient checkpointing of a network's blocks on or off. It acts in passes with gradient only."""
+    """Turn gradient checkpointing of a network's blocks on or off. Passes without gradient stay plain."""
     for block in blocks_of(network):
         if getattr(block, "use_checkpoint", False):
-            continue  # guided-diffusion's own blocks can do it by themselves, and do so already
+            continue  # guided-diffusion's blocks checkpoint themselves
         if not on:
             block.__dict__.pop("forward", None)
         elif "forward" not in block.__dict__:
@@ -55,7 +55,7 @@ def set_grad_checkpoint(network: nn.Module, on: bool) -> None:
 
 
 class _Checkpointed:
-    """A forward that is recomputed in backward; without gradient it is called as it is."""
+    """A forward that is recomputed in backward; without gradient it is a plain call."""
 
     def __init__(self, forward: Any) -> None:
         self.forward = forward

@@ -60,5 +60,5 @@ class CpuOffload:
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:
-    """Weights and what else a network carries."""
+    """Its parameters and buffers."""
     return [*network.parameters(), *network.buffers()]

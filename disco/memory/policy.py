@@ -15,7 +15,7 @@ FEW_CUTOUTS = 4  # fewer at once are slow: before that, all else that helps a CL
 
 
 class Stage(Enum):
-    """What a step consists of, in words for the user; and what happens around it."""
+    """The stages of a step, then the work outside of steps. The values are shown to the user."""
 
     LOADING = "loading the networks"
     UNET = "the diffusion network"
@@ -37,7 +37,7 @@ ONE_STEP = GUIDING | {Stage.UNET, Stage.SECONDARY, Stage.BACK}
 
 @dataclass(frozen=True)
 class Failure:
-    """Where memory ran out. cutouts: how many a CLIP was looking at; pictures: guided together."""
+    """Where memory ran out. cutouts: seen by a CLIP in that pass; pictures: guided together."""
 
     stage: Stage
     cutouts: int = 1
@@ -107,7 +107,7 @@ class MemoryPolicy:
         )
 
     def words(self) -> str:
-        """For the user."""
+        """The savings as a phrase for the user; "" without any."""
         return ", ".join(self._words())
 
     def _words(self) -> Iterator[str]:

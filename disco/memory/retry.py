@@ -42,7 +42,7 @@ class OomRetry:
         remember: Callable[[MemoryPolicy], None] = lambda saving: None,
         would_fit: Callable[[], str] = lambda: "",
     ) -> None:
-        """would_fit: asked at the end: a sentence about what would fit by the estimate, or nothing."""
+        """would_fit: called before the last error; a sentence about what would fit by the estimate, or ""."""
         self.networks, self.possible = networks, possible or possible_savings(networks)
         self.saving = MemoryPolicy()
         self._remember, self._would_fit = remember, would_fit
@@ -192,5 +192,5 @@ def _all(networks: Placed) -> list[nn.Module]:
 
 
 def bytes_of(networks: Placed) -> int:
-    """Of all their weights."""
+    """Bytes of all parameters and buffers."""
     return sum(tensor.nbytes for module in _all(networks) for tensor in tensors_of(module))

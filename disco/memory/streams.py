@@ -1,4 +1,4 @@
-"""Work of a GPU beside other work: two streams of kernels, which wait for each other where they must."""
+"""Run the UNet on a second CUDA stream while the guidance works on the first."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Result = Callable[[], Tensor]
 
 
 class Executor(Protocol):
-    """Where work may be done beside what comes after it."""
+    """Runs work, perhaps at the same time as what the caller does next."""
 
     def start(self, work: Callable[[], Tensor], *inputs: Tensor) -> Result:
-        """Begin; what is returned gives work()'s answer when it is asked for, once.
+        """Start work(). Returns a function that waits for its result; call it once.
 
-        inputs: the tensors that work looks at and that are not there for good.
+        inputs: tensors that work reads and the caller may free before it is done.
         """
         ...
 
 
 class Inline:
-    """No side at all: the work is done before anything else."""
+    """Runs the work at once, before it returns."""
 
     def start(self, work: Callable[[], Tensor], *inputs: Tensor) -> Result:
         answer = work()
@@ -34,7 +34,7 @@ class Inline:
 
 
 class SecondStream:
-    """A second stream of a CUDA device. The numbers are those of one stream; the memory is that of both."""
+    """A second stream of a CUDA device. Same numbers as on one stream; both need their memory at once."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ class SecondStream:
         with torch.cuda.stream(self.stream):
             answer = work()
         for tensor in inputs:
-            tensor.record_stream(self.stream)  # else the memory is lent out again while the work reads it
+            tensor.record_stream(self.stream)  # else it could be reused while the work reads it
 
         def joined() -> Tensor:
             asking = torch.cuda.current_stream(self.stream.device)
@@ -61,8 +61,8 @@ def executor_for(device: torch.device, saving: MemoryPolicy) -> Executor:
     if device.type != "cuda" or saving.plain():
         return Inline()
     free, total = torch.cuda.mem_get_info(device)
-    lent = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # ours, and not in use
-    return _second_stream(device) if 2 * (free + lent) >= total else Inline()
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, unused
+    return _second_stream(device) if 2 * (free + cached) >= total else Inline()
 
 
 @cache

@@ -3,7 +3,7 @@
 required         the networks that a run needs: the table that loading, plan and memory read
 clip_configs     configurations of CLIPs, from open_clip's list or a folder
 architectures    architectures of diffusion networks, from the registry, a file or the user
-depth_and_flow   what a depth network and a motion estimator look like to others
+depth_and_flow   protocols of depth networks and of optical flow
 load             registry entry + file -> network on a device
 denoiser         guided-diffusion's UNet as denoiser(x_t, t) -> eps
 preconditioning  frequencies of a patch, preconditioned (pocket_diffusion)
@@ -11,8 +11,8 @@ clip             one CLIP: encode_text, encode_image, its input side, mean, std,
 hybrid_vit       the image tower of pocket-vit
 perceptual       perceptual distances: LPIPS and pocket's
 state_dicts      weights file -> tensors -> a network, strictly
-identify         what a file that does not fit looks like
-compile          torch.compile: tried first, cached on disk, never required
+identify         recognise what a state dict holds, for error messages
+compile          torch.compile: checked against the plain network, cached on disk
 footprint        networks counted on the meta device: weights, activations of a pass
 estimate         the memory of a step, and the savings with which it fits
 """

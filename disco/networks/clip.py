@@ -49,7 +49,7 @@ class TokenReport:
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What an open_clip network is built from. tokenizer: open_clip's model name, or local-dir:PATH."""
+    """The configuration of an open_clip network. tokenizer: open_clip's model name, or local-dir:PATH."""
 
     model_cfg: dict[str, Any]
     mean: tuple[float, ...]
@@ -67,7 +67,10 @@ def _preprocess(overlay: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[fl
 
 
 def clip_source(model: str, pretrained: str) -> dict[str, Any]:
-    """What open_clip knows of a pair: hf_hub or url, mean, std, quick_gelu. Raises WeightsError."""
+    """open_clip's entry for pretrained weights: hf_hub or url, mean, std, quick_gelu.
+
+    Raises WeightsError for a pair that it does not know.
+    """
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     tag: dict[str, Any] = get_pretrained_cfg(model, pretrained)
@@ -129,7 +132,7 @@ def directory_weights(directory: Path) -> Path:
 
 
 def build_clip(config: ClipConfig, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The network without its weights, float32, with norms that stand `dtype`. Raises WeightsError."""
+    """The network without its weights, float32, with norms that accept `dtype`. Raises WeightsError."""
     from open_clip.model import CLIP, CustomTextCLIP
 
     hybrid_vit.register()
@@ -247,9 +250,9 @@ class ClipModel:
 
     @torch.no_grad()
     def remember(self, texts: Iterable[str]) -> None:
-        """Encode texts that will be asked for after free_text_tower. Raises RunError if it is too late.
+        """Encode texts that are needed after free_text_tower. Raises RunError if that was called before.
 
-        Each alone: its last bits must not depend on the company that it is encoded in.
+        One by one: the last bits of a text must not depend on the others in its batch.
         """
         for text in texts:
             if text in self._known:
@@ -262,11 +265,11 @@ class ClipModel:
             self._known[text] = self.network.encode_text(tokens).float()  # [1, D]
 
     def token_report(self, text: str) -> TokenReport:
-        """Tokens of `text`, room for them, and what is cut."""
+        """Tokens of `text`, the limit, and what is cut."""
         return token_report(self.tokenizer, text)
 
     def free_text_tower(self) -> None:
-        """Give the text tower's memory back, a third to a half of the network, once prompts are encoded."""
+        """Free the text tower's memory, a third to a half of the network, once prompts are encoded."""
         for part in _TEXT_PARTS:
             if hasattr(self.network, part):
                 delattr(self.network, part)

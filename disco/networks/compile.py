@@ -1,4 +1,4 @@
-"""torch.compile for the networks of a run: cached on disk, tried before it is trusted, never required.
+"""torch.compile for the networks of a run: cached on disk, checked against the plain network, optional.
 
 A network is compiled when it is first called with inputs of a new shape. It must then answer, and send back
 gradients, as it did before; where it does not, or cannot be compiled at all, it stays as it is.
@@ -47,7 +47,7 @@ class CompileSettings(Protocol):
 
 
 def is_worth_it(settings: CompileSettings, networks: Networks, steps_left: int) -> bool:
-    """What `compile` means here.
+    """Whether to compile: the setting `compile`, with `auto` resolved.
 
     auto: on CUDA, if the run has at least ENOUGH_STEPS steps left or the networks are compiled already; not
     with deterministic or compat dd57, whose pictures must not depend on how many others are rendered.
@@ -60,7 +60,7 @@ def is_worth_it(settings: CompileSettings, networks: Networks, steps_left: int) 
 
 
 def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: Backend = "inductor") -> None:
-    """From now on the networks are compiled at their first call, or run as they are.
+    """Compile the networks at their next call, or (on=False) run them uncompiled.
 
     tell: is given a sentence for the user whenever one was compiled or could not be.
     """
@@ -78,13 +78,13 @@ def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: 
 
 
 def compiled(networks: Networks) -> list[str]:
-    """The names of the networks that are compiled by now."""
+    """The names of the networks that have been compiled."""
     return [found.name for found in _stand_ins(networks) if found.done]
 
 
 @dataclass
 class _Shared:
-    """What the networks of a run have in common. failed: no network that is not compiled yet will be."""
+    """Shared by the networks of a run. failed: one could not be compiled, so no other is tried."""
 
     tell: Callable[[str], None]
     failed: bool = False
@@ -123,7 +123,7 @@ class _Compiled:
         return any("forward" in vars(block) or vars(block).get("use_checkpoint") for block in self._blocks)
 
     def _is_tried(self, args: tuple[Any, ...], kind: tuple[Any, ...]) -> bool:
-        """Compile for these inputs. Does it work, and is it right?"""
+        """Compile for these inputs. True if outputs and gradients agree with the plain network's."""
         if self.shared.failed or len(self.done) >= SHAPES:
             return False
         began = time.monotonic()
@@ -150,14 +150,14 @@ class _Compiled:
 
 
 def _keep_kernels() -> None:
-    """In Disco's cache, unless the user has chosen a folder; torch's own choice is a temporary one."""
+    """Let torch cache kernels in Disco's cache, unless the user chose a folder; its default is temporary."""
     chosen = Path(os.environ.get(_KEPT_AT) or tempfile.gettempdir())
     if chosen.name.startswith("torchinductor_") or chosen == Path(tempfile.gettempdir()):
         os.environ[_KEPT_AT] = str(cache_dir() / FOLDER)
 
 
 def _parts(networks: Networks) -> Iterator[tuple[str, nn.Module]]:
-    """What is computed at every step: name -> module. LPIPS, a small share of a step, is left as it is."""
+    """(name, module) of the networks that are compiled; LPIPS takes too small a share of a step."""
     for role, row in ROLES.items():
         for thing in networks.of(role) if row.compiled else ():
             for module in modules_of(thing):
@@ -173,13 +173,13 @@ def _stand_ins(networks: Networks) -> list[_Compiled]:
 
 
 def _kind(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Inputs of one kind need one compilation."""
+    """Inputs with equal keys share a compilation."""
     of_tensors = ((arg.shape, arg.dtype, arg.device, arg.requires_grad) for arg in args)
     return (torch.is_grad_enabled(), *of_tensors)
 
 
 def _answers(call: Callable[..., Any], args: tuple[Tensor, ...]) -> list[Tensor]:
-    """What comes out, and the gradient that comes back where one is asked for."""
+    """The outputs, and the gradients at those inputs that require one."""
     inputs = [arg.detach().clone().requires_grad_(arg.requires_grad) for arg in args]
     out = call(*inputs)
     found = [out] if isinstance(out, Tensor) else list(out)
@@ -190,7 +190,7 @@ def _answers(call: Callable[..., Any], args: tuple[Tensor, ...]) -> list[Tensor]
 
 
 def _difference(plain: list[Tensor], other: list[Tensor]) -> float:
-    """The largest, as a share of the largest number of the same answer; 0 where that is not finite."""
+    """The largest difference, relative to the largest value of its tensor; 0 where `plain` is not finite."""
     shares = [
         ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) if a.isfinite().all() else a.new_zeros(())
         for a, b in zip(plain, other, strict=True)

@@ -110,7 +110,7 @@ def build_unet(architecture: Mapping[str, Any], *, use_checkpoint: bool = False)
 
 
 def facts_of(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an architecture that its tensors show (heads and the image size leave no trace)."""
+    """The part of an architecture that can be read off its tensors (not heads, not the image size)."""
     side = int(architecture["image_size"])
     multiples = channel_mult(architecture)
     resolutions = numbers(architecture.get("attention_resolutions", "16"))

@@ -1,4 +1,4 @@
-"""What the networks between frames are asked: how deep a frame is, and how it moved."""
+"""Protocols of the networks between frames: depth of a frame, optical flow between two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Depth(Protocol):
 
 
 class Flow(Protocol):
-    """An estimator of motion."""
+    """An estimator of optical flow."""
 
     name: str
 

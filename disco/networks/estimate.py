@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from disco.networks.required import Need
 
 SCRATCH = 1.25  # the share of kernels, fragmentation and small tensors, on top of what is counted
-_OF_A_CUTOUT = 6  # pictures of its size that the augmentations of a cutout keep
+_OF_A_CUTOUT = 6  # tensors of its size that autograd saves for the augmentations of a cutout
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class Workload:
-    """What decides about memory besides the networks.
+    """What a step works on.
 
     size: (W, H). cutouts: of one CLIP in a step, of all pictures that are rendered together. clip_batch: how
     many of them it sees at once, None for all.
@@ -67,7 +67,7 @@ class MemoryPlan:
     possible: PossibleSavings
 
     def fitting(self, free: int) -> tuple[MemoryPolicy, MemoryEstimate]:
-        """See what_fits."""
+        """What what_fits() gives for this run."""
         return what_fits(self.counts, self.work, free, self.possible)
 
     def would_fit(self, free: int) -> str:
@@ -84,7 +84,7 @@ class MemoryPlan:
 
 
 def gib(n_bytes: int) -> str:
-    """For the user."""
+    """GiB with one decimal, as text."""
     return f"{n_bytes / 2**30:.1f}"
 
 
@@ -94,7 +94,7 @@ def estimate(needs: Sequence[Need], clips: Mapping[str, ClipConfig], work: Workl
 
 
 def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None = None) -> MemoryEstimate:
-    """What a step needs with these memory savings, or with none."""
+    """The peak of a step with these memory savings, or with none."""
     saving = saving or MemoryPolicy()
     stages = [*_stages(counts, work, saving)]
     if not saving.offload:

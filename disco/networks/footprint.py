@@ -1,4 +1,4 @@
-"""Networks counted on the meta device: bytes of their weights, and of what one picture or cutout keeps."""
+"""Bytes of weights and of activations (of one picture or cutout), counted on the meta device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COUNTED = frozenset({"diffusion", "secondary", "clip", "perceptual", "depth", "
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes that autograd keeps of a pass: whole, and with gradient checkpointing of its blocks."""
+    """Bytes that autograd saves for backward: plain, and with gradient checkpointing of the blocks."""
 
     whole: int
     grad_checkpoint: int
@@ -39,7 +39,7 @@ class Activations:
 
 @dataclass(frozen=True)
 class ClipFootprint:
-    """weights: bytes of the image tower; kept: of one cutout, whose side is `side`."""
+    """weights: bytes of the image tower; kept: activations of one cutout; side: of a cutout, in pixels."""
 
     weights: int
     kept: Activations
@@ -48,7 +48,8 @@ class ClipFootprint:
 
 @dataclass(frozen=True)
 class Footprints:
-    """Bytes. forward: of the UNet's pass without gradient; guess: what the guidance looks through keeps.
+    """Bytes. forward: of the UNet's pass without gradient; guess: activations of the network that
+    predicts the clean picture for the guidance.
 
     unet, secondary, perceptual: weights, of the last with the init's features. moving, moved: weights of the
     networks between frames, and what their pass holds. others: weights of other networks, with the stage in
@@ -67,7 +68,7 @@ class Footprints:
     others: tuple[tuple[Stage, int], ...] = ()
 
     def of_size(self, share: float) -> Footprints:
-        """Nearly the counts of pictures with that share of the pixels."""
+        """About the same for pictures with `share` times as many pixels."""
         seen = None if self.seen is None else self.seen * share
         forward, moved = int(self.forward * share), int(self.moved * share)
         return replace(self, forward=forward, guess=self.guess * share, seen=seen, moved=moved)
@@ -98,7 +99,7 @@ def _published(need: Need) -> int:
 
 
 def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Activations]:
-    """Bytes of its weights, of a pass without gradient; what a pass with one keeps, if it has one."""
+    """Bytes of its weights, of a pass without gradient; activations of one with gradient, if needed."""
     architecture, dtype = need.architecture, torch_dtype(need.dtype)
     with torch.device("meta"):
         unet = build_unet(architecture)
@@ -111,7 +112,7 @@ def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Activations]:
 
 
 def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Activations]:
-    """Bytes of its weights, and what its pass keeps."""
+    """Bytes of its weights, and its activations."""
     with torch.device("meta"):
         network = SecondaryModel(int(need.architecture["channels"]))
     kept = _kept_with_grad(network, (1, 3, size[1], size[0]), times=True)
@@ -129,10 +130,10 @@ def _clip(need: Need, config: ClipConfig) -> ClipFootprint:
 
 
 def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Activations]:
-    """Bytes of its weights and of the init's features, and what it keeps; always float32."""
+    """Bytes of its weights and of the init's features, and its activations; always float32."""
     pictures = (1, 3, size[1], size[0])
     net = build_perceptual(architecture)
-    net.network.to("meta")  # lpips makes its few constants on the CPU whatever it is told
+    net.network.to("meta")  # lpips always creates its few constants on the CPU
     targets = net.features(torch.zeros(pictures, device="meta"))
     fixed = weights_of(net.network, torch.float32) + sum(target.nbytes for target in targets)
 
@@ -143,23 +144,23 @@ def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple
 
 
 def weights_of(network: nn.Module, dtype: torch.dtype) -> int:
-    """Bytes of a network's weights in those numbers."""
+    """Bytes of a network's weights in that number type."""
     return sum(parameter.numel() for parameter in network.parameters()) * dtype.itemsize
 
 
 def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> Activations:
-    """Of one float32 pass with gradient to the input; weights do not count."""
+    """Activations of one float32 pass with gradient to the input; weights are not counted."""
     network.requires_grad_(False).eval()
     given = (torch.zeros(shape[0], device="meta"),) if times else ()
     return _kept(lambda x: network(x, *given), network, shape)
 
 
 def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int, ...]) -> Activations:
-    """What autograd keeps of run(pictures), in which `network` works, with gradient to the pictures."""
+    """What autograd saves in run(pictures), which calls `network`, with gradient to the pictures."""
     kept = 0
     # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
     known = {weight.untyped_storage()._cdata for weight in network.parameters()}
-    alive: list[Tensor] = []  # so that no storage's address is used twice
+    alive: list[Tensor] = []  # so that no address is used for two storages
 
     def pack(tensor: Tensor) -> Tensor:
         nonlocal kept
@@ -181,7 +182,7 @@ def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int,
 def _watching_blocks(
     network: nn.Module, kept: Callable[[], int]
 ) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-    """Of every block of the network the bytes that go in, and those kept inside it."""
+    """Of every block of the network: bytes of its inputs, and bytes saved inside it."""
     inputs: list[int] = []
     inside: list[int] = []
 
@@ -218,7 +219,7 @@ def most_alive(run: Callable[[], object], network: nn.Module) -> int:
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches every storage from the operation that makes it until it is gone."""
+    """Follows every storage from the operation that creates it until it is freed."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -249,7 +250,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _watching(unet: Any, sizes: list[int]) -> Iterator[list[int]]:
-    """Notes the bytes of every leaf's output in `sizes`, those of the input blocks in what it yields."""
+    """Append bytes of every leaf module's output to `sizes`; yields those of the input blocks (skips)."""
     skips: list[int] = []
 
     def note(into: list[int]) -> Callable[[nn.Module, Any, Any], None]:

@@ -1,4 +1,4 @@
-"""What a state dict seems to be: a UNet's facts read off its tensors, compared with those of known ones."""
+"""Recognise a state dict: read a UNet's architecture off its tensors and compare it with known ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS = (  # first words of a tensor's name -> what has such
 
 
 def guess_unet(state: Mapping[str, Tensor]) -> Facts | None:
-    """disco.networks.denoiser.facts_of read backwards, from a UNet's tensors; None if it is no such UNet."""
+    """The facts that denoiser.facts_of gives, read off a UNet's tensors; None if it is no such UNet."""
     try:
         return _guess(state)
     except (KeyError, ZeroDivisionError, IndexError):

@@ -1,4 +1,4 @@
-"""Registry entry + file -> network on a device, each kind in one form."""
+"""Loads the networks of a run: registry entry -> fetched file -> network on a device."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Networks:
     space: PictureSpace = field(default_factory=PixelSpace)
 
     def add(self, loaded: Mapping[str, list[Any]], hashes: Mapping[str, str]) -> None:
-        """Put networks in their places. loaded: role -> its networks; hashes: of their files."""
+        """Add loaded networks. loaded: role -> its networks; hashes: of their files."""
         for role, networks in loaded.items():
             row = ROLES[role]
             if row.attribute:
@@ -76,13 +76,13 @@ class Networks:
         self.hashes = self.hashes | dict(hashes)
 
     def of(self, role: str) -> list[Any]:
-        """Those of a role."""
+        """The networks of a role."""
         attribute = ROLES[role].attribute
         found = getattr(self, attribute) if attribute else self.more.get(role)
         return [] if found is None else found if isinstance(found, list) else [found]
 
     def at(self, *stages: Stage) -> list[Any]:
-        """Those that run in these stages of a step."""
+        """The networks that run in these stages of a step."""
         return [found for role, row in ROLES.items() if row.stage in stages for found in self.of(role)]
 
 
@@ -99,7 +99,7 @@ def load_denoiser(
     dtype: torch.dtype = torch.float32,
     use_checkpoint: bool = False,
 ) -> Denoiser:
-    """A diffusion network from a file. Raises WeightsError, saying what a misfit looks like."""
+    """A diffusion network from a file. Raises WeightsError; for another kind of file it says which."""
     with torch.device("meta"):  # no memory and no random start values: the file brings all of it
         network = build_unet(architecture, use_checkpoint=use_checkpoint)
     load_strict(
@@ -181,7 +181,7 @@ class Loader:
         return [paths[file.name] for file in entry.files]
 
     def own(self, path: Path) -> Path:
-        """A file of the user's, with its hash kept; reading it says if it is not there."""
+        """Record the hash of a user's file. A missing one is reported by whoever reads it."""
         if path.is_file():
             self.hashes[path.as_posix()] = sha256_of(path)
         return path
@@ -248,13 +248,13 @@ LOADERS: dict[str, LoadRole] = {
 
 
 def published(need: Need) -> Entry:
-    """Its entry in the registry, where only published networks can be chosen."""
+    """The registry entry of a role that has only published networks."""
     assert need.entry is not None
     return need.entry
 
 
 def with_open_clip_files(entry: Entry) -> Entry:
-    """An unlisted pair with the file that open_clip names for it, so that it is fetched as all others are.
+    """An unlisted CLIP with the file that open_clip names for it, so that it is fetched like all others.
 
     Raises WeightsError if open_clip does not know the pair.
     """

@@ -68,7 +68,7 @@ class PerceptualNet:
         return [lpips.normalize_tensor(layer) for layer in layers]
 
     def parts(self, layers: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
-        """What each layer adds to the distance, [B] each."""
+        """The terms of the distance: one per layer, [B] each."""
         return [
             head((layer - target) ** 2).mean(dim=(1, 2, 3))
             for head, layer, target in zip(self.network.lins, layers, targets, strict=True)
@@ -134,7 +134,7 @@ class PerceptualModel(nn.Module):
 
 
 class SmallPerceptualNet(PerceptualNet):
-    """The same around a PerceptualModel, whose features bring their weights along."""
+    """The same for a PerceptualModel, whose features are weighted already."""
 
     def features(self, pictures: Tensor) -> list[Tensor]:
         return list(self.network(pictures))
@@ -145,7 +145,7 @@ class SmallPerceptualNet(PerceptualNet):
 
 
 def build_perceptual(architecture: Mapping[str, Any]) -> PerceptualNet:
-    """What a registry entry of the kind lpips describes, on the meta device."""
+    """The network of a registry entry of kind lpips, without weights, on the meta device."""
     if architecture["family"] == "lpips":
         return PerceptualNet(build_lpips())
     with torch.device("meta"):

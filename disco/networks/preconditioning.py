@@ -1,10 +1,10 @@
-"""A network behind a patch sees and paints the patch's frequencies, each in its own usual size.
+"""Preconditioning in the frequencies (DCT) of a patch, each scaled by its own standard deviation.
 
 Pictures have little energy in high frequencies, so at most noise levels the best guess of a coefficient is
-nearly a linear one: the noisy coefficient, shrunk (Wiener's filter). That part is computed here, for nothing;
-the network adds the rest, in units of what the filter leaves open. This is the preconditioning of Karras
+nearly a linear one: the noisy coefficient, shrunk (Wiener filter). That part is computed here; the network
+adds the rest, in units of the filter's remaining standard deviation. This is the preconditioning of Karras
 et al. 2022 (arXiv:2206.00364, table 1) with a sigma_data for each frequency: its input and its wanted output
-have size 1 everywhere, and near the end of sampling nothing has to be carried through it.
+have size 1 everywhere, and near the end of sampling its output hardly matters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def cosine_basis(patch: int) -> Tensor:
 
 
 class Frequencies:
-    """What stands between pixel_unshuffle's tokens [B, 3 p^2, h, w] and the network.
+    """Converts pixel_unshuffle's tokens [B, 3 p^2, h, w] to the network's input, and its output back.
 
     sizes: root mean square of each coefficient of clean pictures, [3 p^2], in the order of `cosine_basis`.
     alpha, sigma: [B, 1, 1, 1] or [1, 1, 1, 1] of the tokens' noise.
@@ -46,6 +46,6 @@ class Frequencies:
         return coefficients / total.sqrt(), alpha * self.sizes.square() / total * coefficients
 
     def join(self, linear: Tensor, answer: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """x0 as tokens, from the linear guess and the network's answer in units of what that leaves open."""
+        """x0 as tokens, from the linear guess and the network's output (in remaining standard deviations)."""
         total = (alpha * self.sizes).square() + sigma.square()
         return torch.einsum("kc,bkhw->bchw", self.basis, linear + self.sizes * sigma / total.sqrt() * answer)

@@ -1,4 +1,4 @@
-"""The networks that a run needs, by its settings: one table, ROLES, read by all that ask for them.
+"""The networks that a run needs, by its settings: the table ROLES and what is read from it.
 
 Loading, the plan's downloads, the memory estimate, which runs share networks, offloading, gradient
 checkpointing and compiling all read it. A new kind of network is one row here, its loader (load.LOADERS)
@@ -70,9 +70,9 @@ class Need:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the table is asked. base_dirs: where relative paths are looked up after the current directory.
+    """What a row of the table decides by.
 
-    device: cpu, cuda or mps.
+    base_dirs: where relative paths are looked up after the current directory. device: cpu, cuda or mps.
     """
 
     settings: Settings
@@ -146,12 +146,12 @@ def _clip(name: str, asked: Asked) -> Need:
     entry, notice = registry().find_clip(name, compat)
     openai = entry.architecture.get("pretrained") == "openai"
     dtype = clip_dtype(precision, asked.device, openai=openai, compat=compat)
-    told = notice if entry.name != name else None  # else the settings have said it already
-    return Need("clip", name, entry, dtype, Stage.CLIP, True, entry.architecture, notice=told)
+    unsaid = notice if entry.name != name else None  # else the settings have said it already
+    return Need("clip", name, entry, dtype, Stage.CLIP, True, entry.architecture, notice=unsaid)
 
 
 def _perceptual(asked: Asked) -> Iterator[Need]:
-    """Where the init loss acts: in fixed on an init_image, in dd57 on the perlin init too (quirk Q9)."""
+    """Where the init loss is used: in fixed on an init_image, in dd57 on the perlin init too (quirk Q9)."""
     if _has_init_loss(asked.settings):
         name = asked.settings.lpips_model
         entry = registry().get("lpips", name)
@@ -168,7 +168,7 @@ def _has_init_loss(settings: Settings) -> bool:
 
 
 def _acts(scale: Schedule) -> bool:
-    """Is it above 0 at any noise level of any frame?"""
+    """Whether it is above 0 at any noise level of any frame."""
     versions = [scale] if scale.frames is None else [version for _, version in scale.frames.keys]
     return any(version.max() > 0 for version in versions)
 
@@ -188,7 +188,7 @@ def _depths(asked: Asked) -> Iterator[Need]:
 
 
 def depth_shares(name: str, weight: float = 1.0, second: str | None = None) -> list[tuple[float, Entry]]:
-    """(share, network) of weight * name + (1 - weight) * second, without what would count nothing.
+    """(share, network) of weight * name + (1 - weight) * second, without those of share 0.
 
     Without a second one the first counts fully, whatever the weight. Raises InputError for an unknown name.
     """
@@ -200,7 +200,7 @@ def depth_shares(name: str, weight: float = 1.0, second: str | None = None) -> l
 
 
 def _flow(asked: Asked) -> Iterator[Need]:
-    """Where frames of a video are carried along its motion."""
+    """For Video Input with flow warp: the previous picture is warped along the video's motion."""
     settings, name = asked.settings, asked.settings.flow_model
     is_video = settings.animation_mode == "Video Input"
     if is_video and settings.video_init_flow_warp and settings.video_init_flow_blend > 0:
@@ -219,11 +219,11 @@ ROLES: dict[str, Role] = {  # in the order of loading
 }
 
 
-# ---- questions to the table ----
+# ---- what is read from the table ----
 
 
 def in_loading_order(needs: Sequence[Need], compat: str) -> list[Need]:
-    """By role; CLIPs in dd57 in the order of the original's check boxes (quirk Q10), then others."""
+    """Sorted by role; CLIPs in dd57 in the order of the original's check boxes (quirk Q10), then others."""
     boxes = list(registry().clip_flags.values()) if compat == "dd57" else []
     known = [registry().find_clip(box, "dd57")[0].name for box in boxes]
     roles = list(ROLES)
@@ -242,7 +242,7 @@ def networks_key(settings: Settings, base_dirs: Sequence[Path] = ()) -> tuple[ob
 
 
 def missing_packages(needs: Sequence[Need]) -> list[Need]:
-    """Those whose optional Python package is not installed."""
+    """Networks whose optional Python package is not installed."""
     return [need for need in needs if need.package is not None and find_spec(need.package) is None]
 
 

@@ -20,7 +20,7 @@ from disco.rendering.checkpoint_writer import keep_start
 from disco.rendering.distributed.driver import spread
 from disco.rendering.distributed.messages import WorkerPool, check_spread
 from disco.rendering.finish import finish_group
-from disco.rendering.memory import govern
+from disco.rendering.memory import make_oom_retry
 from disco.rendering.prepare import RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.inputs import Pictures, load_pictures, with_frames
@@ -142,7 +142,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from loading(job.run, plan.runs, load_for)
         shared.key = networks_key(settings, job.run.base_dirs)
-    with exactly(settings), closing(_govern(job, shared, plan.again)) as oom_retry:
+    with exactly(settings), closing(_oom_retry(job, shared, plan.again)) as oom_retry:
         yield from (Notice(text) for text in oom_retry.pop_messages())
         context = open_run(at_frame(settings, 0), job.seed, shared.networks, oom_retry, pictures)
         yield from _tell_differences(plan.again, context)
@@ -157,7 +157,7 @@ def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, endin
         yield finished(job, stats, time.monotonic() - began, machine_report(context))
 
 
-def _govern(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetry:
+def _oom_retry(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetry:
     """A resumed run begins with the memory saving it had, a picture rendered again with that of then."""
     assert shared.networks is not None
     was = job.folder.info.get("memory")
@@ -168,7 +168,7 @@ def _govern(job: Job, shared: _Shared, again: RerenderRequest | None) -> OomRetr
     def remember(saved_by: Mapping[str, Any]) -> None:
         job.folder.update_info(memory=dict(saved_by))
 
-    return govern(job.run, shared.networks, was, remember, known=not shared.passed_in)
+    return make_oom_retry(job.run, shared.networks, was, remember, known=not shared.passed_in)
 
 
 def _render_groups(job: Job, context: RunContext, stats: RunStats, stop: Stop) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""The memory that a run will need, by its settings: what --plan says of it, and how the run begins."""
+"""The memory that a run will need, by its settings: for --plan, and for the savings a run begins with."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ from disco.settings.frame import at_frame
 from disco.settings.load import Run
 from disco.settings.model import Settings
 
-RESERVE = 2**28  # bytes that no plan uses: libraries and kernels take some that nobody counts
-_MUCH = 32 * 1024  # bytes for every pixel that is rendered or looked at at once: no network here needs that
+RESERVE = 2**28  # bytes that no plan uses: libraries and kernels need some that are not counted
+_MUCH = 32 * 1024  # bytes for each pixel rendered or seen by a CLIP at once: more than any network here needs
 
 
 def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator[str]:
-    """What stands under `memory`. configs: of the CLIPs; None where only a download could tell."""
+    """The lines of --plan under `memory`. configs: of the CLIPs; None where only a download could tell."""
     settings, device = run.settings, _device(run.settings.device)
     possible = PossibleSavings(through_unet=not settings.use_secondary_model, offload=device.type == "cuda")
     needs = _needs(run, configs, possible)
     if isinstance(needs, str):
         yield f"unknown: {needs}"
         return
-    found, room = peak_memory(needs.counts, needs.work), None
-    here = f"about {gib(found.total)} GiB on {device}: weights {gib(found.weights)}, activations of a step "
-    here += f"{gib(found.work)}, the rest for kernels"
+    peak, free = peak_memory(needs.counts, needs.work), None
+    here = f"about {gib(peak.total)} GiB on {device}: weights {gib(peak.weights)}, activations of a step "
+    here += f"{gib(peak.work)}, the rest for kernels"
     try:
-        room = _room(pick_device(str(device)))
+        free = _free(pick_device(str(device)))
     except SettingsError as error:
         here += f"; {error}"
-    yield here if room is None else f"{here}; {gib(room)} GiB are free for it"
+    yield here if free is None else f"{here}; {gib(free)} GiB are free for it"
     unknown = [name for name, config in configs.items() if config is None]
     if unknown:
         yield f"not counted: {', '.join(unknown)}"
-    if room is not None and found.total > room:
-        yield from _to_fit(needs, room)
-    if found.total > 8 * 2**30:
+    if free is not None and peak.total > free:
+        yield from _to_fit(needs, free)
+    if peak.total > 8 * 2**30:
         yield "to use less: " + ", ".join(_savings(settings, device))
 
 
-def _to_fit(needs: MemoryPlan, room: int) -> Iterator[str]:
-    """What the run will begin with where memory is short."""
-    saving, found = needs.fitting(room)
-    if found.total <= room:
-        yield f"memory saving to fit: {saving.words()}; then about {gib(found.total)} GiB"
+def _to_fit(needs: MemoryPlan, free: int) -> Iterator[str]:
+    """The savings that the run will begin with where memory is short."""
+    saving, peak = needs.fitting(free)
+    if peak.total <= free:
+        yield f"memory saving to fit: {saving.words()}; then about {gib(peak.total)} GiB"
     else:
-        yield "does not fit: " + needs.would_fit(room)
+        yield "does not fit: " + needs.would_fit(free)
 
 
-def govern(
+def make_oom_retry(
     run: Run,
     networks: Networks,
     was: Mapping[str, Any] | None,
@@ -81,18 +81,18 @@ def govern(
     """
     device, name = networks.device, device_name(networks.device)
 
-    def needs() -> MemoryPlan | str:
+    def plan() -> MemoryPlan | str:
         return (
             _needs(run, dict(clip_configs(run)), possible_savings(networks)) if known else "unknown networks"
         )
 
-    def room() -> int | None:
-        left = _room(device)
+    def free() -> int | None:
+        left = _free(device)
         return None if left is None else left // share + bytes_of(networks)
 
     def would_fit() -> str:
-        found, left = needs(), room()
-        return "" if isinstance(found, str) or left is None else found.would_fit(left)
+        memory_plan, left = plan(), free()
+        return "" if isinstance(memory_plan, str) or left is None else memory_plan.would_fit(left)
 
     oom_retry = OomRetry(
         networks,
@@ -102,32 +102,32 @@ def govern(
     if was is not None and was.get("device") == name:
         oom_retry.begin(MemoryPolicy.of(was), "memory saving as before")
         return oom_retry
-    if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), room()):
-        found, left = needs(), room()
-        if not isinstance(found, str) and left is not None:
-            oom_retry.begin(found.fitting(left)[0], f"memory saving to fit into {gib(left)} GiB")
+    if known and not _is_ample(networks, _work(at_frame(run.settings, 0)), free()):
+        memory_plan, left = plan(), free()
+        if not isinstance(memory_plan, str) and left is not None:
+            oom_retry.begin(memory_plan.fitting(left)[0], f"memory saving to fit into {gib(left)} GiB")
     if not oom_retry.saving.plain():
         remember({"device": name})  # whoever resumes the run does not estimate anew: its bits would change
     return oom_retry
 
 
-def _room(device: torch.device) -> int | None:
-    """What a run may plan with there."""
-    free = free_memory(device)
-    return None if free is None else max(free - RESERVE, 0)
+def _free(device: torch.device) -> int | None:
+    """Bytes that a plan may use there; None where it is not known."""
+    unused = free_memory(device)
+    return None if unused is None else max(unused - RESERVE, 0)
 
 
-def _is_ample(networks: Networks, work: Workload, room: int | None) -> bool:
-    """So much that there is no need to count?"""
-    if room is None:
+def _is_ample(networks: Networks, work: Workload, free: int | None) -> bool:
+    """Whether so much is free that the networks need not be counted."""
+    if free is None:
         return True
     sides = [getattr(clip, "image_size", 0) for clip in networks.clips]
     pixels = work.batch_size * work.size[0] * work.size[1] + work.cutouts * max(sides, default=0) ** 2
-    return room > 2 * bytes_of(networks) + pixels * _MUCH
+    return free > 2 * bytes_of(networks) + pixels * _MUCH
 
 
 def _savings(settings: Settings, device: torch.device) -> Iterator[str]:
-    """What would lower the memory and is not done yet; on a CPU auto is about 16."""
+    """Settings that would need less memory; clip_batch auto is about 16 on a CPU."""
     yield "a smaller width_height"
     if device.type != "cpu" if settings.clip_batch == "auto" else settings.clip_batch > 16:
         yield from ["fewer cutn_batches"] if settings.cutn_batches.max() > 1 else []

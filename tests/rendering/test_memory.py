@@ -11,7 +11,7 @@ import torch
 
 from disco.memory.policy import MemoryPolicy
 from disco.networks.clip_configs import clip_configs
-from disco.rendering.memory import govern, memory_lines
+from disco.rendering.memory import make_oom_retry, memory_lines
 from disco.rendering.prepare import load_for
 from disco.settings.load import Run, run_from_mapping
 
@@ -76,7 +76,7 @@ def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) ->
     told: list[Mapping[str, Any]] = []
     run = run_of(clip_batch=64)
     free["bytes"] = share * 60 * MIB
-    oom_retry = govern(run, loaded(), None, told.append, share=share)
+    oom_retry = make_oom_retry(run, loaded(), None, told.append, share=share)
     assert oom_retry.saving.clip_batch is not None and oom_retry.saving.clip_batch <= 8
     assert told == [{"device": "cpu", **oom_retry.saving.plain()}]
     (message,) = oom_retry.pop_messages()
@@ -91,7 +91,7 @@ def test_with_memory_enough_or_unknown_nothing_is_counted(
     monkeypatch.setattr("disco.rendering.memory.count", None)
     told: list[Mapping[str, Any]] = []
     free["bytes"] = room
-    assert govern(run_of(), loaded(), None, told.append).saving == MemoryPolicy()
+    assert make_oom_retry(run_of(), loaded(), None, told.append).saving == MemoryPolicy()
     assert told == [{"device": "cpu"}], "so that a resume does not count anew"
 
 
@@ -100,7 +100,7 @@ def test_with_memory_enough_or_unknown_nothing_is_counted(
 )
 def test_what_was_given_up_counts_on_the_same_device(device: str, expected: MemoryPolicy) -> None:
     was = {"device": device, "together": 2}
-    oom_retry = govern(run_of(), loaded(), was, lambda saved_by: None, known=False)
+    oom_retry = make_oom_retry(run_of(), loaded(), was, lambda saved_by: None, known=False)
     assert oom_retry.saving == expected
     assert oom_retry.pop_messages() == (
         ["memory saving as before: 2 pictures guided at once"] if expected.together else []
@@ -111,7 +111,9 @@ def test_the_error_at_the_end_says_what_would_fit(free: dict[str, int | None]) -
     from disco.errors import RunError
 
     free["bytes"] = 20 * MIB
-    oom_retry = govern(run_of(width_height=[512, 512]), loaded(), {"device": "cpu"}, lambda saved_by: None)
+    oom_retry = make_oom_retry(
+        run_of(width_height=[512, 512]), loaded(), {"device": "cpu"}, lambda saved_by: None
+    )
 
     def do() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")

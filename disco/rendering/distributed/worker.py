@@ -32,7 +32,7 @@ from disco.rendering.distributed.messages import (
     WriteMessage,
 )
 from disco.rendering.finish import finish_picture
-from disco.rendering.memory import govern
+from disco.rendering.memory import make_oom_retry
 from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.checkpoints import Checkpoint
@@ -127,7 +127,7 @@ class Worker:
     def _open_context(self, item: WorkItem) -> RunContext:
         assert self.networks is not None
         self._open.enter_context(exactly(item.run.settings))
-        oom_retry = govern(item.run, self.networks, item.memory, self._remember, share=self.sharing)
+        oom_retry = make_oom_retry(item.run, self.networks, item.memory, self._remember, share=self.sharing)
         self._open.enter_context(closing(oom_retry))
         return open_run(item.run.settings, item.seed, self.networks, oom_retry, item.inputs)
 
