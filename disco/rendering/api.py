@@ -89,9 +89,7 @@ def render(
         interrupted = yield from _in_turn(plan, pictures, shared, (stop, working))
     else:
         interrupted = yield from spread(plan, pictures, pool, (stop, working))
-    if interrupted:
-        return
-    sheet = sweep_sheet(plan)
+    sheet = None if interrupted else sweep_sheet(plan)
     if sheet is not None:
         yield Notice(f"grid of the sweep: {sheet}")
 
