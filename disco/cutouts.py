@@ -20,7 +20,7 @@ from disco.media.resize import banded_cuts, crop_matrices, dense_cuts, resize_we
 Box = tuple[int, int, int]
 """(size, x, y) of a square cut: its side and its left upper corner, in pixels."""
 
-GREY = (0.2989, 0.587, 0.114)  # the luma weights (ITU-R 601) as torchvision rounds them
+GREY = (0.2989, 0.587, 0.114)  # sampling.masks.LUMA, as torchvision rounds it in rgb_to_grayscale
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from disco.sampling.diffusion import alphas_bar
 from training import data
 from training.muon import Both
 
@@ -163,8 +164,7 @@ class Trainer:
 
 def linear_alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     """alpha and sigma [B, 1, 1, 1] of integer t in 0..999 on the linear schedule of Ho et al. 2020."""
-    alpha_bar = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).sub(1).neg().cumprod(0)
-    chosen = alpha_bar.to(torch.float32).to(t.device)[t.long()][:, None, None, None]
+    chosen = torch.from_numpy(alphas_bar(1000)).to(torch.float32).to(t.device)[t.long()][:, None, None, None]
     return chosen.sqrt(), (1 - chosen).sqrt()
 
 

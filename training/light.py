@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from disco.sampling.masks import LUMA
 from training.phrases import LIGHT
 
 WORDS = list(LIGHT)
@@ -21,7 +22,7 @@ MADE = ("night", "misty", "sunset")  # known because they were made; measured on
 
 def luminance(x: Tensor) -> Tensor:
     """[B, 1, H, W]"""
-    return (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 def hue_saturation_value(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

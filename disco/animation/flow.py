@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from disco.animation.grid import check_sizes, padded
+from disco.sampling.masks import LUMA
 from disco.weights.fetch import fetch_paths
 from disco.weights.registry import Entry
 
@@ -93,7 +94,7 @@ def warp(frame: Tensor, flow: Tensor, border: Border = "border") -> Tensor:
 
 def _grey(frame: Tensor, larger: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """[1, 3, H, W] in [-1, 1] -> uint8, `larger` times as high and as wide: the form that DIS takes."""
-    weights = torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma
+    weights = torch.tensor(LUMA)
     luma = torch.einsum("c,bchw->bhw", weights, frame.detach().float().cpu())[None]
     if larger > 1:
         luma = functional.interpolate(luma, scale_factor=larger, mode="bicubic", align_corners=False)

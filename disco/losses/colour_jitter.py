@@ -27,12 +27,6 @@ def jitter(image: Tensor, blend: Tensor, hue_at: Sequence[Tensor], back: Tensor)
     return changed
 
 
-def turn_hue(image: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue in HSV space. image: [N, 3, H, W]; turns: [N], in full turns."""
-    turned: Tensor = _TurnHue.apply(image, turns)
-    return turned
-
-
 def _slices(sizes: Sequence[int]) -> list[tuple[int, slice]]:
     """The places of all changes but the hue, in order, and the cutouts that each concerns."""
     ends = [sum(sizes[: place + 1]) for place in range(4)]
@@ -75,19 +69,6 @@ class _Jitter(torch.autograd.Function):
             else:
                 _blend_back_(grad[some], blend[some, place, :, None, None, None], inside.pop())
         return grad.index_select(0, back), None, None, None, None
-
-
-class _TurnHue(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, turns: Tensor) -> Tensor:
-        turned, kept = hue_forward(image, turns)
-        ctx.save_for_backward(*kept)
-        return turned
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return hue_backward(grad, ctx.saved_tensors), None
 
 
 def _blend_(image: Tensor, factors: Tensor) -> Tensor:

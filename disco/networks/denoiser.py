@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from disco.errors import WeightsError
 from disco.networks.preconditioning import Frequencies
+from disco.sampling.diffusion import linear_betas
 
 # Channel multiples of the published networks by the side they were trained at.
 CHANNEL_MULT: dict[int, tuple[float, ...]] = {
@@ -166,9 +167,8 @@ def swap_attention(network: nn.Module) -> int:
 
 @cache
 def log_alpha_bar() -> Tensor:
-    """[1000] float64: log of alpha_bar of the linear schedule, beta from 1e-4 to 0.02 (Ho et al. 2020)."""
-    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    return torch.log1p(-betas).cumsum(0)
+    """log(alpha^2) of the linear schedule's timesteps, [1000], float64."""
+    return torch.log1p(-torch.from_numpy(linear_betas())).cumsum(0)
 
 
 def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,11 +54,18 @@ class Step:
         return self.guided_as or self
 
 
-def alphas_bar(diffusion_steps: int) -> np.ndarray:
-    """The linear beta schedule as alpha^2 of each training timestep, [diffusion_steps], float64."""
+def linear_betas(diffusion_steps: int = 1000) -> np.ndarray:
+    """The linear schedule of Ho et al. 2020: beta of each training timestep, [diffusion_steps], float64.
+
+    From 1e-4 to 0.02 for 1000 timesteps; the more timesteps, the smaller.
+    """
     scale = 1000 / diffusion_steps
-    betas = np.linspace(scale * 1e-4, scale * 0.02, diffusion_steps, dtype=np.float64)
-    return np.cumprod(1 - betas)
+    return np.linspace(scale * 1e-4, scale * 0.02, diffusion_steps, dtype=np.float64)
+
+
+def alphas_bar(diffusion_steps: int) -> np.ndarray:
+    """alpha^2 of each training timestep of the linear schedule, [diffusion_steps], float64."""
+    return np.cumprod(1 - linear_betas(diffusion_steps))
 
 
 def steps_at(timesteps: Sequence[int], diffusion_steps: int, skip_steps: int = 0) -> list[Step]:

@@ -18,6 +18,8 @@ from disco.sampling.samplers import BeforeStep
 
 # A PNG's values are cut off, not rounded: a picture's own 8-bit values must not fall below themselves.
 _ABOVE = 2e-6
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma of ITU-R BT.601."""
 
 
 def make_mask_blend(
@@ -99,5 +101,5 @@ def soften(mask: Tensor, blur: float) -> Tensor:
 
 def grey(picture: Tensor) -> Tensor:
     """The mask that a picture [1, 3, H, W] in [-1, 1] shows: black 0, white 1 (Rec. 601 luma)."""
-    shares = picture.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    shares = picture.new_tensor(LUMA).view(1, 3, 1, 1)
     return ((picture + 1) / 2 * shares).sum(1, keepdim=True).clamp(0, 1)

@@ -19,7 +19,7 @@ from disco.losses.augment import (
     params_of,
 )
 from disco.losses.augment_dd57 import augment_dd57, augment_image_prompt
-from disco.losses.colour_jitter import jitter, turn_hue
+from disco.losses.colour_jitter import hue_backward, hue_forward, jitter
 
 SIZE = 12
 
@@ -110,18 +110,32 @@ def test_colour_order_is_each_cutouts_own(cutouts) -> None:
         torch.testing.assert_close(ours[k], theirs, atol=1e-5, rtol=0)
 
 
+class TurnHue(torch.autograd.Function):
+    """The hue alone, without the other changes of colour_jitter."""
+
+    @staticmethod
+    def forward(ctx, image, turns):
+        turned, saved = hue_forward(image, turns)
+        ctx.save_for_backward(*saved)
+        return turned
+
+    @staticmethod
+    def backward(ctx, grad):
+        return hue_backward(grad, ctx.saved_tensors), None
+
+
 def test_hue_has_a_finite_gradient_on_grey_black_and_out_of_range_pixels() -> None:
     image = torch.tensor([0.0, 0.5, -0.01, 1.2])[:, None, None, None].repeat(1, 3, 2, 2)
     image[:, 0, 0, 0] += 1e-4
     image.requires_grad_()
-    (grad,) = torch.autograd.grad(turn_hue(image, torch.full((4,), 0.1)).sum(), image)
+    (grad,) = torch.autograd.grad(TurnHue.apply(image, torch.full((4,), 0.1)).sum(), image)
     assert grad.isfinite().all()
 
 
 def test_hue_gradient_is_the_slope() -> None:
     image = torch.rand(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     turns = torch.tensor([0.07], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: turn_hue(x, turns), image.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: TurnHue.apply(x, turns), image.requires_grad_())
 
 
 def test_jitter_gradient_is_the_slope() -> None:
