@@ -38,7 +38,7 @@ __all__ = ["ClipNetwork", "Guidance", "PromptTarget"]
 
 
 class Denoiser(Protocol):
-    """The big network."""
+    """The diffusion network."""
 
     def __call__(self, x_t: Tensor, t: float, /) -> Tensor:
         """[B, 3, H, W], 0..1000 -> eps [B, 3, H, W] float32."""
@@ -132,24 +132,24 @@ class Guidance:
         """eps for the sampler and, with a graph to x_t, the clean picture that the guidance looks at."""
         level = step.guidance_level
         if self.secondary is None and level is step:
-            seen: Tensor = self._seen(self.denoiser, x_t, step.t)
+            seen: Tensor = self._with_graph(self.denoiser, x_t, step.t)
             return (lambda: seen), predict_x0(x_t, seen, step)
         side = Inline() if self.secondary is None else self.side
         with torch.no_grad():
             eps = side.start(lambda: self.denoiser(x_t, step.t), x_t)
         if self.secondary is None:
-            return eps, predict_x0(x_t, self._seen(self.denoiser, x_t, level.t), level)
+            return eps, predict_x0(x_t, self._with_graph(self.denoiser, x_t, level.t), level)
         t = torch.full((len(x_t),), level.cosine_t, device=x_t.device)
-        return eps, self._seen(self.secondary, x_t, t).pred_x0
+        return eps, self._with_graph(self.secondary, x_t, t).pred_x0
 
-    def _seen(self, network: Callable[..., Any], *args: Any) -> Any:
+    def _with_graph(self, network: Callable[..., Any], *args: Any) -> Any:
         """network(*args) with a graph, checkpointed if that memory saving is on."""
         return grad_checkpoint(network, *args) if self.saving.grad_checkpoint_guess else network(*args)
 
     def _at_x_in(
         self, x_in: Tensor, step: Step, scales: dict[str, float], losses: dict[str, Tensor]
     ) -> Tensor:
-        """The gradient of all losses that look at x_in, there."""
+        """The sum of the gradients of all losses of x_in, [B, 3, H, W]; stores their values in `losses`."""
         total = torch.zeros_like(x_in)
         if scales["clip"]:
             total += self._clip_loss.gradient(x_in, step, scales["clip"], losses)
@@ -160,7 +160,7 @@ class Guidance:
     def _gradients(
         self, looks_at: str, at: Tensor, scales: dict[str, float], losses: dict[str, Tensor]
     ) -> Iterator[Tensor]:
-        """The gradient there of each loss that looks at it and whose scale is not 0."""
+        """The gradients at `at` of the losses with this looks_at whose scale is not 0, one by one."""
         for loss in self._losses:
             if loss.looks_at == looks_at and scales[loss.name]:
                 note(Stage.LOSSES)
@@ -175,7 +175,7 @@ class Guidance:
 
 
 def in_parts(parts: Sequence[tuple[slice, Guided]]) -> Guided:
-    """The pictures of a batch guided some at a time: which of them, and by what."""
+    """Guide the pictures of a batch in parts. parts: which pictures, and what guides them."""
 
     def guided(x_t: Tensor, step: Step) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
         answers = [guide(x_t[some], step) for some, guide in parts]
@@ -190,7 +190,7 @@ def in_parts(parts: Sequence[tuple[slice, Guided]]) -> Guided:
 def _gradient(
     loss: Callable[[Tensor], Tensor], at: Tensor, scale: float, losses: dict[str, Tensor], name: str
 ) -> Tensor:
-    """scale * d loss / d at; notes the loss of each picture under its name."""
+    """scale * d loss / d at; stores the loss of each picture in losses[name], [B]."""
     with torch.enable_grad():
         at = at.detach().requires_grad_()
         values = loss(at)  # [B]

@@ -1,4 +1,4 @@
-"""What guidance pulls with.
+"""The losses that guidance adds, and how their inputs are made.
 
 pixel          spherical_dist, tv_loss, range_loss, sat_loss, and LOSSES, which guidance goes through
 clip           cutouts of every CLIP, their distance from the prompts, backward in chunks
