@@ -161,7 +161,9 @@ def _networks(cell: Cell, device: torch.device, real: bool) -> Networks:
         secondary = SecondaryModel(64 if real else 16).requires_grad_(False) if cell.secondary else None
     clips = []
     for name in cell.clips:
-        clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
+        with device:
+            network = build_clip(_config(name), dtype)
+        clip = ClipModel(name, network, _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         clips.append(clip)
     return Networks(Denoiser(convert(unet, dtype), architecture), secondary, clips, device=device)

@@ -47,7 +47,9 @@ def clips(kind: str, device: torch.device) -> list[ClipModel]:
     made = []
     for name in KINDS[kind]:
         dtype = torch_dtype(unet_dtype("auto", device.type))
-        clip = ClipModel(name, build_clip(_config(name), dtype), _config(name), device=device, dtype=dtype)
+        with device:
+            network = build_clip(_config(name), dtype)
+        clip = ClipModel(name, network, _config(name), device=device, dtype=dtype)
         clip.free_text_tower()
         made.append(clip)
     return made

@@ -115,7 +115,8 @@ def unet_rows(device: torch.device, side: int, choices: list[Choice], real: bool
     """The UNet's eps, without gradient, as beside a secondary network."""
     architecture = registry().get("diffusion", _REAL).architecture if real else _MODERATE
     torch.manual_seed(0)
-    plain = awake(build_unet(architecture)).to(device)
+    with device:
+        plain = awake(build_unet(architecture))
     x_t = torch.randn(1, 3, side, side).to(device)
 
     def make(choice: Choice) -> Callable[[], list[Tensor]]:
