@@ -19,6 +19,12 @@ from disco.sampling.diffusion import Step, alphas_bar, predict_x0
 from tests.places import GOLDEN
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`-m gpu` on a machine without a GPU skips by name."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU that torch can use")
+
+
 class GaussianDenoiser:
     """The exact noise prediction for pictures whose pixels are independent, normal (mean, std).
 
