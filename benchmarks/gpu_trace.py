@@ -1,0 +1,100 @@
+"""What a step asks of a device: kernels by name, copies from and to the host, and who makes them."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks.kernels import _WAITS
+from benchmarks.machine import ROOT
+
+TOP = 30
+COUNTED = {  # row -> how the names of its events begin
+    "kernels started": ("cudaLaunchKernel", "cuLaunchKernel", "cudaLaunchCooperativeKernel"),
+    "copies from the host": ("Memcpy HtoD",),
+    "copies from the host, pageable": ("Memcpy HtoD (Pageable",),
+    "copies to the host": ("Memcpy DtoH",),
+    "waits for the device": ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"),
+    "allocations": ("cudaMalloc", "cudaFree"),
+}
+
+
+def traced(do: Callable[[], object], device: torch.device, steps: int) -> list[Any]:
+    """The profiler's averages over so many calls."""
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(activities=activities) as found:
+        for _ in range(steps):
+            do()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return list(found.key_averages())
+
+
+def counts(events: Iterable[Any], steps: int) -> list[dict[str, Any]]:
+    """Of COUNTED, a step. The one wait of `traced` itself is taken off."""
+    listed = list(events)
+    rows = []
+    for name, begins in COUNTED.items():
+        n = sum(event.count for event in listed if event.key.startswith(begins))
+        own = 1 if name == "waits for the device" and n else 0
+        rows.append({"a step": name, "count": (n - own) / steps})
+    return rows
+
+
+def by_name(events: Iterable[Any], steps: int, device: torch.device) -> list[dict[str, Any]]:
+    """The TOP kernels by their time; on a CPU the operators."""
+    rows = [
+        {"kernel": event.key[:120].replace("|", "/"), "a step": event.count / steps, "ms": ms(event, device)}
+        for event in events
+        if event.device_type.name == device.type.upper()
+    ]
+    total = sum(row["ms"] for row in rows) or 1.0
+    rows = sorted(rows, key=lambda row: -row["ms"])[:TOP]
+    return [row | {"ms": row["ms"] / steps, "share": row["ms"] / total} for row in rows]
+
+
+def ms(event: Any, device: torch.device) -> float:
+    """Its own, of all calls."""
+    name = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    return float(getattr(event, name, 0.0)) / 1000
+
+
+class HostCalls(TorchDispatchMode):
+    """Counts, while entered, by line of this repository: copies to a device, and waits for its numbers."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+        self.copies: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        if name in _WAITS and self.device in _devices(args):
+            self.waits[_line()] += 1
+        if name in ("_to_copy", "copy_") and _devices((args, kwargs, made)) >= {"cpu", self.device}:
+            self.copies[_line()] += 1
+        return made
+
+
+def _devices(values: Any) -> set[str]:
+    return {leaf.device.type for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
+
+
+def _line() -> str:
+    """file:line of the innermost call from disco/, else that autograd made it."""
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        if path.is_relative_to(ROOT / "disco"):
+            return f"{path.relative_to(ROOT)}:{frame.lineno}"
+    return "outside of disco/"
