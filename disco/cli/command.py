@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import re
 import sys
@@ -36,6 +37,7 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
     flag: catches both signals already.
     """
     words = list(argv)
+    _print_everything()
     try:
         code = _dispatch(words, flag)
         sys.stdout.flush()
@@ -53,6 +55,13 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
 
         discard(sys.stdout)
         return 0
+
+
+def _print_everything() -> None:
+    """What the console's encoding lacks is printed as an escape: an emoji must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(words: list[str], flag: StopFlag) -> int:

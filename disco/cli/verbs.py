@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def show(words: Sequence[str]) -> int:
     from disco.runs.metadata import check_metadata
     from disco.settings.model import SECTIONS
 
+    _print_yaml_as_utf8()
     metadata = read_metadata(options.picture)
     check_metadata(metadata, str(options.picture))
     print(f"# {options.picture}: picture {metadata['picture']} of seed {metadata['seed']}")
@@ -33,6 +35,12 @@ def show(words: Sequence[str]) -> int:
         if stored:
             print(f"# {section.title}\n{dump(stored)}")
     return 0
+
+
+def _print_yaml_as_utf8() -> None:
+    """Settings files are UTF-8, so what is printed into a file or a pipe is, whatever the console has."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def import_file(words: Sequence[str]) -> int:
@@ -49,6 +57,7 @@ def import_file(words: Sequence[str]) -> int:
     print(imported.report(), file=sys.stderr)
     text = to_yaml(imported)
     if options.output is None:
+        _print_yaml_as_utf8()
         print(text, end="")
         return 0
     try:

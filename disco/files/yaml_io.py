@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from disco.errors import SettingsError, closest_file, one_line, show
+from disco.files.text_files import NotTextError, decode, join_halves
+from disco.files.yaml_slips import explain, no_setting
 
 _MOST_NODES = 100_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
@@ -102,11 +104,16 @@ class _Builder:
         if node.tag == "!plain":
             return read_scalar(node.value)
         self.check_tag(node, "str")
-        return node.value
+        try:
+            return join_halves(node.value)
+        except ValueError as error:
+            self.problem(node, str(error))
+            return node.value.encode(errors="replace").decode()
 
     def check_tag(self, node: yaml.Node, kind: str) -> None:
         if node.tag != f"tag:yaml.org,2002:{kind}":
-            self.problem(node, f"{node.tag}: tags are not allowed in settings")
+            hint = f'; a text that begins with ! needs quotes: "{node.tag}"' if node.tag[0] == "!" else ""
+            self.problem(node, f"{node.tag}: tags are not allowed in settings{hint}")
 
 
 def _line(node: yaml.Node) -> int:
@@ -141,7 +148,9 @@ def parse_documents(text: str, name: str) -> list[Document]:
         if data is None:
             continue
         if not isinstance(data, dict):
-            problems.append(f"{name}:{_line(node)}: {show(data)} is no setting: write lines like steps: 100")
+            line = text.splitlines()[_line(node) - 1]
+            slip = no_setting(line) or f"{show(data)} is no setting: write lines like steps: 100"
+            problems.append(f"{name}:{_line(node)}: {slip}")
             continue
         numbers = [key for key in data if not isinstance(key, str)]
         problems += [f"{name}:{builder.lines[(key,)]}: {key}: no such setting" for key in numbers]
@@ -206,13 +215,9 @@ def _read_text(name: str) -> str:
             [f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"]
         ) from None
     try:
-        return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        byte = raw[error.start : error.start + 1].hex()
-        raise SettingsError(
-            [f"{name}:{line}: the file is not UTF-8 text (byte 0x{byte}); save it as UTF-8"]
-        ) from None
+        return decode(raw)
+    except NotTextError as error:
+        raise SettingsError([f"{name}:{error.line}: {error}"]) from None
 
 
 def _looked_for(path: Path) -> str:
@@ -222,6 +227,8 @@ def _looked_for(path: Path) -> str:
     siblings = [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
     near = closest_file(path.name, siblings)
     hint = f". Did you mean {path.with_name(near)}?" if near else ""
+    if not near and " " in path.name.strip() and not path.suffix:
+        hint = f'. A sentence? --prompt "{path.name}"'
     return f" (looked in {folder.resolve()}){hint}"
 
 
@@ -232,25 +239,9 @@ def _nodes(text: str, fail: Callable[[int, str], SettingsError]) -> list[yaml.No
         line = text[: error.position].count("\n") + 1
         raise fail(line, f"the character U+{ord(text[error.position]):04X} is not allowed here") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise fail(mark.line + 1 if mark else 1, _explain(error, text)) from None
+        raise fail(*explain(error, text)) from None
     except RecursionError:
         raise fail(1, "the file nests too deeply") from None
-
-
-def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
-    problem = error.problem or "not readable"
-    lines = text.splitlines()
-    mark = error.problem_mark
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
-    if "\\t" in problem or "\t" in line[: len(line) - len(line.lstrip())]:
-        return "a tab where spaces should be: YAML is indented with spaces"
-    if "mapping values are not allowed" in problem:
-        return 'a second ": " in the line: put a text that holds ": " in quotes'
-    if re.search(r"\]\s*\*|\*\s*\[", line):
-        return 'a schedule needs quotes: "[12]*400+[4]*600"'
-    start = f" (in what begins on line {error.context_mark.line + 1})" if error.context_mark else ""
-    return f"not readable as YAML: {problem}{start}"
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*(?: [\w./-]+)*", re.ASCII)

@@ -14,6 +14,7 @@ from typing import Any
 
 from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
 from disco.files.paths import find
+from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
 from disco.settings.kinds import KINDS
 from disco.settings.model import KEYS, facts_of
@@ -202,4 +203,7 @@ def _override(key: str, value: str, where: SourceLocation) -> Any:
 
 def mapping_document(data: Mapping[str, Any], name: str) -> Document:
     """A document without lines, for settings that come from Python or out of a picture."""
-    return Document(name, dict(data))
+    try:
+        return Document(name, join_all_halves(data))
+    except ValueError as error:
+        raise SettingsError([f"{name}: {error}"]) from None

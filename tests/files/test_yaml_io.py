@@ -96,8 +96,8 @@ def test_aliases_are_values_but_bombs_are_refused() -> None:
             "a: 'b\n",
             "x.yaml:2: not readable as YAML: found unexpected end of stream (in what begins on line 1)",
         ),
-        ("a: *b\n", "x.yaml:1: not readable as YAML: found undefined alias 'b'"),
-        ("a: @b\n", "x.yaml:1: not readable as YAML: "),
+        ("a: *b\n", 'x.yaml:1: a text that begins with * needs quotes around all of it: "*b"'),
+        ("a: @b\n", 'x.yaml:1: a text that begins with @ needs quotes around all of it: "@b"'),
         ("\n\n", "x.yaml: the file is empty: write at least one setting, like text_prompts: a cat"),
     ],
 )

@@ -106,7 +106,7 @@ def test_recognised_by_content(text: str, source: str, tmp_path: Path) -> None:
         ),
         (b"steps: 100\n", "Found the keys: steps. A settings file of this program needs no import"),
         (b'{"seed": 1,\n "width" 2}', ":2: not readable as JSON: Expecting ':' delimiter"),
-        (b"\xff\xfe\x00\x80\x81", "not a text file"),
+        (b"\xff\xfe\x00\x80\x81", "the file is not UTF-16 text (byte 0x81); save it as UTF-8"),
         (b"", "the file is empty"),
         (
             b'{"seed": 1, "width": 512, "height": 512, "steps": 10, "skip_steps": 10}',

@@ -1,6 +1,7 @@
 """Old settings files -> ours: Disco Diffusion's _settings.txt, DiscoArt's YAML, progrockdiffusion's JSON.
 
 reading           import_settings(path): reads the file, accounts for what cannot be read
+encodings         the text of a file, in an encoding that the report names
 recognise         which tool wrote it, by the weight of all its keys
 writing           to_yaml(imported): a settings file, changes noted beside the lines
 draft             what an importer fills in and returns: every key mapped, changed or dropped

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError, SettingsError, show
+from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import parse_documents
 from disco.settings.importers.disco import import_disco
 from disco.settings.importers.discoart import import_discoart
 from disco.settings.importers.draft import TITLES, Imported, Source, short
+from disco.settings.importers.encodings import read_text
 from disco.settings.importers.progrock import import_progrock
 from disco.settings.importers.recognise import recognise
 from disco.settings.kinds import allowed
@@ -43,7 +45,8 @@ def import_settings(path: str | Path) -> Imported:
     each other.
     """
     place = Path(path)
-    old, is_json = read_old(place)
+    text, encoding = read_text(place)
+    old, is_json = parse_old(text, place)
     source = recognise(old, is_json)
     if source is None:
         keys = ", ".join(list(map(str, old))[:8]) or "none"
@@ -52,7 +55,11 @@ def import_settings(path: str | Path) -> Imported:
             "A settings file of this program needs no import"
         )
     imported, run = _without_contradictions(_imported(old, source, place), place)
-    return _without_idle(imported, run.notices, old)
+    imported = _without_idle(imported, run.notices, old)
+    if encoding == "UTF-8":
+        return imported
+    warning = f"the file is not UTF-8: read as {encoding}. Are the prompts right? If not, save it as UTF-8"
+    return replace(imported, warnings=[warning, *imported.warnings])
 
 
 _DAMAGE = (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
@@ -131,7 +138,11 @@ def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, 
 
 def read_old(path: Path) -> tuple[dict[str, Any], bool]:
     """The file's keys and values, and whether it was written as JSON (comments and last commas allowed)."""
-    text = _text(path)
+    return parse_old(read_text(path)[0], path)
+
+
+def parse_old(text: str, path: Path) -> tuple[dict[str, Any], bool]:
+    """As read_old, of text that is already here."""
     bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
     is_json = bare.lstrip().startswith("{")
     if not is_json:
@@ -140,25 +151,18 @@ def read_old(path: Path) -> tuple[dict[str, Any], bool]:
         data = json.loads(_STRING_OR_COMMA.sub(lambda match: match[1] or "", bare), strict=False)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}") from None
-    return data, True
+    return _with_whole_characters(data, text, path), True
 
 
-def _text(path: Path) -> str:
-    """UTF-8, or what Windows wrote before Disco Diffusion said which encoding it wants."""
+def _with_whole_characters(data: dict[str, Any], text: str, path: Path) -> dict[str, Any]:
+    """JSON joins the halves that stand side by side; one that stands alone is an error with its line."""
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise InputError(f"{path}: not a text file. {_LOOKED_FOR}")
+        return dict(join_all_halves(data))
+    except ValueError as error:
+        halves = re.compile(r"(?:\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w)|(\\u[dD][89a-fA-F]\w\w)")
+        lone = next((match for match in halves.finditer(text) if match[1]), None)
+        line = text[: lone.start()].count("\n") + 1 if lone else 1
+        raise InputError(f"{path}:{line}: {error}") from None
 
 
 def _read_yaml(text: str, path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from disco.settings.aliases import known_names
 from disco.settings.importers import disco, discoart, progrock
 from disco.settings.importers.draft import Source
 from disco.settings.model import KEYS
+from disco.settings.network_defaults import POCKET
 
 # Ties go to the first; Disco Diffusion's files are by far the most common.
 KEYS_OF: dict[Source, frozenset[str]] = {
@@ -32,17 +33,18 @@ def recognise(old: Mapping[str, Any], is_json: bool) -> Source | None:
         score["discoart"] += SHARED / 2
     best = max(score, key=lambda source: score[source])
     known = keys & KEYS_OF[best]
-    if _is_ours(keys, is_json) and score[best] < SURE:
+    if _is_ours(old, is_json) and score[best] < SURE:
         return None
     if is_json and score[best] == 0 and keys and known == keys:
         return best
     return best if score[best] > 0 and (score[best] >= ALONE or 3 * len(known) >= len(keys)) else None
 
 
-def _is_ours(keys: set[str], is_json: bool) -> bool:
-    """A settings file of this program: all of its keys load here, and it is YAML or has keys of its own."""
+def _is_ours(old: Mapping[str, Any], is_json: bool) -> bool:
+    """A settings file of this program: its keys load here, and it is YAML or has keys that no other has."""
+    keys, own = set(old), set(old) & OWN or old.get("diffusion_model") == POCKET
     is_native = not is_json and keys <= {*KEYS, "extends", "sweep"}
-    return keys <= set(known_names()) and (is_native or bool(keys & OWN))
+    return keys <= set(known_names()) and (is_native or bool(own))
 
 
 def _weight(old: Mapping[str, Any], source: Source) -> float:

@@ -1,0 +1,79 @@
+"""What YAML's parser refuses or misreads, as the slip that a person made."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from disco.errors import show
+
+_SETTING = re.compile(
+    r"\s*(?P<key>[A-Za-z_]\w*)\s*"
+    r"(?:(?P<sign>[:=\uff1a\ufe55\u2236])\s*(?P<value>\S.*)|\s(?P<plain>[-+.\d][-+.\w]*|true|false|none)\s*)"
+)
+_REASONS = {"=": 'a colon in place of "="', ":": "a blank after the colon", " ": "a colon after the name"}
+_VALUE = re.compile(r"\s*(?P<head>- |\w+:\s+(?:- )?)?(?P<value>\S.*?)\s*")
+
+
+def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
+    """The line of the slip, from 1, and a sentence about it."""
+    problem, mark = error.problem or "not readable", error.problem_mark or error.context_mark
+    at = mark.line if mark else 0
+    line, lines = _line(text, at), text.splitlines()
+    start = error.context_mark.line if error.context_mark else at
+    if "\\t" in problem or "\t" in line[: len(line) - len(line.lstrip())]:
+        return at + 1, "a tab where spaces should be: YAML is indented with spaces"
+    if re.search(r"\]\s*\*|\*\s*\[", line):
+        return at + 1, 'a schedule needs quotes: "[12]*400+[4]*600"'
+    if "could not find expected ':'" in problem:
+        slips = ((number, no_setting(lines[number])) for number in range(start, min(at + 1, len(lines))))
+        found = next(((number + 1, slip) for number, slip in slips if slip), None)
+        if found:
+            return found
+    if "mapping values are not allowed" in problem:
+        return at + 1, _second_colon(line, mark)
+    quotes = _needs_quotes(line)
+    if (
+        quotes
+        and "<stream end>" not in problem
+        and re.search("expected <block end>|cannot start any token|undefined alias|expected ','", problem)
+    ):
+        return at + 1, quotes
+    where = f" (in what begins on line {start + 1})" if error.context_mark else ""
+    return at + 1, f"not readable as YAML: {problem}{where}"
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number] if number < len(lines) else ""
+
+
+def no_setting(line: str) -> str:
+    """What is wrong with a line such as `steps:50` or `steps = 50`, and how to write it; "" if unknown."""
+    match = _SETTING.fullmatch(line)
+    if match is None or (match["sign"] == ":" and line[match.end("sign")] == " "):
+        return ""
+    reason = _REASONS.get(match["sign"] or " ", "a plain colon and a blank")
+    value = (match["value"] or match["plain"]).rstrip()
+    return f"{show(line.strip())} is no setting: it needs {reason}: {match['key']}: {value}"
+
+
+def _second_colon(line: str, mark: yaml.Mark | None) -> str:
+    if line[: mark.column if mark else 0].count(": ") == 0 and line.startswith(" "):
+        return "indented further than the line above it: begin both at the same column"
+    return 'a second ": " in the line: put a text that holds ": " in quotes'
+
+
+def _needs_quotes(line: str) -> str:
+    """For a text that begins like something else in YAML: the same in quotes."""
+    match = _VALUE.fullmatch(line)
+    value = match["value"] if match else ""
+    if value[:1] not in tuple("\"'[{@`%*&!|>"):
+        return ""
+    first, inner = value[0], value[1:-1]
+    if first in "\"'" and len(value) > 1 and value.endswith(first) and first in inner:
+        other = '"' if first == "'" else "'"
+        return f"{first} inside a text in such quotes: write {other}{inner}{other}"
+    quote = "'" if '"' in value else '"'
+    return f"a text that begins with {first} needs quotes around all of it: {quote}{value}{quote}"
