@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -44,6 +45,7 @@ class RunError(DiscoError):
     """The run failed for an outside reason: a full disk, an unwritable folder."""
 
 
+_SHORTEST_PART = 3  # letters: shorter ones stand in too many names
 FieldError = tuple[tuple[Any, ...], str]
 
 
@@ -74,6 +76,12 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else text[:50] + "..." + text[-7:]
 
 
+def missing_blank(text: str) -> str:
+    """For `0:['a cat']` or `0:12`, read as words because a blank is missing: how to write it; else ""."""
+    match = re.fullmatch(r"\s*(\d+):(?=\S)(.*)", text, re.DOTALL)
+    return f"a blank is missing after the colon: write {match[1]}: {match[2].strip()}" if match else ""
+
+
 def key_number(key: Any) -> int | None:
     """A mapping key as a whole number from 0 ("40" from JSON counts), or None."""
     if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
@@ -82,9 +90,16 @@ def key_number(key: Any) -> int | None:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant, whatever its case."""
+    """The known name that was probably meant, whatever its case.
+
+    Names that hold the typed one come before those that are spelled like it; the most alike of them.
+    """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
+    typed = name.strip().lower()
+    holding = [candidate for candidate in by_lower if len(typed) > _SHORTEST_PART and typed in candidate]
+    near = difflib.get_close_matches(typed, holding, n=1, cutoff=0) or difflib.get_close_matches(
+        typed, list(by_lower), n=1
+    )
     return by_lower[near[0]] if near else None
 
 

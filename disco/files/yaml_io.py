@@ -14,7 +14,7 @@ import yaml
 
 from disco.errors import SettingsError, closest_file, one_line, show
 from disco.files.text_files import NotTextError, decode, join_halves
-from disco.files.yaml_slips import explain, no_setting
+from disco.files.yaml_slips import Refusal, explain, no_setting
 
 _MOST_NODES = 100_000  # a file of a few lines can spell out millions of values through aliases
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
@@ -232,6 +232,12 @@ def _looked_for(path: Path) -> str:
     return f" (looked in {folder.resolve()}){hint}"
 
 
+def _refusal(error: yaml.MarkedYAMLError) -> Refusal:
+    mark, context = error.problem_mark or error.context_mark, error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    return Refusal(error.problem or "not readable", line, column, context.line if context else None)
+
+
 def _nodes(text: str, fail: Callable[[int, str], SettingsError]) -> list[yaml.Node]:
     try:
         return list(yaml.compose_all(text, Loader=_Loader))
@@ -239,7 +245,7 @@ def _nodes(text: str, fail: Callable[[int, str], SettingsError]) -> list[yaml.No
         line = text[: error.position].count("\n") + 1
         raise fail(line, f"the character U+{ord(text[error.position]):04X} is not allowed here") from None
     except yaml.MarkedYAMLError as error:
-        raise fail(*explain(error, text)) from None
+        raise fail(*explain(_refusal(error), text)) from None
     except RecursionError:
         raise fail(1, "the file nests too deeply") from None
 

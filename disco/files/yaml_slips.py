@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-import yaml
+from dataclasses import dataclass
 
 from disco.errors import show
 
@@ -16,12 +15,21 @@ _REASONS = {"=": 'a colon in place of "="', ":": "a blank after the colon", " ":
 _VALUE = re.compile(r"\s*(?P<head>- |\w+:\s+(?:- )?)?(?P<value>\S.*?)\s*")
 
 
-def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
+@dataclass(frozen=True)
+class Refusal:
+    """What the parser said, and where: line and column from 0; start: the line where the part began."""
+
+    problem: str
+    line: int
+    column: int
+    start: int | None = None
+
+
+def explain(error: Refusal, text: str) -> tuple[int, str]:
     """The line of the slip, from 1, and a sentence about it."""
-    problem, mark = error.problem or "not readable", error.problem_mark or error.context_mark
-    at = mark.line if mark else 0
+    problem, at = error.problem, error.line
     line, lines = _line(text, at), text.splitlines()
-    start = error.context_mark.line if error.context_mark else at
+    start = at if error.start is None else error.start
     if "\\t" in problem or "\t" in line[: len(line) - len(line.lstrip())]:
         return at + 1, "a tab where spaces should be: YAML is indented with spaces"
     if re.search(r"\]\s*\*|\*\s*\[", line):
@@ -32,7 +40,7 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         if found:
             return found
     if "mapping values are not allowed" in problem:
-        return at + 1, _second_colon(line, mark)
+        return at + 1, _second_colon(line, error.column)
     quotes = _needs_quotes(line)
     if (
         quotes
@@ -40,7 +48,7 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         and re.search("expected <block end>|cannot start any token|undefined alias|expected ','", problem)
     ):
         return at + 1, quotes
-    where = f" (in what begins on line {start + 1})" if error.context_mark else ""
+    where = "" if error.start is None else f" (in what begins on line {start + 1})"
     return at + 1, f"not readable as YAML: {problem}{where}"
 
 
@@ -59,8 +67,8 @@ def no_setting(line: str) -> str:
     return f"{show(line.strip())} is no setting: it needs {reason}: {match['key']}: {value}"
 
 
-def _second_colon(line: str, mark: yaml.Mark | None) -> str:
-    if line[: mark.column if mark else 0].count(": ") == 0 and line.startswith(" "):
+def _second_colon(line: str, column: int) -> str:
+    if line[:column].count(": ") == 0 and line.startswith(" "):
         return "indented further than the line above it: begin both at the same column"
     return 'a second ": " in the line: put a text that holds ": " in quotes'
 

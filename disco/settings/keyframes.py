@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from disco.errors import FieldError, ValueErrors, key_number, show
+from disco.errors import FieldError, ValueErrors, key_number, missing_blank, show
 from disco.settings.expression import Expression, Reader
 from disco.settings.schedules import short
 from disco.settings.splines import spline_through
@@ -177,7 +177,9 @@ def _from_map(value: Mapping[Any, Any]) -> dict[int, Rule]:
         frame = key_number(key)
         try:
             if frame is None:
-                raise ValueError(f"{show(key)} is no frame number: a whole number from 0")
+                raise ValueError(
+                    missing_blank(str(key)) or f"{show(key)} is no frame number: a whole number from 0"
+                )
             if frame in keys:
                 raise ValueError(f"frame {frame} is written twice")
             keys[frame] = _rule(entry)

@@ -294,6 +294,9 @@ def _file(name: str, key: str, given: SourcedValue, path: tuple[Any, ...], repor
         return name
     file = find(name, given.where.folders, Path.exists if key in FOLDERS else Path.is_file)
     if file is None:
-        report.problem(given.where, key, f"no such file: {missing_file(name, given.where.folders)}", path)
+        is_folder = find(name, given.where.folders, Path.is_dir) is not None
+        what = f"{name} is a folder; name a file in it" if is_folder else ""
+        missing = what or f"no such file: {missing_file(name, given.where.folders)}"
+        report.problem(given.where, key, missing, path)
         return name
     return name if file == Path(name) else str(file)

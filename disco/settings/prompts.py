@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from disco.errors import FieldError, ValueErrors, faults_of, key_number, show
+from disco.errors import FieldError, ValueErrors, faults_of, key_number, missing_blank, show
 from disco.settings.schedules import Schedule
 
 _WEIGHT = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
+_SIGNS = {ord(sign): "-" for sign in "\u2212\u2013\ufe63\uff0d"} | {ord("\uff0b"): "+"}  # typed for - and +
+# What ends a prompt like a weight and is none: "fog:-1,5", "fog\uff1a-1", "fog:2x", "fog:50%".
+_LOOKALIKE = re.compile(
+    r"(?P<words>.*\S)\s*[:\uff1a\ufe55\u2236]\s*"
+    r"(?P<weight>[-+x\u00d7*~\u2010-\u2015\u2212\ufe63\uff0d]?[.,]?\d[\d.,/]*[x\u00d7%]?)\s*",
+    re.DOTALL,
+)
 _ONE = Schedule.parse(1)
 _UNUSUAL = 20.0  # a weight above it is more likely a year or a score
 
@@ -51,6 +58,7 @@ def split_weight(text: str) -> tuple[str, float]:
     "a castle: at night", Windows paths and addresses with a port therefore stay whole, with weight 1.
     """
     head, colon, tail = text.rpartition(":")
+    tail = tail.translate(_SIGNS)
     if not colon or not _WEIGHT.fullmatch(tail) or math.isinf(float(tail)):
         return text, 1.0
     return head, float(tail)
@@ -79,6 +87,22 @@ def weight_warning(prompt: Prompt) -> str | None:
     return (
         f'"{prompt.raw}" is read as "{words}" with weight {weight:g}. Write {{text: "{words}", weight: '
         f'{weight:g}}} to say so, or {{text: "{prompt.raw}"}} if the number belongs to the text'
+    )
+
+
+def lookalike_warning(prompt: Prompt) -> str | None:
+    """For a text that ends in what looks like a weight but is read as words: how to write each."""
+    text = prompt.raw
+    found = _LOOKALIKE.fullmatch(text)
+    if prompt.raw != prompt.text or found is None or found["words"][-1:].isdigit():
+        return None
+    number = found["weight"].translate(_SIGNS).strip("x\u00d7*~%").replace(",", ".")
+    weight = number if _WEIGHT.fullmatch(number) else "-0.5"
+    weight = f"{float(weight) / 100:g}" if found["weight"].endswith("%") else weight
+    words = found["words"].rstrip()
+    return (
+        f'"{text}" has the weight 1: "{found["weight"]}" is read as words. Write "{words}:{weight}" for a '
+        f'weight, or {{text: "{text}"}} if it belongs to the text'
     )
 
 
@@ -161,6 +185,9 @@ def _by_frame(value: Any, word: str, read: Callable[[Any], AnyPrompt]) -> dict[i
         if faults:
             raise ValueErrors(*faults)
         return {frame: frames[frame] for frame in sorted(frames) if frames[frame]}
+    blank = missing_blank(value) if isinstance(value, str) else ""
+    if blank and re.match(r"\s*\d+:[\[{\"']", value):
+        raise ValueError(blank)
     group = _group(value, read)
     return {0: group} if group else {}
 
@@ -170,6 +197,10 @@ def _is_entry_key(key: Any) -> bool:
 
 
 def _wrong_key(key: Any, value: Any, word: str) -> str:
+    if isinstance(key, str) and missing_blank(key):
+        return missing_blank(key if value is None else f"{key}: {value}")
+    if isinstance(key, str) and value is None:
+        return f'{show(key)} is no frame number. A {word} in curly brackets needs quotes: "{{{key}}}"'
     if isinstance(key, str) and not isinstance(value, (list, tuple, Mapping)):
         whole = f"{key}: {value}"
         return f'{show(key)} is no frame number. A {word} with ": " in it needs quotes: "{whole}"'

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from disco.errors import FieldError, ValueErrors, faults_of, key_number, show
+from disco.errors import FieldError, ValueErrors, faults_of, key_number, missing_blank, show
 from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, numeral, parse_expression
 
 LENGTH = 1000
@@ -185,7 +185,9 @@ def _numbered(value: Mapping[Any, Any], most: int | None, what: str) -> list[tup
     for key, entry in value.items():
         number = key_number(key)
         if number is None or (most is not None and number > most):
-            faults.append(((key,), f"{show(key)} is no {what}: a whole number {limits}"))
+            faults.append(
+                ((key,), missing_blank(str(key)) or f"{show(key)} is no {what}: a whole number {limits}")
+            )
         elif any(number == other for other, _, _ in entries):
             faults.append(((key,), f"{what} {number} is written twice"))
         else:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from disco.errors import InputError
+from disco.files.yaml_io import KeyPath
 from disco.settings.checks import Check, CheckContext, Issue, is_usual, needs
 from disco.settings.layers import SourcedValue
 from disco.settings.methods import LOSSES, SAMPLERS
 from disco.settings.model import KEYS, Settings, facts_of, is_animation
 from disco.settings.network_defaults import CUSTOM
-from disco.settings.prompts import prompt_path, unused_frames, weight_warning
+from disco.settings.prompts import lookalike_warning, prompt_path, unused_frames, weight_warning
 from disco.settings.schedules import Schedule
+from disco.weights.registry import registry
 
 
 def notices(case: CheckContext) -> Iterator[Issue]:
@@ -90,6 +94,28 @@ def _without_effect(case: CheckContext) -> Iterator[Issue]:
             yield Issue(key, f"has no effect here: {why}")
 
 
+@needs("cut_ic_pow", "width_height", "clip_models")
+def _inner_cuts(case: CheckContext) -> Iterator[Issue]:
+    """Where no side is longer than what CLIP sees, all inner cuts have the same size."""
+    sides = [_input_side(choice.name) for choice in case.settings.clip_models]
+    shorter = min(case.settings.width_height)
+    if "cut_ic_pow" not in case.written or is_usual(case, "cut_ic_pow") or not sides:
+        return
+    if all(side is not None and shorter <= side for side in sides):
+        width, height = case.settings.width_height
+        text = f"has no effect at {width}x{height}: no inner cut is smaller than its shorter side"
+        yield Issue("cut_ic_pow", text)
+
+
+def _input_side(name: str) -> int | None:
+    """The side of a CLIP's input in pixels, where the registry knows it."""
+    try:
+        side = registry().find_clip(name)[0].architecture.get("image_size")
+    except InputError:
+        return None
+    return side if isinstance(side, int) else None
+
+
 @needs("compat", "transformation_percent")
 def _never_fires(case: CheckContext) -> Iterator[Issue]:
     if _dd57(case.settings) and _symmetric(case.settings) and 0.0 in case.settings.transformation_percent:
@@ -131,9 +157,26 @@ def _prompts(case: CheckContext) -> Iterator[Issue]:
 def _weight_warnings(settings: Settings, given: SourcedValue) -> Iterator[Issue]:
     for frame, group in settings.text_prompts.items():
         for index, prompt in enumerate(group):
+            path = prompt_path(given.value, frame, index)
             warning = weight_warning(prompt)
+            if warning is None and isinstance(_part(given.value, path), str):
+                warning = lookalike_warning(prompt)
             if warning:
-                yield Issue("text_prompts", warning, prompt_path(given.value, frame, index))
+                yield Issue("text_prompts", warning, path)
 
 
-_CHECKS: tuple[Check, ...] = (_idle, _without_effect, _never_fires, _custom_config, _frames, _prompts)
+def _part(value: Any, path: KeyPath) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+_CHECKS: tuple[Check, ...] = (
+    _idle,
+    _without_effect,
+    _inner_cuts,
+    _never_fires,
+    _custom_config,
+    _frames,
+    _prompts,
+)

@@ -6,7 +6,6 @@ fetch.py gets the files that an entry names, networks/load.py builds the network
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from disco.errors import InputError
+from disco.errors import InputError, closest
 from disco.files.places import REGISTRY
 from disco.files.yaml_io import read_documents
 
@@ -210,10 +209,9 @@ def _hub(text: str) -> HubFile:
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
+    near = closest(name, known)
     if near:
-        return f"Did you mean {by_lower[near[0]]}?"
+        return f"Did you mean {near}?"
     return "`python run.py models list` shows those that Disco knows."
 
 
