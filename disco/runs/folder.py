@@ -67,6 +67,28 @@ def list_runs(out: Path, batch_name: str) -> list[RunSummary]:
     return runs
 
 
+def renamed_runs(out: Path) -> list[str]:
+    """One line per run that no batch name finds, because its folder under `out` has another name now."""
+    lines = []
+    for folder in sorted(path.parent for path in out.glob("*/.state")):
+        for number in state_numbers(folder):
+            name = _saved_name(folder, number)
+            if name not in (None, folder.name) and RunNames(folder, str(name), number).settings.exists():
+                lines.append(
+                    f"{folder} holds run {number} of {name}: rename it back to {folder.with_name(str(name))}"
+                )
+    return lines
+
+
+def _saved_name(folder: Path, number: int) -> str | None:
+    """The batch name that a run was started with, as run.json has it; None if it is not readable."""
+    try:
+        name = RunFolder(folder, folder.name, number).info.get("settings", {}).get("batch_name")
+    except (ResumeError, AttributeError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
 def newest_unfinished(runs: Sequence[RunSummary]) -> int | None:
     """The highest number of a run that is not finished."""
     return max((summary.run for summary in runs if summary.state != "finished"), default=None)
@@ -121,7 +143,7 @@ class RunFolder:
         """
         runs = list_runs(out, batch_name)
         folder = out / batch_name
-        listing = "".join(f"\n  {summary}" for summary in runs) or " none."
+        listing = "".join(f"\n  {line}" for line in (*runs, *renamed_runs(out))) or " none."
         if run == "latest":
             newest = newest_unfinished(runs)
             if newest is None:

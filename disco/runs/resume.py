@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError
 from disco.runs.finishers import unfinished_pictures
-from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished
+from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished, renamed_runs
 from disco.runs.frames import FrameStore
 from disco.runs.names import RunNames
 from disco.runs.new_run import Job, chunks, together
@@ -203,7 +203,7 @@ def unfinished_run(out: Path, overrides: Sequence[str], which: Which) -> Run:
     """
     latest = last_worked_on(out)
     if latest is None or which != "latest":
-        listed = "".join(f"\n  {line}" for line in all_runs(out)) or " none"
+        listed = "".join(f"\n  {line}" for line in (*all_runs(out), *renamed_runs(out))) or " none"
         why = "no unfinished run" if latest is None else f"--resume={which} needs a settings file beside it"
         raise ResumeError(f"{out}: {why}. Runs here:{listed}")
     name, summary = latest

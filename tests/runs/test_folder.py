@@ -21,7 +21,8 @@ import torch
 from disco.errors import InputError, ResumeError, RunError
 from disco.media.images import png_bytes
 from disco.media.png import check_png, read_metadata
-from disco.runs.folder import Checkpoint, RunFolder, list_runs, partial_steps
+from disco.runs.folder import Checkpoint, RunFolder, list_runs, partial_steps, renamed_runs
+from disco.runs.resume import unfinished_run
 from tests.run_folder_worker import picture
 
 BATCH = "Time [x] (2) *?"  # every sign that glob and regex know
@@ -513,3 +514,31 @@ def test_pictures_reported_as_saved_survive_the_kill(tmp_path: Path, workers: Wo
         assert run.finished_pictures() >= set(range(6))
     assert read_metadata(run.names.picture(5)) == {"picture": 5}
     assert png_bytes(torch.zeros(3, 1, 1))[:4] == b"\x89PNG"
+
+
+def test_a_renamed_folder_does_not_hide_its_runs(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "castle") as run:
+        run.update_info(settings={"batch_name": "castle"}, n_batches=3)
+        run.names.settings.write_text("steps: 2\n")
+    assert renamed_runs(tmp_path) == []
+    (tmp_path / "castle").rename(tmp_path / "ruin")
+    told = f"{tmp_path / 'ruin'} holds run 0 of castle: rename it back to {tmp_path / 'castle'}"
+    assert renamed_runs(tmp_path) == [told]
+    for name in ("castle", "ruin"):
+        with pytest.raises(ResumeError) as caught:
+            RunFolder.open(tmp_path, name)
+        assert told in str(caught.value)
+    with pytest.raises(ResumeError) as listed:
+        unfinished_run(tmp_path, (), "latest")
+    assert told in str(listed.value)
+    (tmp_path / "ruin").rename(tmp_path / "castle")
+    RunFolder.open(tmp_path, "castle").close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b'{"settings": 3}', b"[1]", b'{"settings": {"batch_name": 7}}']
+)
+def test_a_damaged_run_says_nothing_about_its_name(damage: bytes, tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, "castle").close()
+    (tmp_path / "castle" / ".state" / "0" / "run.json").write_bytes(damage)
+    assert renamed_runs(tmp_path) == []
