@@ -16,9 +16,9 @@ warnings          what is allowed but has no effect
 docs              settings/default.yaml and settings/schema.json, generated
 frame             the settings of frame k of an animation, as if it were a still
 schedules         "[12]*400+[4]*600" -> Schedule
-schedule_text     the parser of schedules
 keyframes         "0: (1), 10: (1.05)" -> KeyFrames: a number for each frame
 expression        formulas of frames, without eval
+syntax            text -> the tree of Python's parser, within limits, for schedules and expressions
 splines           splines through points, without numpy
 prompts           "a lighthouse:2" -> Prompt(text, weight)
 importers/        other tools' settings files -> ours

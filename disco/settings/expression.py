@@ -1,23 +1,22 @@
-"""Expressions of the frame t such as "1 + 0.02*sin(2*pi*t/24)", read into a tree; no code is ever run.
+"""Expressions of the frame t such as "1 + 0.02*sin(2*pi*t/24)", read into a tree; no code is run.
 
 Numbers, t, pi, + - * / **, brackets, sin cos abs min max clip floor; angles in radians; nothing else.
 """
 
 from __future__ import annotations
 
+import ast
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from disco.errors import show
+from disco.settings.syntax import NO_OPERATOR, Source, chain
 
 Tree = tuple[Any, ...]
 ALLOWED = "numbers, t (the frame), pi, + - * / ** ( ), sin, cos, abs, min, max, clip(x, low, high), floor"
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_TOKEN = re.compile(rf"\s*({_NUMBER}|[^\W\d]\w*|\*\*|[-+*/(),:;])")
-_LONGEST, _DEEPEST = 2000, 40
+_LONGEST, _DEEPEST = 2000, 40  # characters; powers of powers
 _HINTS = {"^": "write ** for a power", "%": "% is not known: write t - n*floor(t/n)"}
 
 
@@ -37,6 +36,13 @@ _CALLS: dict[str, tuple[Callable[..., float], int, int]] = {
 }
 
 
+_NAMES = frozenset(("t", "pi", *_CALLS))
+_CHAINS: dict[str, dict[type[ast.operator], Any]] = {
+    "sum": {ast.Add: 1, ast.Sub: -1},
+    "product": {ast.Mult: "*", ast.Div: "/"},
+}
+
+
 @dataclass(frozen=True)
 class Expression:
     """A number for each frame; `text` is what the user wrote, without needless blanks and outer brackets."""
@@ -47,11 +53,8 @@ class Expression:
     @staticmethod
     def parse(text: str) -> Expression:
         """The whole text as one expression. Raises ValueError with a sentence for the user."""
-        reader = Reader(text)
-        expression = reader.expression()
-        if reader.token is not None:
-            raise reader.fault()
-        return expression
+        source = _source(text)
+        return Expression(_bare(text), _tree(source.tree, source))
 
     @property
     def moves(self) -> bool:
@@ -100,116 +103,82 @@ def _value(tree: Tree, t: float) -> float:
     return float(result)
 
 
-class Reader:
-    """Recursive descent over the tokens of a text; keyframes reads its keys with it."""
+# ---- reading ----
 
-    def __init__(self, text: str) -> None:
-        if len(text) > _LONGEST:
-            raise ValueError(f"{show(text)} is too long: {_LONGEST} characters are allowed")
-        self.text, self.place, self.start, self.depth = text, 0, 0, 0
-        self.token: str | None = None
-        self.next()
 
-    def fault(self, why: str = "") -> ValueError:
-        """A sentence about the token that is next."""
-        rest = self.text[self.start :].strip()
-        why = why or _HINTS.get(rest[:1], "")
-        place = f"at {show(rest)}" if rest else "at its end"
-        return ValueError(
-            f"{show(self.text)} cannot be read {place}{why and ': ' + why}; allowed are {ALLOWED}"
-        )
+def _source(text: str) -> Source:
+    def sentence(at: str, why: str) -> str:
+        why = why or _HINTS.get(at.removeprefix('at "')[:1], "")
+        return f"{show(text)} cannot be read {at}{why and ': ' + why}; allowed are {ALLOWED}"
 
-    def next(self) -> str | None:
-        """Step to the next token and return the one before it."""
-        before, self.start = self.token, self.place
-        if not self.text[self.place :].strip():
-            self.token = None
-            return before
-        match = _TOKEN.match(self.text, self.place)
-        if match is None:
-            raise self.fault()
-        self.place, self.token = match.end(), match[1]
-        return before
+    return Source(text, _NAMES, _LONGEST, sentence)
 
-    def accept(self, *tokens: str) -> str | None:
-        """Step over the next token if it is one of these, and return it."""
-        return self.next() if self.token in tokens else None
 
-    def expect(self, token: str) -> None:
-        if not self.accept(token):
-            raise self.fault(f'"{token}" is missing')
+def _tree(node: ast.expr, source: Source, depth: int = 0) -> Tree:
+    """A node of Python's tree as ours. depth: of powers of powers."""
+    if isinstance(node, ast.Constant):
+        return "number", _number(node, source)
+    if isinstance(node, ast.Name):
+        if node.id in _CALLS:
+            raise source.fault(source.end(node), '"(" is missing')
+        return ("t",) if node.id == "t" else ("number", math.pi)
+    if isinstance(node, ast.UnaryOp):
+        return _signed(node, source, depth)
+    if isinstance(node, ast.BinOp):
+        return _operation(node, source, depth)
+    if isinstance(node, ast.Call):
+        return _call(node, source, depth)
+    if isinstance(node, ast.Tuple) and node.elts:
+        raise source.fault_after(node.elts[0], "commas stand between the values of min, max and clip only")
+    raise source.fault_at(node)
 
-    def expression(self) -> Expression:
-        """As much of the text as one expression takes."""
-        start = self.start
-        tree = self._sum()
-        return Expression(_bare(self.text[start : self.start]), tree)
 
-    def _sum(self) -> Tree:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise self.fault("too many brackets inside brackets")
-        parts = [(1, self._product())]
-        while operator := self.accept("+", "-"):
-            parts.append((1 if operator == "+" else -1, self._product()))
-        self.depth -= 1
-        return parts[0][1] if len(parts) == 1 else ("sum", *parts)
+def _number(node: ast.Constant, source: Source) -> float:
+    assert isinstance(node.value, (int, float))
+    try:
+        number = float(node.value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
+        raise source.fault_at(node, "the number is too large")
+    return number
 
-    def _product(self) -> Tree:
-        parts = [("*", self._signed())]
-        while operator := self.accept("*", "/"):
-            parts.append((operator, self._signed()))
-        return parts[0][1] if len(parts) == 1 else ("product", *parts)
 
-    def _signed(self) -> Tree:
-        """Signs bind less than powers, as in Python: -2**2 is -4."""
-        sign = 1
-        while operator := self.accept("+", "-"):
-            sign = -sign if operator == "-" else sign
-        tree = self._power()
-        return tree if sign == 1 else ("sum", (-1, tree))
+def _signed(node: ast.UnaryOp, source: Source, depth: int) -> Tree:
+    sign, operand = 1, cast(ast.expr, node)
+    while isinstance(operand, ast.UnaryOp):
+        sign = -sign if isinstance(operand.op, ast.USub) else sign
+        operand = operand.operand
+    tree = _tree(operand, source, depth)
+    return tree if sign == 1 else ("sum", (-1, tree))
 
-    def _power(self) -> Tree:
-        base = self._atom()
-        if not self.accept("**"):
-            return base
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise self.fault("too many powers of powers")
-        exponent = self._signed()
-        self.depth -= 1
-        return "power", base, exponent
 
-    def _atom(self) -> Tree:
-        if self.accept("("):
-            tree = self._sum()
-            self.expect(")")
-            return tree
-        if self.token is not None and re.fullmatch(_NUMBER, self.token):
-            if not math.isfinite(float(self.token)):
-                raise self.fault("the number is too large")
-            return "number", float(self.next() or 0)
-        if self.accept("t"):
-            return ("t",)
-        if self.accept("pi"):
-            return "number", math.pi
-        if self.token in _CALLS:
-            return self._call()
-        raise self.fault(f'no such name "{self.token}"' if (self.token or "").isidentifier() else "")
+def _operation(node: ast.BinOp, source: Source, depth: int) -> Tree:
+    if isinstance(node.op, ast.Pow):
+        if depth == _DEEPEST:
+            raise source.fault_after(node.left, "too many powers of powers")
+        return "power", _tree(node.left, source, depth + 1), _tree(node.right, source, depth + 1)
+    for kind, operators in _CHAINS.items():
+        if isinstance(node.op, tuple(operators)):
+            first, rest = chain(node, tuple(operators))
+            parts = [(operators[type(operator)], _tree(part, source, depth)) for operator, part in rest]
+            return kind, (1 if kind == "sum" else "*", _tree(first, source, depth)), *parts
+    raise source.fault_after(node.left)
 
-    def _call(self) -> Tree:
-        begin, name = self.start, str(self.next())
-        _, fewest, most = _CALLS[name]
-        self.expect("(")
-        arguments = [self._sum()]
-        while self.accept(","):
-            arguments.append(self._sum())
-        self.expect(")")
-        if not fewest <= len(arguments) <= most:
-            self.start = begin
-            wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-            raise self.fault(f"{name} takes {wanted} values in its brackets, not {len(arguments)}")
-        return "call", name, *arguments
+
+def _call(node: ast.Call, source: Source, depth: int) -> Tree:
+    assert isinstance(node.func, ast.Name)
+    name = node.func.id
+    if name not in _CALLS:
+        raise source.fault(source.end(node.func), NO_OPERATOR)
+    if node.keywords:
+        raise source.fault_at(node)
+    _, fewest, most = _CALLS[name]
+    count = len(node.args)
+    if not fewest <= count <= most:
+        wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        raise source.fault_at(node, f"{name} takes {wanted} values in its brackets, not {count}")
+    return "call", name, *(_tree(argument, source, depth) for argument in node.args)
 
 
 def _bare(text: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from disco.errors import FieldError, ValueErrors, key_number, missing_blank, show
-from disco.settings.expression import Expression, Reader
+from disco.settings.expression import Expression
 from disco.settings.schedules import short
 from disco.settings.splines import spline_through
 
@@ -190,30 +191,38 @@ def _from_map(value: Mapping[Any, Any]) -> dict[int, Rule]:
     return keys
 
 
+_KEY = re.compile(r"(?:^|[,;]|(?<=[ )])) ?([^ ,;:()]+) ?:")
+_LONGEST = 100_000  # characters of all keys together
+
+
 def _from_text(text: str) -> dict[int, Rule]:
     """ "0: (1), 10: (1.05)", the original's form, or one expression. Commas and brackets may be missing."""
     if not text.strip():
         raise ValueError(f"an empty text; write {FORMS}")
     if ":" not in text:
         return {0: _rule(text)}
-    reader, keys = Reader(text), dict[int, Rule]()
-    while reader.token is not None:
-        frame = _frame(reader)
+    if len(text) > _LONGEST:
+        raise ValueError(f"{show(text)} is too long: {_LONGEST} characters are allowed")
+    text = " ".join(text.split())
+    end_of_keys = len(text) - text.endswith((",", ";"))
+    matches = list(_KEY.finditer(text))
+    if not matches or matches[0].start() > 0:
+        raise _no_frame(text, 0)
+    dangling = re.search(r"[,;] ?([0-9]+)$", text)
+    if dangling and text.count("(") == text.count(")"):
+        raise ValueError(f'{show(text)}: ":" is missing after {dangling[1]}')
+    ends = [match.start() for match in matches[1:]] + [end_of_keys]
+    keys: dict[int, Rule] = {}
+    for match, end in zip(matches, ends, strict=True):
+        frame = key_number(match[1])
+        if frame is None:
+            raise _no_frame(text, match.start(1))
         if frame in keys:
             raise ValueError(f"{show(text)}: frame {frame} is written twice")
-        keys[frame] = _settled(reader.expression())
-        reader.accept(",", ";")
+        keys[frame] = _settled(Expression.parse(text[match.end() : end]))
     return keys
 
 
-def _frame(reader: Reader) -> int:
-    """The "10:" of a key."""
-    sign = reader.accept("-", "+") or ""
-    token = str(reader.token)
-    frame = key_number(token)
-    if frame is None or sign:
-        rest = show(f"{sign}{reader.text[reader.start :].strip()}")
-        raise ValueError(f"{show(reader.text)}: no frame number at {rest}: write a whole number from 0")
-    reader.next()
-    reader.expect(":")
-    return frame
+def _no_frame(text: str, position: int) -> ValueError:
+    rest = show(text[position:].strip())
+    return ValueError(f"{show(text)}: no frame number at {rest}: write a whole number from 0")

@@ -15,8 +15,8 @@ from disco.errors import FieldError, ValueErrors, faults_of, show
 from disco.settings import keyframes, prompts, schedules
 from disco.settings.keyframes import KeyFrames
 from disco.settings.prompts import parse_image_prompts, parse_prompts
-from disco.settings.schedule_text import numeral
 from disco.settings.schedules import Schedule, short
+from disco.settings.syntax import numeral
 
 NOTHING = ("", "none", "null")
 

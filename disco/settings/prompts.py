@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from disco.errors import FieldError, ValueErrors, faults_of, key_number, missing_blank, show
 from disco.settings.schedules import Schedule
 
-_WEIGHT = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
+_WEIGHT = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?\s*")
 _SIGNS = {ord(sign): "-" for sign in "\u2212\u2013\ufe63\uff0d"} | {ord("\uff0b"): "+"}  # typed for - and +
 # What ends a prompt like a weight and is none: "fog:-1,5", "fog\uff1a-1", "fog:2x", "fog:50%".
 _LOOKALIKE = re.compile(

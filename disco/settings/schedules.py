@@ -6,17 +6,20 @@ as in the original, so a schedule follows the noise level and not the progress o
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from disco.errors import FieldError, ValueErrors, faults_of, key_number, missing_blank, show
-from disco.settings.schedule_text import FORMS, NUMBER, TooLong, literal, numeral, parse_expression
+from disco.settings.syntax import Source, chain, numeral
 
 LENGTH = 1000
+FORMS = 'a number, "[12]*400+[4]*600" or {0: 12, 400: 4}'
+_MOST = 1_000_000  # values that a text may spell out
+_LONGEST = 100_000  # characters of a text
 _WORDS: dict[type, str] = {int: "whole number", float: "number", bool: "true or false"}
 
 
@@ -245,15 +248,86 @@ def _from_text(text: str, kind: type) -> tuple[float, ...]:
     stripped = text.strip()
     if kind is bool and stripped.lower() in ("yes", "no", "on", "off", "true", "false"):
         return (_number(stripped, bool),) * LENGTH
-    if re.fullmatch(rf"[-+]?{NUMBER}", stripped):
-        return (_number(literal(stripped), kind),) * LENGTH
+    number = numeral(stripped)
+    if number is not stripped:
+        return (_number(number, kind),) * LENGTH
     try:
-        values = parse_expression(stripped)
-    except TooLong as error:
+        values = spell_out(stripped)
+    except _TooLong as error:
         _check_length(error.length)
         raise
     _check_length(len(values))
     return _checked(values, kind)
+
+
+# ---- "[12]*400+[4]*600" ----
+
+
+class _TooLong(ValueError):
+    """The text spells out more values than any schedule could want; `length` says how many."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        super().__init__(f"{length} values")
+
+
+def spell_out(text: str) -> list[Any]:
+    """The numbers and bools of "[12]*400+[4]*600": sums of lists, each times a count; at most a million.
+
+    Raises ValueError with a sentence for the user.
+    """
+
+    def sentence(at: str, why: str) -> str:
+        return f"{show(text)} is no schedule ({at}); write {FORMS}"
+
+    source = Source(text, ("True", "False", "true", "false"), _LONGEST, sentence)
+    return _values(source.tree, source)
+
+
+def _values(node: ast.expr, source: Source) -> list[Any]:
+    if isinstance(node, ast.List):
+        return [_entry(entry, source) for entry in node.elts]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        first, rest = chain(node, (ast.Add,))
+        values = _values(first, source)
+        for _, part in rest:
+            values = _short_enough(len(values), values) + _values(part, source)
+        return _short_enough(len(values), values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _product(node, source)
+    raise source.fault_after(node.left) if isinstance(node, ast.BinOp) else source.fault_at(node)
+
+
+def _product(node: ast.BinOp, source: Source) -> list[Any]:
+    """A list times counts, or a count times a list."""
+    first, rest = chain(node, (ast.Mult,))
+    parts = [first, *(part for _, part in rest)]
+    if isinstance(first, ast.Constant):
+        parts[:2] = parts[1::-1]
+    values = _values(parts[0], source)
+    for part in parts[1:]:
+        if not isinstance(part, ast.Constant) or type(part.value) is not int or part.value >= 10**9:
+            raise source.fault_at(part)
+        values = _short_enough(len(values) * part.value, values) * part.value
+    return values
+
+
+def _short_enough(length: int, values: list[Any]) -> list[Any]:
+    """The values, unless their number becomes too large."""
+    if length > _MOST:
+        raise _TooLong(length)
+    return values
+
+
+def _entry(node: ast.expr, source: Source) -> Any:
+    """A number with at most one sign, or a bool."""
+    if isinstance(node, ast.Name):
+        return node.id == "true"
+    number = node.operand if isinstance(node, ast.UnaryOp) else node
+    if not isinstance(number, ast.Constant) or (number is not node and isinstance(number.value, bool)):
+        raise source.fault_at(number)
+    assert isinstance(number.value, (int, float))
+    return -number.value if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else number.value
 
 
 def schema(value: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.settings.expression import Expression
+from tests.settings.hostile_texts import HOSTILE
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,11 @@ from disco.settings.expression import Expression
         (".5", 0.5),
         ("t", 7),
         ("2*pi", 2 * math.pi),
+        ("007 + 00.5e01 + 0", 12),
+        (" 1\n+\t1 ", 2),
+        ("1\u00a0+ 1", 2),
+        ("-(-(3))", 3),
+        ("2*-3**2", -18),
         ("1 + 0.02*sin(2*pi*t/24)", 1 + 0.02 * math.sin(2 * math.pi * 7 / 24)),
         ("10-3-2", 5),
         ("16/4/2", 2),
@@ -83,7 +89,17 @@ def test_the_text_is_kept_without_needless_parts() -> None:
         ("10t", 'at "t"'),
         ("2^3", "write \\*\\* for a power"),
         ("t % 3", "% is not known"),
-        ("7 // 2", 'at "/ 2"'),
+        ("7 // 2", 'at "// 2"'),
+        ("7 7", 'at "7": an operator such as \\* is missing before it'),
+        ("(1 + 2)(3)", 'at "\\(3\\)": an operator'),
+        ("pi(3)", 'at "\\(3\\)": an operator'),
+        ("1 + * 2", 'at "\\* 2"'),
+        ("* 2", 'at "\\* 2"'),
+        ("max(1, , 2)", 'at ", 2\\)"'),
+        ("1, 2", 'at ", 2": commas stand between the values of min, max and clip only'),
+        ("sin()", "sin takes 1 values in its brackets, not 0"),
+        ("max(*t, t)", 'at "\\*t, t\\)"'),
+        ("max(**t)", "cannot be read"),
         ("foo", 'no such name "foo"'),
         ("sin", "is missing"),
         ("sin t", "is missing"),
@@ -135,3 +151,19 @@ def test_no_text_takes_long() -> None:
         except ValueError:
             pass
     assert time.perf_counter() - began < 2
+
+
+def test_hostile_texts_end_quickly_in_an_error() -> None:
+    for text in HOSTILE:
+        began = time.perf_counter()
+        with pytest.raises(ValueError) as caught:
+            Expression.parse(text)
+        assert time.perf_counter() - began < 5, text[:40]
+        assert len(str(caught.value)) < 500
+
+
+def test_sums_are_exact_and_brackets_round() -> None:
+    """As math.fsum: a picture must not change by the reader of its motion."""
+    assert Expression.parse("1e16 + 1 - 1e16").at(0) == 1
+    assert Expression.parse("(1e16 + 1) - 1e16").at(0) == 0
+    assert Expression.parse("0.1 + 0.2 - 0.3").at(0) == math.fsum([0.1, 0.2, -0.3])

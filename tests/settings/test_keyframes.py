@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from disco.errors import ValueErrors
 from disco.settings.keyframes import KeyFrames, crossfade
 from disco.settings.splines import spline_through
 from tests.places import GOLDEN
+from tests.settings.hostile_texts import HOSTILE
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 
@@ -164,8 +166,14 @@ def test_a_spline_repeats_what_it_can_say_exactly(c: list[float], n: int, degree
         ("0: (1), 0: (2)", "frame 0 is written twice"),
         ("0: (1), 10:", "at its end"),
         ("0: (1), 10", '":" is missing'),
-        ("0: (1) (2)", "no frame number"),
-        ("0: (1, 2)", '"\\)" is missing'),
+        ("0: (1), 10.5", 'at ", 10.5"'),
+        ("0: (1) 10", 'at "10": an operator such as \\* is missing before it'),
+        ("0: (1) (2)", 'at "\\(2\\)": an operator such as \\* is missing before it'),
+        ("0: (1, 2)", 'at ", 2\\)": commas stand between'),
+        ("0: (1),, 10: (2)", 'at ","'),
+        (": (1)", 'no frame number at ": \\(1\\)"'),
+        ("x 0: (1)", 'no frame number at "x 0: \\(1\\)"'),
+        ("0: 1: 2", "at its end"),
         ("0: ()", "cannot be read"),
         ("nonsense", 'no such name "nonsense"'),
         ("0: (1/0)", '"1/0" has no value: division by 0'),
@@ -183,6 +191,20 @@ def test_a_spline_repeats_what_it_can_say_exactly(c: list[float], n: int, degree
 def test_what_is_refused(value: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         KeyFrames.parse(value)
+
+
+def test_hostile_texts_end_quickly_in_an_error() -> None:
+    for text in HOSTILE:
+        began = time.perf_counter()
+        with pytest.raises(ValueError) as caught:
+            KeyFrames.parse(text)
+        assert time.perf_counter() - began < 5, text[:40]
+        assert len(str(caught.value)) < 500
+
+
+def test_many_keys() -> None:
+    keys = KeyFrames.parse({frame: frame / 7 for frame in range(2000)})
+    assert KeyFrames.parse(keys.to_yaml()) == keys
 
 
 def test_every_fault_of_a_map_with_its_place() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from disco.errors import ValueErrors
 from disco.settings.schedules import LENGTH, Schedule
 from tests.places import GOLDEN
+from tests.settings.hostile_texts import HOSTILE
 
 GOLD = json.loads((GOLDEN / "g_text_and_schedules.json").read_text())
 
@@ -41,6 +43,9 @@ def test_the_original_schedules(name: str) -> None:
         [12] * 400 + [4] * 600,
         (12,) * 400 + (4,) * 600,
         "[1.2e1]*400+[4.]*600",
+        "[012]*0400+[4]*600",
+        "[12]*400\n+\u00a0[4]*2*300",
+        "+".join(["[12]*2"] * 200 + ["[4]*2"] * 300),
     ],
 )
 def test_every_form_of_one_schedule(value: Any) -> None:
@@ -121,11 +126,21 @@ FORMS = 'write a number, "[12]*400+[4]*600" or {0: 12, 400: 4}'
         ("[1e999]*1000", float, "inf is not a finite number (at index 0)"),
         ("", float, f'"" is no schedule (at its end); {FORMS}'),
         ("[1,", float, f'"[1," is no schedule (at its end); {FORMS}'),
-        ("[1]*1000 # no", float, f'"[1]*1000 # no" is no schedule (at " # no"); {FORMS}'),
+        ("[1]*1000 # no", float, f'"[1]*1000 # no" is no schedule (at "# no"); {FORMS}'),
         ("[1]*-5", float, f'"[1]*-5" is no schedule (at "-5"); {FORMS}'),
-        ("[1]**1000", float, f'"[1]**1000" is no schedule (at "*1000"); {FORMS}'),
+        ("[1]**1000", float, f'"[1]**1000" is no schedule (at "**1000"); {FORMS}'),
         ("[x]*1000", float, f'"[x]*1000" is no schedule (at "x]*1000"); {FORMS}'),
-        ("(" * 30, float, f'"{"(" * 30}" is no schedule (at "{"(" * 9}"); {FORMS}'),
+        ("(" * 50, float, f'"{"(" * 50}" is no schedule (at "{"(" * 10}"); {FORMS}'),
+        ("[1]*400+[2", float, f'"[1]*400+[2" is no schedule (at its end); {FORMS}'),
+        ("[1)", float, f'"[1)" is no schedule (at ")"); {FORMS}'),
+        ("[1]*2.0", float, f'"[1]*2.0" is no schedule (at "2.0"); {FORMS}'),
+        ("[1]*True", float, f'"[1]*True" is no schedule (at "True"); {FORMS}'),
+        ("[1]-[2]", float, f'"[1]-[2]" is no schedule (at "-[2]"); {FORMS}'),
+        ("[1+1]*1000", float, f'"[1+1]*1000" is no schedule (at "1+1]*1000"); {FORMS}'),
+        ("[--1]*1000", float, f'"[--1]*1000" is no schedule (at "-1]*1000"); {FORMS}'),
+        ("[-True]*1000", float, f'"[-True]*1000" is no schedule (at "True]*1000"); {FORMS}'),
+        ("[[1]]*1000", float, f'"[[1]]*1000" is no schedule (at "[1]]*1000"); {FORMS}'),
+        ("2*3*[1]", float, f'"2*3*[1]" is no schedule (at "3*[1]"); {FORMS}'),
         ({}, float, f"an empty map; {FORMS}"),
         ({1000: 1}, float, "1000 is no schedule index: a whole number from 0 to 999"),
         ({-1: 1}, float, "-1 is no schedule index: a whole number from 0 to 999"),
@@ -189,3 +204,12 @@ def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
         assert len(Schedule.parse(text).values) == LENGTH
     except ValueError as error:
         assert str(error)
+
+
+def test_hostile_texts_end_quickly_in_an_error() -> None:
+    for text in HOSTILE:
+        began = time.perf_counter()
+        with pytest.raises(ValueError) as caught:
+            Schedule.parse(text)
+        assert time.perf_counter() - began < 5, text[:40]
+        assert len(str(caught.value)) < 500

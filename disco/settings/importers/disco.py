@@ -25,7 +25,7 @@ from disco.settings.importers.old_values import (
 from disco.settings.importers.prompts import put_text_prompts
 from disco.settings.model import KEYS as OUR_KEYS
 from disco.settings.model import ResumeSettings, facts_of
-from disco.settings.schedule_text import numeral
+from disco.settings.syntax import numeral
 from disco.weights.registry import registry
 
 # The same name and meaning; of these only some are schedules here, and no Disco file schedules the others.

@@ -20,7 +20,7 @@ from disco.settings.importers.old_values import (
 from disco.settings.importers.prompts import put_text_prompts
 from disco.settings.methods import SAMPLERS
 from disco.settings.model import facts_of
-from disco.settings.schedule_text import numeral
+from disco.settings.syntax import numeral
 
 # DiscoArt's defaults (its 0.12), of the keys that go over: the pictures depend on them.
 DEFAULTS: dict[str, Any] = {

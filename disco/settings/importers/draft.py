@@ -10,7 +10,7 @@ from disco.errors import show
 from disco.settings.importers.nearest import nearest
 from disco.settings.kinds import allowed, read_value
 from disco.settings.model import DEFAULT_PROMPTS, KEYS, facts_of
-from disco.settings.schedule_text import numeral
+from disco.settings.syntax import numeral
 
 Source = Literal["disco", "discoart", "progrock"]
 

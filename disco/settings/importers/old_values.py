@@ -16,8 +16,9 @@ from disco.settings.importers.draft import ImportBuilder
 from disco.settings.kinds import allowed
 from disco.settings.model import facts_of
 from disco.settings.prompts import dump_prompts, parse_image_prompts
-from disco.settings.schedule_text import numeral, parse_expression
 from disco.settings.schedules import LENGTH
+from disco.settings.schedules import spell_out as spell_out_text
+from disco.settings.syntax import numeral
 from disco.weights.registry import registry
 
 ORIGINAL_NETWORK = "512x512_diffusion_uncond_finetune_008100"
@@ -42,7 +43,7 @@ def spell_out(value: Any) -> list[Any]:
     try:
         return [float(text)] * LENGTH
     except ValueError:
-        return parse_expression(text)
+        return spell_out_text(text)
 
 
 def fold(values: Sequence[Any]) -> Any:
