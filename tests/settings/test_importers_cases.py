@@ -251,6 +251,29 @@ def test_one_bad_value_of_the_other_tools_costs_no_other(sample: Path, tmp_path:
         assert key in imported.report()
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("0: (1), 0: (2)", "0: (2)"),
+        ('"0: (1), 10: (1.2)', "0: (1), 10: (1.2)"),
+        ("'0:(1),5:(3)'", "0: (1), 5: (3)"),
+        ("0: (1), 10: (1.2)", "0: (1), 10: (1.2)"),
+    ],
+)
+def test_key_frames_as_the_original_read_them(written: str, read: str, tmp_path: Path) -> None:
+    imported = disco_file(tmp_path, text_prompts="a lake", zoom=written)
+    assert imported.run["zoom"] == read
+    assert (f"zoom: {written} -> {read} (as the original read it)" in imported.changed) == (written != read)
+
+
+def test_progrockdiffusions_later_files_have_both_sides_in_one_key(tmp_path: Path) -> None:
+    imported = edited(
+        tmp_path, PROGROCK, width=None, height=None, width_height=[640, 384], width_height_scale=1
+    )
+    assert imported.run["width_height"] == [640, 384]
+    assert not [line for line in imported.dropped if "width_height" in line]
+
+
 def test_a_bad_value_is_named_with_what_is_allowed() -> None:
     imported = case("F13_word_key(0)_settings.txt")
     assert imported.run["text_prompts"] == [{"text": "a lake", "weight": 1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ OURS = (
     *("video_init_steady", "flow_model", "make_video", "video_codec", "video_blend", "video_loop"),
 )
 ORIGINAL = tuple(key for key in ("animation_mode", *KEYS) if key not in OURS)
+_ENTRY = re.compile(r"(\d+)\s*:\s*\(([^()]*)\)")  # "10: (1.05)"
 DEFAULT_VIDEOS = (
     "init.mp4",
     "training.mp4",
@@ -34,6 +36,9 @@ DEFAULT_VIDEOS = (
 
 def put_animation(draft: ImportBuilder) -> list[str]:
     """Hand over what is not at its default; the rest is named in one line. Returns the keys handed over."""
+    for key in KEYS:
+        if key in draft.old and facts_of(key)["kind"] == "keyframes":
+            _tidy_key_frames(draft, key)
     usual = [key for key in KEYS if key in draft.old and _is_usual(key, draft.old[key])]
     moved = [key for key in KEYS if key in draft.old and key not in usual]
     draft.drop(usual, "of animations, at their defaults")
@@ -41,6 +46,19 @@ def put_animation(draft: ImportBuilder) -> list[str]:
     for key in moved:
         draft.keep(key, draft.take(key))
     return [key for key in moved if key in draft.run]
+
+
+def _tidy_key_frames(draft: ImportBuilder, key: str) -> None:
+    """As the original read them: without quotes around the text, and the last entry of a frame counts."""
+    text = draft.old[key]
+    entries = _ENTRY.findall(text) if isinstance(text, str) else []
+    if not entries or _ENTRY.sub("", text).strip(" ,\"'"):
+        return
+    tidy = ", ".join(f"{frame}: ({value})" for frame, value in dict(entries).items())
+    is_twice = len(dict(entries)) < len(entries)
+    if is_twice or '"' in text or "'" in text:
+        draft.old[key] = tidy
+        draft.changed.append(f"{key}: {text} -> {tidy} (as the original read it)")
 
 
 def put_mode(draft: ImportBuilder, folder: Path) -> None:

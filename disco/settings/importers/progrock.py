@@ -205,6 +205,9 @@ def _put_network(draft: ImportBuilder, folder: Path) -> None:
 
 def _size(draft: ImportBuilder) -> list[float]:
     scale = draft.take("width_height_scale", 1)
+    sides = draft.take("width_height")  # its later versions
+    if sides is not None:
+        draft.old["width"], draft.old["height"] = sides
     return [draft.take(key) * scale for key in ("width", "height")]
 
 

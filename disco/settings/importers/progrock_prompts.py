@@ -31,8 +31,6 @@ def first_choice(text: str) -> str:
 
 def put_prompts(draft: ImportBuilder, steps: int, folder: Path) -> None:
     """text_prompts and image_prompts of the first picture. {0: {0: [...], 26: [...]}} changes at a step."""
-    if not draft.old.get("text_prompts"):
-        draft.changed.append("text_prompts: not in the file; write your own, or the default one is painted")
     for key in ("text_prompts", "image_prompts"):
         series = draft.take(key)
         if not series:
