@@ -17,6 +17,7 @@ from tests.guard_pictures import CASES, FACTS, STORED
 from tests.places import ROOT
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+pytestmark = pytest.mark.timeout(900)  # half a minute on a free core; more where others work too
 
 
 def read(folder: Path) -> dict[str, Any]:

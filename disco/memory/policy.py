@@ -22,7 +22,7 @@ class Stage(Enum):
     SECONDARY = "the secondary network"
     CUTOUTS = "cutouts"
     CLIP = "CLIP"
-    LOSSES = "tv_scale and sat_scale"
+    LOSSES = "the picture losses"
     PERCEPTUAL = "the network of init_scale"
     BACK = "the backward pass to the noisy picture"
     SAMPLER = "the sampler"

@@ -1,4 +1,4 @@
-"""disco.memory.policy: which thing is given up next, where memory ran out."""
+"""memory.policy: which saving comes next, by the stage at which memory ran out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARK = PossibleSavings(offload=True)
 
 
 def saved_by(failure: Failure, possible: PossibleSavings = PARK, limit: int = 50) -> list[MemoryPolicy]:
-    """What is given up when it fails there again and again."""
+    """The policies when it fails there again and again."""
     found: list[MemoryPolicy] = []
     now: MemoryPolicy | None = MemoryPolicy()
     while now is not None and len(found) < limit:

@@ -38,7 +38,7 @@ ROOMS = {  # where it runs out, if not in a network: the function that is called
     "sampler": "disco.sampling.samplers.ddim_step",
     "preview": "disco.rendering.checkpoint_writer.to_uint8",
     "picture": "disco.rendering.still.png_bytes",
-    "prompts of the studio": "disco.rendering.prepare.encode_targets",
+    "prompts of the run": "disco.rendering.prepare.encode_targets",
 }
 ENDING = "finished steps are saved: --resume goes on when more memory is free"
 NETWORKS = ["UNet", "CLIP forward", "CLIP backward", "LPIPS of the init", "LPIPS", "back", "prompts"]
@@ -177,7 +177,7 @@ def test_a_resumed_run_begins_with_what_it_gave_up(values: Any, whole: Whole, tm
 
 
 def test_a_kill_after_memory_ran_out_changes_no_bit(values: Any, whole: Whole, tmp_path: Path) -> None:
-    """The step before was written down with what was given up: no step is done again as before."""
+    """The step before was written down with the savings in use: no step is done again as before."""
     values |= {"steps": 6, "n_batches": 1}
     late = {"at": 4}
     run(tmp_path / "whole", values, Shortage("CLIP forward", **late))

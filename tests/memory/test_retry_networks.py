@@ -47,7 +47,7 @@ def guided_by(networks: Networks, saving: MemoryPolicy, oom_retry: OomRetry) -> 
 
 @pytest.mark.parametrize("secondary", [True, False])
 def test_every_lever_gives_the_same_gradient(secondary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Computed twice and parked: bit for bit; fewer cutouts at once: within 1e-5."""
+    """Checkpointed and offloaded: bit for bit; fewer cutouts at once: within 1e-5."""
     monkeypatch.setattr("disco.memory.retry.CpuOffload", Lot)
     networks = real_networks(secondary)
     plain_retry = OomRetry(networks)

@@ -140,7 +140,7 @@ def needs(secondary: int | None = 8, **work: object) -> MemoryPlan:
 
 @pytest.mark.parametrize("secondary", [8, None])
 def test_each_thing_given_up_lowers_the_need(secondary: int | None) -> None:
-    """With less and less room more and more is given up, in the order of the rungs, and it fits."""
+    """With less and less room more and more savings are used, in their order, and it fits."""
     counted = needs(secondary)
     whole = peak_memory(counted.counts, counted.work).total
     saved_by, before = [], MemoryPolicy()

@@ -28,6 +28,7 @@ from tests.runs.test_old_runs import go_on
 torch.set_num_threads(1)
 go_on(Path(sys.argv[1]))
 """
+pytestmark = pytest.mark.timeout(900)  # half a minute on a free core; more where others work too
 
 
 def go_on(out: Path) -> None:
