@@ -22,19 +22,35 @@ _TOKEN = os.urandom(6).hex()
 _TEMPORARY = re.compile(r"\.disco-([A-Za-z0-9]+)-(\d+)-([0-9a-f]+)-\d+\.tmp")
 _STALE = 24 * 3600  # seconds: a temporary file of another machine is left alone until then
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL}
-_ADVICE = {
-    errno.ENOSPC: "the disk is full. Free some space and run again with --resume",
-    errno.EDQUOT: "your disk quota is used up. Free some space and run again with --resume",
-    errno.EACCES: "no permission to write there. Change the folder's owner or mode, or choose another --out",
-    errno.EPERM: "no permission to write there. Change the folder's owner or mode, or choose another --out",
-    errno.EROFS: "the disk is read-only. Choose another --out",
-    errno.ENOTDIR: "a file stands where a folder is needed. Move it away, or choose another --out",
-    errno.EEXIST: "a file stands where a folder is needed. Move it away, or choose another --out",
-    errno.ENAMETOOLONG: "the name is too long. Choose a shorter batch_name",
-    errno.ENOENT: "the folder is gone. Do not move or delete it during a run",
-    errno.EFBIG: "larger than the disk or `ulimit -f` allows. Raise the limit, or choose another --out",
-    errno.EIO: "the disk reports an error. Check it, and choose another --out",
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CAUSES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EEXIST: "a file stands where a folder is needed",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOENT: "the folder is gone",
+    errno.EFBIG: "larger than the disk or `ulimit -f` allows",
+    errno.EIO: "the disk reports an error",
 }
+_ADVICE = dict.fromkeys(FULL, "Free some space and run again with --resume") | {
+    errno.EACCES: "Change the folder's owner or mode, or choose another --out",
+    errno.EPERM: "Change the folder's owner or mode, or choose another --out",
+    errno.ENOTDIR: "Move it away, or choose another --out",
+    errno.EEXIST: "Move it away, or choose another --out",
+    errno.ENAMETOOLONG: "Choose a shorter batch_name",
+    errno.ENOENT: "Do not move or delete it during a run",
+    errno.EFBIG: "Raise the limit, or choose another --out",
+    errno.EIO: "Check it, and choose another --out",
+}
+
+
+def disk_cause(error: OSError) -> str:
+    """What the disk refuses, in words, without a full stop."""
+    return _CAUSES.get(error.errno or 0, error.strerror or str(error))
 
 
 @contextmanager
@@ -43,8 +59,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = _ADVICE.get(error.errno or 0, f"{error.strerror or error}. Choose another --out")
-        raise RunError(f"{path}: cannot be written: {cause}. Files written before are kept.") from error
+        advice = _ADVICE.get(error.errno or 0, "Choose another --out")
+        raise RunError(
+            f"{path}: cannot be written: {disk_cause(error)}. {advice}. Files written before are kept."
+        ) from error
 
 
 def check_writable(folder: Path) -> None:

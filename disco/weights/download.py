@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from disco.errors import WeightsError
+from disco.files.atomic import FULL, disk_cause, sync_folder
 from disco.weights.http import (
     PATIENCE,
     Cut,
@@ -96,7 +96,7 @@ def download(url: str, target: Path, expected: Expected, report: Report = lambda
     with disk_errors(target):
         if not fault:
             os.replace(part_path, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         part_path.unlink(missing_ok=True)
         _origin_path(part_path).unlink(missing_ok=True)
     if fault:
@@ -117,21 +117,13 @@ def check_free(folder: Path, needed: int) -> None:
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn an OSError inside into a WeightsError that names the path and says what to do."""
-    kept = "What has arrived is kept: free some space and run again to go on."
-    elsewhere = "Set DISCO_MODELS to a folder that can be written."
-    causes = {
-        errno.ENOSPC: f"the disk is full. {kept}",
-        errno.EDQUOT: f"your disk quota is used up. {kept}",
-        errno.EROFS: f"the disk is read-only. {elsewhere}",
-        errno.EACCES: f"no permission to write there. {elsewhere}",
-        errno.ENOTDIR: f"a file stands where a folder is needed. {elsewhere}",
-        errno.EEXIST: f"a file stands where a folder is needed. {elsewhere}",
-    }
     try:
         yield
     except OSError as error:
-        cause = causes.get(error.errno or 0, f"{error.strerror or error}. {elsewhere}")
-        raise WeightsError(f"{path}: cannot be written: {cause}") from error
+        advice = "Set DISCO_MODELS to a folder that can be written."
+        if error.errno in FULL:
+            advice = "What has arrived is kept: free some space and run again to go on."
+        raise WeightsError(f"{path}: cannot be written: {disk_cause(error)}. {advice}") from error
 
 
 @contextlib.contextmanager
@@ -226,14 +218,3 @@ def _origin(part: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network disks cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from disco.errors import WeightsError
+from disco.errors import RunError, WeightsError
+from disco.files.atomic import replace
 from disco.files.places import POCKET
 from disco.weights.hub import cached, hub_file_of
 from disco.weights.registry import HubFile, WeightFile
@@ -134,16 +135,14 @@ def hash_file(path: Path) -> str:
 
 def remember(path: Path, digest: str) -> None:
     """Note the hash of a file as it is now. Where the folder cannot be written, nothing is remembered."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunError):
         if path.stat().st_size < WORTH_REMEMBERING:
             return
         record = {key: known for key, known in _read().items() if os.path.exists(key)}
         record[_key(path)] = [*_state(path), digest]
         target = models_dir() / RECORD
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{RECORD}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        os.replace(temporary, target)
+        replace(target, json.dumps(record, indent=1).encode(), durable=False)
 
 
 @contextlib.contextmanager
