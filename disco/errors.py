@@ -73,7 +73,13 @@ def show(value: Any) -> str:
     text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)
     if isinstance(value, bool):
         text = text.lower()
-    return text if len(text) <= 60 else text[:50] + "..." + text[-7:]
+    return shortened(text, tail=7)
+
+
+def shortened(value: Any, most: int = 60, tail: int = 0) -> str:
+    """A value as text of at most `most` characters; "..." stands for what is cut, before the last `tail`."""
+    text = str(value)
+    return text if len(text) <= most else text[: most - tail - 3] + "..." + text[len(text) - tail :]
 
 
 def missing_blank(text: str) -> str:

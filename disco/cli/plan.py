@@ -6,9 +6,10 @@ import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from disco.animation.turbo import turbo_of
+from disco.errors import shortened
 from disco.files.paths import find
 from disco.networks.clip import ClipConfig, token_report, tokenizer_of
 from disco.networks.clip_configs import clip_configs
@@ -149,9 +150,9 @@ def _tokens(settings: Settings, configs: dict[str, ClipConfig | None]) -> Iterat
     known = {name: config for name, config in configs.items() if config is not None}
     for when, prompt in _by_frame(settings, settings.text_prompts):
         counted = _counted(prompt, settings.compat, known)
-        yield f'{when}"{prompt.text}" weight {_short(prompt.weight)}: {counted}'
+        yield f'{when}"{prompt.text}" weight {shortened(prompt.weight, 100)}: {counted}'
     for when, image in _by_frame(settings, settings.image_prompts):
-        yield f"{when}picture {image.source} weight {_short(image.weight)}"
+        yield f"{when}picture {image.source} weight {shortened(image.weight, 100)}"
 
 
 def _by_frame(
@@ -199,12 +200,7 @@ def _values(run: Run) -> Iterator[str]:
     for section in SECTIONS:
         yield f"  {section.title}"
         for key in section.model_fields:
-            yield f"    {key}: {_short(run.raw[key])}  [{run.origins[key]}]"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else text[:97] + "..."
+            yield f"    {key}: {shortened(run.raw[key], 100)}  [{run.origins[key]}]"
 
 
 _PNG_RATIO = 0.65  # bytes of a PNG to bytes of its raw pixels

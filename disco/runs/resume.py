@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from disco.errors import ResumeError, SettingsError
+from disco.errors import ResumeError, SettingsError, shortened
 from disco.runs.finishers import unfinished_pictures
 from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished, renamed_runs
 from disco.runs.frames import FrameStore
@@ -148,7 +148,7 @@ def pixel_differences(now: Run, saved: Run) -> list[str]:
     """Settings that change pixels and are not as saved, "key: saved X, now Y"; a random seed equals any."""
     was, new = plain_values(saved.settings), plain_values(now.settings)
     return [
-        f"{key}: saved {_short(was[key])}, now {_short(new[key])}"
+        f"{key}: saved {shortened(repr(was[key]))}, now {shortened(repr(new[key]))}"
         for key in KEYS
         if changes_pixels(key)
         and getattr(now.settings, key) != getattr(saved.settings, key)
@@ -165,11 +165,6 @@ def compare(now: Run, saved: Run, folder: RunFolder) -> None:
             + "\n  ".join(different)
             + "\nUndo the change, or start a new run without --resume and resume_run."
         )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def last_worked_on(out: Path) -> tuple[str, RunSummary] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from disco.errors import SettingsError, closest, closest_file, faults_of, one_line
+from disco.errors import SettingsError, closest, closest_file, faults_of, one_line, shortened
 from disco.files.paths import find
 from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
@@ -178,8 +178,7 @@ def override_layers(
     for text in overrides:
         key, sign, value = text.partition("=")
         key, shown = one_line(key.strip()), one_line(text)
-        shown = shown if len(shown) <= 80 else f"{shown[:70]}..."
-        where = SourceLocation(f"--set {shown}", folders=folders)
+        where = SourceLocation(f"--set {shortened(shown, 80)}", folders=folders)
         if not sign or not key or key == "extends":
             report.problem(where, key or "?", "write --set key=value, like --set steps=100")
             continue

@@ -76,10 +76,6 @@ class Schedule:
             raise IndexError(f"schedule index {index}: must be from 0 to {LENGTH - 1}")
         return self.values[index]
 
-    def for_frame(self, frame: int) -> Schedule:
-        """The schedule of one frame of an animation; without {frames: ...} it is this one."""
-        return self if self.frames is None else self.frames.at(frame)
-
     @property
     def constant(self) -> bool:
         """Is it the same value everywhere?"""

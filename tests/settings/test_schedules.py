@@ -81,9 +81,6 @@ def test_frames_are_for_animations_and_frame_zero_holds_in_a_still() -> None:
     assert schedule.at(0) == 5000
     assert schedule.frames is not None
     assert [schedule.frames.at(frame).at(999) for frame in (0, 39, 40, 1000)] == [5000, 5000, 2, 2]
-    assert [schedule.for_frame(frame).at(999) for frame in (0, 39, 40, 1000)] == [5000, 5000, 2, 2]
-    assert schedule.for_frame(40) == Schedule.parse("[1]*500+[2]*500")
-    assert Schedule.parse(3).for_frame(40) == Schedule.parse(3)
     assert schedule != Schedule.parse(5000)
     assert Schedule.parse(schedule.to_yaml()) == schedule
     late = Schedule.parse({"frames": {"7": 3, "3": 1}})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from disco.errors import show
+from disco.errors import shortened, show
 from disco.settings.importers.nearest import nearest
 from disco.settings.kinds import allowed, read_value
 from disco.settings.model import DEFAULT_PROMPTS, KEYS, facts_of
@@ -104,7 +104,7 @@ class ImportBuilder:
         if not self._accept(key, value):
             return
         self.notes[key] = why
-        arrow = f"{short(old)} -> {short(value)}" if old is not None else short(value)
+        arrow = f"{shortened(old)} -> {shortened(value)}" if old is not None else shortened(value)
         self.changed.append(f"{key}: {arrow} ({why})")
 
     def _accept(self, key: str, value: Any) -> bool:
@@ -129,10 +129,10 @@ class ImportBuilder:
             return
         self.run[key] = near
         why = f"the nearest of what is allowed: {allowed(facts_of(key))}"
-        self.notes[key] = f"was {short(value)}; {why}"
-        self.changed.append(f"{key}: {short(value)} -> {short(near)} ({why})")
+        self.notes[key] = f"was {shortened(value)}; {why}"
+        self.changed.append(f"{key}: {shortened(value)} -> {shortened(near)} ({why})")
         if near == 0:
-            self.warnings.append(f"{key}: {short(value)} became 0, which switches it off")
+            self.warnings.append(f"{key}: {shortened(value)} became 0, which switches it off")
 
     def drop(self, keys: str | Iterable[str], why: str) -> None:
         """Keys that do not go over, in one line. Nothing is said when there are none."""
@@ -180,9 +180,3 @@ def plain(value: Any) -> Any:
     """A number or a switch that was written as a text: "60", "False"."""
     word = value.strip().lower() if isinstance(value, str) else ""
     return word == "true" if word in ("true", "false") else numeral(value)
-
-
-def short(value: Any, limit: int = 60) -> str:
-    """A value for one line of a report."""
-    text = f"{value}"
-    return text if len(text) <= limit else text[: limit - 3] + "..."

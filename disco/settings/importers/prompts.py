@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from disco.errors import key_number, show
+from disco.errors import key_number, shortened, show
 from disco.settings.importers.clips import clip_name
-from disco.settings.importers.draft import ImportBuilder, short
+from disco.settings.importers.draft import ImportBuilder
 from disco.settings.importers.old_values import fold, spell_out, tidy_schedule
 from disco.settings.prompts import parse_prompts
 
@@ -118,5 +118,5 @@ def _is_weight(value: Any) -> bool:
 
 
 def _drop(draft: ImportBuilder, entry: Any, allowed: str) -> None:
-    shown = "an empty one" if entry in (None, "", [], {}) else show(short(entry))
+    shown = "an empty one" if entry in (None, "", [], {}) else show(shortened(entry))
     draft.dropped.append(f"{KEY}: {shown} is no prompt: write {allowed}")

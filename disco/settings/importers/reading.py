@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from disco.errors import InputError, SettingsError, show
+from disco.errors import InputError, SettingsError, shortened, show
 from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import parse_documents
 from disco.settings.importers.disco import import_disco
 from disco.settings.importers.discoart import import_discoart
-from disco.settings.importers.draft import TITLES, Imported, Source, short
+from disco.settings.importers.draft import TITLES, Imported, Source
 from disco.settings.importers.encodings import read_text
 from disco.settings.importers.progrock import import_progrock
 from disco.settings.importers.recognise import recognise
@@ -120,7 +120,7 @@ def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, 
     for notice in notices:
         _, key, text = notice.removeprefix(imported.name).split(": ", 2)
         if key in imported.run and key != "init_image" and text.startswith("has no effect"):
-            idle[key] = f"{key}: {short(imported.run[key])} {text}"
+            idle[key] = f"{key}: {shortened(imported.run[key])} {text}"
     silent = [key for key in imported.silent if key not in idle]
     changed = [line for line in imported.changed if line.partition(":")[0] not in idle]
     if silent:
