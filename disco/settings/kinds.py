@@ -74,8 +74,11 @@ def _schedule_of(number: type) -> Read:
 
 def _listed(value: Any) -> Any:
     """The parts of a list written as a text, "[0.1, 0.5]"; anything else as it is."""
-    match = re.fullmatch(r"\s*[\[(](.*?),?\s*[\])]\s*", value) if isinstance(value, str) else None
-    return [part.strip() for part in match[1].split(",") if part.strip()] if match else value
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] not in ("[", "(") or text[-1:] not in ("]", ")"):
+        return value
+    parts = [part.strip() for part in text[1:-1].split(",")]
+    return [part for part in parts if part]
 
 
 def _whole(value: Any) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from disco.settings.kinds import read_value
+from disco.settings.kinds import _listed, read_value
 from disco.settings.model import KEYS, Settings, facts_of, plain_values
 
 PLAIN = plain_values(Settings())
@@ -63,3 +64,12 @@ def test_lists_and_maps_of_numbers_as_text(key: str, text: Any, value: Any) -> N
 def test_values_that_a_run_saves_read_the_same_as_text() -> None:
     plain = {key: value for key, value in PLAIN.items() if isinstance(value, (bool, int, float))}
     assert Settings(**{key: str(value) for key, value in plain.items()}) == Settings(**plain)
+
+
+def test_a_list_as_a_text_takes_no_time_for_blanks() -> None:
+    """Once quadratic in them: a minute for 100,000."""
+    began = time.monotonic()
+    for text in ("[" + " " * 1_000_000, "[" + " " * 1_000_000 + "]", "(0.1," + " " * 1_000_000 + "0.2)"):
+        _listed(text)
+    assert time.monotonic() - began < 1
+    assert _listed("(0.1," + " " * 9 + "0.2,)") == ["0.1", "0.2"] and _listed("[") == "["
