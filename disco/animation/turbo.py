@@ -8,9 +8,12 @@ Source: the turbo mode that Disco Diffusion has from zippy731.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from disco.settings.model import Settings
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,7 @@ class Turbo:
         return moved
 
 
-class TurboOptions(Protocol):
-    """The settings that decide."""
-
-    @property
-    def animation_mode(self) -> str: ...
-    @property
-    def turbo_mode(self) -> bool: ...
-    @property
-    def turbo_steps(self) -> int: ...
-    @property
-    def turbo_preroll(self) -> int: ...
-    @property
-    def compat(self) -> str: ...
-
-
-def turbo_of(settings: TurboOptions) -> Turbo | None:
+def turbo_of(settings: Settings) -> Turbo | None:
     """The turbo of a run, if it is on."""
     if not settings.turbo_mode or settings.animation_mode != "3D":
         return None

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from disco.networks.load import Networks
 from disco.networks.required import ROLES
 from disco.weights.local import cache_dir
 
+if TYPE_CHECKING:
+    from disco.settings.model import Settings
+
 ENOUGH_STEPS = 1000  # left in the run, for `auto`: minutes of compiling against hundredths of a second a step
 SHAPES = 4  # of a network's inputs that are compiled for; with others it runs as it is
 AGREE = 0.05  # of the largest number: wrong kernels are further off, half precision's rounding is not
@@ -35,18 +38,7 @@ _KEPT_AT = "TORCHINDUCTOR_CACHE_DIR"
 Backend = str | Callable[..., Any]
 
 
-class CompileSettings(Protocol):
-    """The settings that decide whether networks are compiled."""
-
-    @property
-    def compile(self) -> bool | Literal["auto"]: ...
-    @property
-    def compat(self) -> str: ...
-    @property
-    def deterministic(self) -> bool: ...
-
-
-def is_worth_it(settings: CompileSettings, networks: Networks, steps_left: int) -> bool:
+def is_worth_it(settings: Settings, networks: Networks, steps_left: int) -> bool:
     """Whether to compile: the setting `compile`, with `auto` resolved.
 
     auto: on CUDA, if the run has at least ENOUGH_STEPS steps left or the networks are compiled already; not
