@@ -55,8 +55,8 @@ def _tidy_key_frames(draft: ImportBuilder, key: str) -> None:
     if not entries or _ENTRY.sub("", text).strip(" ,\"'"):
         return
     tidy = ", ".join(f"{frame}: ({value})" for frame, value in dict(entries).items())
-    is_twice = len(dict(entries)) < len(entries)
-    if is_twice or '"' in text or "'" in text:
+    is_repeated = len(dict(entries)) < len(entries)
+    if is_repeated or '"' in text or "'" in text:
         draft.old[key] = tidy
         draft.changed.append(f"{key}: {text} -> {tidy} (as the original read it)")
 
