@@ -62,7 +62,7 @@ def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: 
         return
     if backend == "inductor":
         _keep_kernels()
-    shared = next((found.shared for found in _stand_ins(networks)), _Shared(tell))
+    shared = next((compiled_module.shared for compiled_module in _stand_ins(networks)), _Shared(tell))
     shared.tell = tell
     for name, module in _parts(networks):
         if not isinstance(module._compiled_call_impl, _Compiled):
@@ -71,7 +71,7 @@ def prepare(networks: Networks, on: bool, tell: Callable[[str], None], backend: 
 
 def compiled(networks: Networks) -> list[str]:
     """The names of the networks that have been compiled."""
-    return [found.name for found in _stand_ins(networks) if found.done]
+    return [compiled_module.name for compiled_module in _stand_ins(networks) if compiled_module.done]
 
 
 @dataclass
@@ -160,8 +160,8 @@ def _parts(networks: Networks) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _stand_ins(networks: Networks) -> list[_Compiled]:
-    found = [module._compiled_call_impl for _, module in _parts(networks)]
-    return [one for one in found if isinstance(one, _Compiled)]
+    calls = [module._compiled_call_impl for _, module in _parts(networks)]
+    return [call for call in calls if isinstance(call, _Compiled)]
 
 
 def _kind(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -174,11 +174,11 @@ def _answers(call: Callable[..., Any], args: tuple[Tensor, ...]) -> list[Tensor]
     """The outputs, and the gradients at those inputs that require one."""
     inputs = [arg.detach().clone().requires_grad_(arg.requires_grad) for arg in args]
     out = call(*inputs)
-    found = [out] if isinstance(out, Tensor) else list(out)
+    outputs = [out] if isinstance(out, Tensor) else list(out)
     asked = [each for each in inputs if each.requires_grad] if torch.is_grad_enabled() else []
-    total = torch.stack([each.float().square().mean() for each in found]).sum()
+    total = torch.stack([each.float().square().mean() for each in outputs]).sum()
     grads = torch.autograd.grad(total, asked, allow_unused=True) if asked else ()
-    return [each.detach().float() for each in (*found, *grads) if each is not None]
+    return [each.detach().float() for each in (*outputs, *grads) if each is not None]
 
 
 def _difference(plain: list[Tensor], other: list[Tensor]) -> float:

@@ -43,9 +43,9 @@ def channel_mult(architecture: Mapping[str, Any]) -> tuple[float, ...]:
 
     Raises WeightsError for a size without a known rule.
     """
-    given = numbers(architecture.get("channel_mult"))
-    if given:
-        return given
+    mult = numbers(architecture.get("channel_mult"))
+    if mult:
+        return mult
     size = int(architecture["image_size"])
     if size not in CHANNEL_MULT:
         raise WeightsError(
@@ -180,10 +180,10 @@ def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     t outside 0..999 counts as the nearest end, so that sigma is never below 0.01.
     """
     table = log_alpha_bar()
-    where = t.detach().to("cpu", torch.float64).clamp(0, 999)
-    low = where.floor().long()
+    timestep = t.detach().to("cpu", torch.float64).clamp(0, 999)
+    low = timestep.floor().long()
     high = (low + 1).clamp(max=999)
-    log_bar = torch.lerp(table[low], table[high], where - low)
+    log_bar = torch.lerp(table[low], table[high], timestep - low)
     alpha, sigma = (log_bar / 2).exp(), (-torch.expm1(log_bar)).sqrt()
     return alpha.to(t.device, torch.float32), sigma.to(t.device, torch.float32)
 

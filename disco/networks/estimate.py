@@ -75,8 +75,8 @@ class MemoryPlan:
         least = self.fitting(0)[1].total
         said = f"a step needs about {gib(least)} GiB with every memory saving, {gib(free)} GiB are free"
         width, height = self.work.size
-        for share in range(19, 1, -1):
-            sides = tuple(max(side * share // 20 // 64 * 64, 64) for side in (width, height))
+        for twentieths in range(19, 1, -1):
+            sides = tuple(max(side * twentieths // 20 // 64 * 64, 64) for side in (width, height))
             smaller = replace(self, counts=self.counts.of_size(sides[0] * sides[1] / (width * height)))
             if sides != (width, height) and smaller.fitting(free)[1].total <= free:
                 return f"{said}; width_height: [{sides[0]}, {sides[1]}] would fit"
@@ -99,8 +99,8 @@ def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None 
     stages = [*_stages(counts, work, saving)]
     if not saving.offload:
         everything = sum(weights for _, weights in _weights(counts))
-        stages = [MemoryEstimate(everything, found.work, found.stage, found.cutouts) for found in stages]
-    return max(stages, key=lambda found: found.weights + found.work)
+        stages = [MemoryEstimate(everything, peak.work, peak.stage, peak.cutouts) for peak in stages]
+    return max(stages, key=lambda peak: peak.weights + peak.work)
 
 
 def what_fits(
@@ -112,11 +112,11 @@ def what_fits(
     """
     saving = MemoryPolicy()
     while True:
-        found = peak_memory(counts, work, saving)
-        failure = Failure(found.stage, found.cutouts, work.batch_size)
-        following = None if found.total <= free else next_saving(saving, failure, possible)
+        peak = peak_memory(counts, work, saving)
+        failure = Failure(peak.stage, peak.cutouts, work.batch_size)
+        following = None if peak.total <= free else next_saving(saving, failure, possible)
         if following is None:
-            return saving, found
+            return saving, peak
         saving = following
 
 
@@ -146,7 +146,9 @@ def _stages(counts: Footprints, work: Workload, saving: MemoryPolicy) -> Iterato
     for clip in counts.clips:
         limits = (work.clip_batch, saving.clip_batch, at_once_by_itself(clip.side, work.device), cutouts)
         at_once = min(limit for limit in limits if limit is not None)
-        seen = at_once * (clip.kept.grad_checkpoint if saving.grad_checkpoint else clip.kept.whole)
+        seen = at_once * (
+            clip.activations.grad_checkpoint if saving.grad_checkpoint else clip.activations.whole
+        )
         augmented = cutouts * _OF_A_CUTOUT * 3 * clip.side**2 * 4
         yield MemoryEstimate(clip.weights, kept + seen + augmented, Stage.CLIP, at_once)
     if counts.seen is not None:

@@ -39,10 +39,10 @@ class Activations:
 
 @dataclass(frozen=True)
 class ClipFootprint:
-    """weights: bytes of the image tower; kept: activations of one cutout; side: of a cutout, in pixels."""
+    """weights: bytes of the image tower; activations: of one cutout; side: of a cutout, in pixels."""
 
     weights: int
-    kept: Activations
+    activations: Activations
     side: int
 
 
@@ -67,11 +67,11 @@ class Footprints:
     moved: int = 0
     others: tuple[tuple[Stage, int], ...] = ()
 
-    def of_size(self, share: float) -> Footprints:
-        """About the same for pictures with `share` times as many pixels."""
-        seen = None if self.seen is None else self.seen * share
-        forward, moved = int(self.forward * share), int(self.moved * share)
-        return replace(self, forward=forward, guess=self.guess * share, seen=seen, moved=moved)
+    def of_size(self, pixel_ratio: float) -> Footprints:
+        """About the same for pictures with `pixel_ratio` times as many pixels."""
+        seen = None if self.seen is None else self.seen * pixel_ratio
+        forward, moved = int(self.forward * pixel_ratio), int(self.moved * pixel_ratio)
+        return replace(self, forward=forward, guess=self.guess * pixel_ratio, seen=seen, moved=moved)
 
 
 def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[int, int]) -> Footprints:
@@ -103,11 +103,11 @@ def _unet(need: Need, size: tuple[int, int]) -> tuple[int, int, Activations]:
     architecture, dtype = need.architecture, torch_dtype(need.dtype)
     with torch.device("meta"):
         unet = build_unet(architecture)
-    patch, share = int(architecture.get("patch", 1)), dtype.itemsize / 4
+    patch, width_factor = int(architecture.get("patch", 1)), dtype.itemsize / 4
     x_in = (1, 3 * patch**2, size[1] // patch, size[0] // patch)
-    forward, guess = int(_kept_without_grad(unet, x_in) * share), Activations(0, 0)
+    forward, guess = int(_kept_without_grad(unet, x_in) * width_factor), Activations(0, 0)
     if need.sees_gradient:
-        guess = _kept_with_grad(unet, x_in, times=True) * share
+        guess = _kept_with_grad(unet, x_in, times=True) * width_factor
     return weights_of(unet, dtype), forward, guess
 
 
@@ -115,8 +115,8 @@ def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Activations]:
     """Bytes of its weights, and its activations."""
     with torch.device("meta"):
         network = SecondaryModel(int(need.architecture["channels"]))
-    kept = _kept_with_grad(network, (1, 3, size[1], size[0]), times=True)
-    return weights_of(network, torch_dtype(need.dtype)), kept
+    activations = _kept_with_grad(network, (1, 3, size[1], size[0]), times=True)
+    return weights_of(network, torch_dtype(need.dtype)), activations
 
 
 def _clip(need: Need, config: ClipConfig) -> ClipFootprint:
@@ -125,8 +125,8 @@ def _clip(need: Need, config: ClipConfig) -> ClipFootprint:
         network: Any = build_clip(config)
     visual = network.visual
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
-    kept = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
-    return ClipFootprint(weights_of(visual, dtype), kept, side)
+    activations = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
+    return ClipFootprint(weights_of(visual, dtype), activations, side)
 
 
 def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Activations]:
@@ -151,36 +151,38 @@ def weights_of(network: nn.Module, dtype: torch.dtype) -> int:
 def _kept_with_grad(network: nn.Module, shape: tuple[int, ...], *, times: bool = False) -> Activations:
     """Activations of one float32 pass with gradient to the input; weights are not counted."""
     network.requires_grad_(False).eval()
-    given = (torch.zeros(shape[0], device="meta"),) if times else ()
-    return _kept(lambda x: network(x, *given), network, shape)
+    timesteps = (torch.zeros(shape[0], device="meta"),) if times else ()
+    return _kept(lambda x: network(x, *timesteps), network, shape)
 
 
 def _kept(run: Callable[[Tensor], object], network: nn.Module, shape: tuple[int, ...]) -> Activations:
     """What autograd saves in run(pictures), which calls `network`, with gradient to the pictures."""
-    kept = 0
+    saved_bytes = 0
     # By storage: a linear layer keeps a view of its weight, and a view keeps all that it is a view of.
     known = {weight.untyped_storage()._cdata for weight in network.parameters()}
     alive: list[Tensor] = []  # so that no address is used for two storages
 
     def pack(tensor: Tensor) -> Tensor:
-        nonlocal kept
+        nonlocal saved_bytes
         storage = tensor.untyped_storage()
         if storage._cdata not in known:
             known.add(storage._cdata)
-            kept += storage.nbytes()
+            saved_bytes += storage.nbytes()
         alive.append(tensor)
         return tensor
 
     x = torch.zeros(shape, device="meta", requires_grad=True)
-    with _watching_blocks(network, lambda: kept) as (inputs, inside), torch.enable_grad():
+    with _watching_blocks(network, lambda: saved_bytes) as (inputs, inside), torch.enable_grad():
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             run(x)
-    return Activations(kept, min(kept, kept - sum(inside) + sum(inputs) + max(inside, default=0)))
+    return Activations(
+        saved_bytes, min(saved_bytes, saved_bytes - sum(inside) + sum(inputs) + max(inside, default=0))
+    )
 
 
 @contextmanager
 def _watching_blocks(
-    network: nn.Module, kept: Callable[[], int]
+    network: nn.Module, saved_bytes: Callable[[], int]
 ) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     """Of every block of the network: bytes of its inputs, and bytes saved inside it."""
     inputs: list[int] = []
@@ -188,10 +190,10 @@ def _watching_blocks(
 
     def before(module: nn.Module, args: Any) -> None:
         inputs.append(sum(part.nbytes for part in args if isinstance(part, Tensor)))
-        inside.append(-kept())
+        inside.append(-saved_bytes())
 
     def after(module: nn.Module, args: Any, result: Any) -> None:
-        inside[-1] += kept()
+        inside[-1] += saved_bytes()
 
     blocks = blocks_of(tower_of(network))
     hooks = [block.register_forward_pre_hook(before) for block in blocks]
@@ -235,15 +237,15 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _note(self, storage: torch.UntypedStorage) -> None:
-        place, size = storage._cdata, storage.nbytes()
-        if place in self.known:
+        address, size = storage._cdata, storage.nbytes()
+        if address in self.known:
             return
 
         def gone(_: object) -> None:
-            del self.known[place]
+            del self.known[address]
             self.now -= size
 
-        self.known[place] = weakref.ref(storage, gone)
+        self.known[address] = weakref.ref(storage, gone)
         self.now += size
         self.most = max(self.most, self.now)
 

@@ -78,12 +78,12 @@ class Networks:
     def of(self, role: str) -> list[Any]:
         """The networks of a role."""
         attribute = ROLES[role].attribute
-        found = getattr(self, attribute) if attribute else self.more.get(role)
-        return [] if found is None else found if isinstance(found, list) else [found]
+        loaded = getattr(self, attribute) if attribute else self.more.get(role)
+        return [] if loaded is None else loaded if isinstance(loaded, list) else [loaded]
 
     def at(self, *stages: Stage) -> list[Any]:
         """The networks that run in these stages of a step."""
-        return [found for role, row in ROLES.items() if row.stage in stages for found in self.of(role)]
+        return [network for role, row in ROLES.items() if row.stage in stages for network in self.of(role)]
 
 
 def _known_unets() -> list[tuple[str, dict[str, Any]]]:

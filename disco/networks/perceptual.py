@@ -165,7 +165,7 @@ def load_perceptual(
         state = lpips_state(net.network, state)
         load_strict(net.network, state, path, describe=lambda _: _EXPECTED)
     else:
-        load_strict(net.network, state, path, describe=lambda found: describe_state_dict(found, []))
+        load_strict(net.network, state, path, describe=lambda entries: describe_state_dict(entries, []))
     net.network.requires_grad_(False).to(device)
     return net
 

@@ -179,16 +179,16 @@ def _depths(asked: Asked) -> Iterator[Need]:
         return
     second = None if settings.second_depth_model == "none" else settings.second_depth_model
     first = registry().get("depth", settings.midas_depth_model)
-    for share, entry in depth_shares(settings.midas_depth_model, settings.midas_weight, second):
+    for factor, entry in depth_shares(settings.midas_depth_model, settings.midas_weight, second):
         setting = "midas_depth_model" if entry == first else "second_depth_model"
         facts = entry.architecture
         yield Need(
-            "depth", entry.name, entry, "fp32", Stage.MOVING, False, facts, share=share, setting=setting
+            "depth", entry.name, entry, "fp32", Stage.MOVING, False, facts, share=factor, setting=setting
         )
 
 
 def depth_shares(name: str, weight: float = 1.0, second: str | None = None) -> list[tuple[float, Entry]]:
-    """(share, network) of weight * name + (1 - weight) * second, without those of share 0.
+    """(factor, network) of weight * name + (1 - weight) * second, without those of factor 0.
 
     Without a second one the first counts fully, whatever the weight. Raises InputError for an unknown name.
     """
@@ -196,7 +196,7 @@ def depth_shares(name: str, weight: float = 1.0, second: str | None = None) -> l
     other = None if second is None else registry().get("depth", second)
     if other is None or other == first:
         return [(1.0, first)]
-    return [(share, entry) for share, entry in ((weight, first), (1 - weight, other)) if share > 0]
+    return [(factor, entry) for factor, entry in ((weight, first), (1 - weight, other)) if factor > 0]
 
 
 def _flow(asked: Asked) -> Iterator[Need]:
@@ -228,11 +228,11 @@ def in_loading_order(needs: Sequence[Need], compat: str) -> list[Need]:
     known = [registry().find_clip(box, "dd57")[0].name for box in boxes]
     roles = list(ROLES)
 
-    def place(need: Need) -> tuple[int, int]:
+    def order(need: Need) -> tuple[int, int]:
         name = need.entry.name if need.role == "clip" and need.entry is not None else ""
         return roles.index(need.role), known.index(name) if name in known else len(known)
 
-    return sorted(needs, key=place)
+    return sorted(needs, key=order)
 
 
 def networks_key(settings: Settings, base_dirs: Sequence[Path] = ()) -> tuple[object, ...]:
@@ -251,9 +251,9 @@ def check_packages(run: Run) -> None:
     problems = []
     for need in missing_packages(required(run.settings, run.base_dirs)):
         origin = run.origins[need.setting]
-        place = f"{origin}: " if ":" in origin or origin.startswith("--") else ""
+        prefix = f"{origin}: " if ":" in origin or origin.startswith("--") else ""
         problems.append(
-            f"{place}{need.setting}: {need.name} needs the Python package {need.package}, which is not "
+            f"{prefix}{need.setting}: {need.name} needs the Python package {need.package}, which is not "
             f"installed. Run `pip install -e '.[depth]'` in Disco's folder, or write {_INSTEAD[need.setting]}"
         )
     if problems:

@@ -164,7 +164,7 @@ def test_gradient_checkpointing_needs_less() -> None:
     counted = needs(None, use_checkpoint=False)
     (clip,) = counted.counts.clips
     assert (
-        clip.kept.grad_checkpoint < clip.kept.whole / 2
+        clip.activations.grad_checkpoint < clip.activations.whole / 2
         and counted.counts.guess.grad_checkpoint < counted.counts.guess.whole
     )
     of_one = replace(counted.work, batch_size=1, cutouts=8)
