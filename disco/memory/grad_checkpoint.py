@@ -26,21 +26,21 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    found: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for child in network.children():
         inner = _blocks(child)
         is_block = isinstance(network, _LISTS) and not isinstance(child, _LISTS) and any(child.children())
-        found += inner or ([child] if is_block else [])
-    return found
+        blocks += inner or ([child] if is_block else [])
+    return blocks
 
 
 def _chains(network: nn.Module) -> list[nn.Module]:
     """The innermost Sequentials of more than one layer."""
-    found: list[nn.Module] = []
+    chains: list[nn.Module] = []
     for child in network.children():
         is_chain = isinstance(child, nn.Sequential) and len(child) > 1
-        found += _chains(child) or ([child] if is_chain else [])
-    return found
+        chains += _chains(child) or ([child] if is_chain else [])
+    return chains
 
 
 def set_grad_checkpoint(network: nn.Module, on: bool) -> None:
