@@ -180,8 +180,8 @@ def _from_sources(
 
     reasons = []
     for source in sources(file):
-        where = source.repo if isinstance(source, HubFile) else urlsplit(source).hostname
-        notice(f"{file.name}: fetching {size} from {where}")
+        origin = source.repo if isinstance(source, HubFile) else urlsplit(source).hostname
+        notice(f"{file.name}: fetching {size} from {origin}")
         try:
             if isinstance(source, HubFile):
                 path, digest = hub_download(source, _expected(file), report, sha256_of)

@@ -36,9 +36,9 @@ def cached(hub: HubFile) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for filename in (hub.filename, *hub.also):
-        found = try_to_load_from_cache(hub.repo, filename, repo_type=hub.repo_type)
-        if isinstance(found, str):
-            return Path(found)
+        cached_path = try_to_load_from_cache(hub.repo, filename, repo_type=hub.repo_type)
+        if isinstance(cached_path, str):
+            return Path(cached_path)
     return None
 
 

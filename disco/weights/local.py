@@ -61,9 +61,9 @@ def show(path: Path) -> str:
 
 def _elsewhere(file: WeightFile) -> Iterator[Path]:
     for source in sources(file):
-        found = cached(source) if isinstance(source, HubFile) else None
-        if found is not None:
-            yield found
+        path_in_cache = cached(source) if isinstance(source, HubFile) else None
+        if path_in_cache is not None:
+            yield path_in_cache
     if file.sha256 or file.sha256_prefix:  # other tools' caches: only what can be told apart by its hash
         for folder in _other_caches():
             path = folder / file.name

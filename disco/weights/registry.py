@@ -117,17 +117,17 @@ class Registry:
 
     def get(self, kind: Kind, name: str) -> Entry:
         """The entry of this name or alias (CLIPs: find_clip). Raises InputError ("Did you mean ...?")."""
-        found = self._entry_of(kind, name)
-        if found is None:
+        entry = self._entry_of(kind, name)
+        if entry is None:
             raise InputError(f"no such {_KIND_WORDS[kind]}: {name}. {self._hint(kind, name)}")
-        return found
+        return entry
 
     def find(self, name: str) -> Entry:
         """The entry of this name whatever its kind, as `models fetch NAME` needs it. Raises InputError."""
         for kind in KINDS:
-            found = self._entry_of(kind, name)
-            if found is not None:
-                return found
+            entry = self._entry_of(kind, name)
+            if entry is not None:
+                return entry
         if name in self.clip_flags or _PAIR.fullmatch(name.replace("::", "/")):
             return self.find_clip(name)[0]
         known = [known for kind in KINDS for known in (*self.names(kind), *self._aliases[kind])]
@@ -142,9 +142,9 @@ class Registry:
         Raises InputError for anything else.
         """
         wanted = self.clip_flags.get(name, name).replace("::", "/")
-        found = self._entry_of("clip", wanted)
-        if found is not None:
-            return found, None
+        entry = self._entry_of("clip", wanted)
+        if entry is not None:
+            return entry, None
         if not _PAIR.fullmatch(wanted):
             raise InputError(
                 f"no such CLIP: {name}. {self._hint('clip', name)} "
