@@ -130,10 +130,10 @@ class _Watch:
         if complaint and not self.has_stalled:
             why = complaint[1].decode(errors="replace").strip()[:120]
         # ffmpeg is ahead of what was read of it, but where it stops all pictures before have been read.
-        where = f"at about frame {self.count}" if status else f"at frame {self.complained_at} or later"
+        position = f"at about frame {self.count}" if status else f"at frame {self.complained_at} or later"
         name = "ffmpeg" if shutil.which("ffmpeg") else executable()
         raise InputError(
-            f"{path}: damaged or cut off {where} ({why}). Copy or download it again, "
+            f"{path}: damaged or cut off {position} ({why}). Copy or download it again, "
             f'or repair it: {name} -i "{path}" -crf 12 repaired.mp4'
         )
 

@@ -148,8 +148,8 @@ class Encoder:
     def _failed(self) -> RunError:
         self.log.seek(0)
         text = self.log.read(1 << 16).decode(errors="replace")
-        found = _ERROR.search(text)
-        why = found[1].strip()[:200] if found else f"it ended with {self.process.returncode}"
+        match = _ERROR.search(text)
+        why = match[1].strip()[:200] if match else f"it ended with {self.process.returncode}"
         if "Unknown encoder" in why:
             advice = (
                 f"{executable()} cannot write {self.codec}: unset IMAGEIO_FFMPEG_EXE, or try another codec"

@@ -95,15 +95,15 @@ def _rows(left: Tensor, right: Tensor, ramp: Tensor, rows: Tensor, x: Tensor) ->
 def _points_read(points: int, size: int) -> Tensor:
     """Which of a row of `points` a bilinear resize to `size` pixels reads, rising: two beside each pixel's
     centre, with a margin for the roundings of the resize."""
-    place = ((torch.arange(size, dtype=torch.float64) + 0.5) * (points / size) - 0.5).clamp(min=0)
-    lower = torch.cat([place - 0.01, place + 0.01]).floor().long()
+    position = ((torch.arange(size, dtype=torch.float64) + 0.5) * (points / size) - 0.5).clamp(min=0)
+    lower = torch.cat([position - 0.01, position + 0.01]).floor().long()
     read = torch.cat([lower, lower + 1]).clamp(0, points - 1)
     return torch.tensor(sorted(set(read.tolist())))
 
 
-def _fade(place: Tensor, corner: int) -> Tensor:
+def _fade(position: Tensor, corner: int) -> Tensor:
     """The weight of a corner, smoothly from 1 at it to 0 at the other one."""
-    far = 3 * place**2 - 2 * place**3
+    far = 3 * position**2 - 2 * position**3
     return far if corner else 1 - far
 
 
