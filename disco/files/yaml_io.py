@@ -90,14 +90,14 @@ class _Builder:
             key = self.scalar(key_node)
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 key = key_node.value
-            place = (*path, key)
+            key_path = (*path, key)
             if key in data:
-                first = self.lines[place]
-                whole = ": ".join(map(str, place))
+                first = self.lines[key_path]
+                whole = ": ".join(map(str, key_path))
                 self.problem(key_node, f"{whole}: written twice (first on line {first})")
                 continue
-            self.lines[place] = _line(key_node)
-            data[key] = self.build(value_node, place, above)
+            self.lines[key_path] = _line(key_node)
+            data[key] = self.build(value_node, key_path, above)
         return data
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
@@ -164,16 +164,18 @@ def parse_documents(text: str, name: str) -> list[Document]:
     return documents
 
 
-def parse_value(text: str, where: str) -> Any:
-    """One value written in YAML, for --set. Raises SettingsError that begins with `where`."""
-    nodes = _nodes(text, lambda _line, what: SettingsError([f"{where}: {what}"]))
+def parse_value(text: str, origin: str) -> Any:
+    """One value written in YAML, for --set. Raises SettingsError that begins with `origin`."""
+    nodes = _nodes(text, lambda _line, what: SettingsError([f"{origin}: {what}"]))
     if not nodes:
         return None
-    builder = _Builder(where)
+    builder = _Builder(origin)
     value = builder.build(nodes[0], ())
     if builder.problems or len(nodes) > 1:
-        what = builder.problems[0].removeprefix(f"{where}:1: ") if builder.problems else "more than one value"
-        raise SettingsError([f"{where}: {what}"])
+        what = (
+            builder.problems[0].removeprefix(f"{origin}:1: ") if builder.problems else "more than one value"
+        )
+        raise SettingsError([f"{origin}: {what}"])
     return value
 
 

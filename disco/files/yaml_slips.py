@@ -36,9 +36,9 @@ def explain(error: Refusal, text: str) -> tuple[int, str]:
         return at + 1, 'a schedule needs quotes: "[12]*400+[4]*600"'
     if "could not find expected ':'" in problem:
         slips = ((number, no_setting(lines[number])) for number in range(start, min(at + 1, len(lines))))
-        found = next(((number + 1, slip) for number, slip in slips if slip), None)
-        if found:
-            return found
+        numbered_slip = next(((number + 1, slip) for number, slip in slips if slip), None)
+        if numbered_slip:
+            return numbered_slip
     if "mapping values are not allowed" in problem:
         return at + 1, _second_colon(line, error.column)
     quotes = _needs_quotes(line)
@@ -48,8 +48,8 @@ def explain(error: Refusal, text: str) -> tuple[int, str]:
         and re.search("expected <block end>|cannot start any token|undefined alias|expected ','", problem)
     ):
         return at + 1, quotes
-    where = "" if error.start is None else f" (in what begins on line {start + 1})"
-    return at + 1, f"not readable as YAML: {problem}{where}"
+    context = "" if error.start is None else f" (in what begins on line {start + 1})"
+    return at + 1, f"not readable as YAML: {problem}{context}"
 
 
 def _line(text: str, number: int) -> str:
