@@ -40,9 +40,9 @@ def _through(points: Tensor, goals: Tensor) -> Tensor:
     x, y = points[..., 0], points[..., 1]  # [N, 4]
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     rows = []
-    for axis, place in ((0, (x, y, one, zero, zero, zero)), (1, (zero, zero, zero, x, y, one))):
+    for axis, row in ((0, (x, y, one, zero, zero, zero)), (1, (zero, zero, zero, x, y, one))):
         goal = goals[..., axis]
-        rows.append(torch.stack([*place, -x * goal, -y * goal], dim=-1))  # [N, 4, 8]
+        rows.append(torch.stack([*row, -x * goal, -y * goal], dim=-1))  # [N, 4, 8]
     values = torch.cat([goals[..., 0], goals[..., 1]], dim=1)  # [N, 8]
     solved = torch.linalg.solve(torch.cat(rows, dim=1).double(), values.double())
     return torch.cat([solved, solved.new_ones(len(solved), 1)], dim=1).reshape(-1, 3, 3).float()
@@ -162,7 +162,7 @@ def params_of(
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # [N, 2, 2], the inverse
     affine = torch.cat([turn, -turn @ shift[:, :, None]], dim=2)  # [N, 2, 3]
     affine[:, 0] *= torch.where(flip, -1.0, 1.0)[:, None]  # mirrored first, so looked up mirrored last
-    hue_at = tuple((order[:, place] == HUE).nonzero()[:, 0] for place in range(4))
+    hue_at = tuple((order[:, position] == HUE).nonzero()[:, 0] for position in range(4))
     blend = torch.zeros(len(order), 4, 3)  # [N, kind, 3]
     blend[:, :, 0] = factors
     blend[:, SATURATION, 1] = 1 - factors[:, SATURATION]
@@ -222,14 +222,14 @@ def _gather_four(image: Tensor, places: Tensor) -> Tensor:
     """Bilinear sampling by torch.gather, whose gradient has a deterministic form. places: from pixel 0."""
     n, channels, side, _ = image.shape
     low = places.floor()
-    share = places - low  # [N, S, S, 2]
+    fraction = places - low  # [N, S, S, 2]
     flat, total = image.flatten(2), torch.zeros_like(image)
     for right in (0, 1):
         for down in (0, 1):
             x, y = (low[..., 0] + right), (low[..., 1] + down)
             inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
-            weight = (share[..., 0] if right else 1 - share[..., 0]) * (
-                share[..., 1] if down else 1 - share[..., 1]
+            weight = (fraction[..., 0] if right else 1 - fraction[..., 0]) * (
+                fraction[..., 1] if down else 1 - fraction[..., 1]
             )
             index = (y.clamp(0, side - 1) * side + x.clamp(0, side - 1)).long()
             pixels = flat.gather(2, index.reshape(n, 1, -1).expand(-1, channels, -1)).view_as(image)

@@ -55,16 +55,16 @@ class ClipLoss:
         image = ((x_in + 1) / 2).requires_grad_()  # [0, 1]
         total = torch.zeros_like(image)
         views: dict[int, _SharedOverview] = {}
-        for place, target in enumerate(self.targets):
+        for position, target in enumerate(self.targets):
             weight, side = target.clip_weight.at(step.index), target.clip.image_size
             if not weight:
-                self._consume_rng_of(x_in, step, place)
+                self._consume_rng_of(x_in, step, position)
                 continue
             note(Stage.CUTOUTS)
             with torch.enable_grad():
                 if side not in views:
                     views[side] = _SharedOverview(image, side)
-                cutouts, shares = self._cutouts(image, views[side].seen, step, place)
+                cutouts, shares = self._cutouts(image, views[side].seen, step, position)
             # Half precision should meet the original's numbers: those of one batch of cuts, averaged after.
             n_batches = int(self.settings.cutn_batches.at(step.index))
             gradient, distances = self._look(target, cutouts, shares * (scale * n_batches), step.index)
@@ -81,16 +81,16 @@ class ClipLoss:
 
     def consume_rng(self, image: Tensor, step: Step) -> None:
         """dd57's one stream moves on by what the cutouts of this step draw, needed or not."""
-        for place in range(len(self.targets)):
-            self._consume_rng_of(image, step, place)
+        for position in range(len(self.targets)):
+            self._consume_rng_of(image, step, position)
 
     @torch.no_grad()
-    def _consume_rng_of(self, image: Tensor, step: Step, place: int) -> None:
+    def _consume_rng_of(self, image: Tensor, step: Step, position: int) -> None:
         if self.compat == "dd57" and self._plan(step.index).n:
-            view = overview_cut(image, self.targets[place].clip.image_size)
-            self._cutouts(image, view, step, place)
+            view = overview_cut(image, self.targets[position].clip.image_size)
+            self._cutouts(image, view, step, position)
 
-    def _cutouts(self, image: Tensor, view: Tensor, step: Step, place: int) -> tuple[Tensor, Tensor]:
+    def _cutouts(self, image: Tensor, view: Tensor, step: Step, position: int) -> tuple[Tensor, Tensor]:
         """What a network sees: [B, M, 3, S, S], and each cutout's share of the mean, [M]."""
         plan, skip = self._plan(step.index), bool(self.settings.skip_augs.at(step.index))
         n_batches = int(self.settings.cutn_batches.at(step.index))
@@ -98,19 +98,19 @@ class ClipLoss:
             # One batch at a time: its boxes, then its augmentations (quirk Q3), all drawn from one stream.
             batches = [
                 augment_dd57(
-                    cut(image, view, self._boxes(image, view, plan, step, place, [b]), plan)[0, 0],
+                    cut(image, view, self._boxes(image, view, plan, step, position, [b]), plan)[0, 0],
                     self.settings.animation_mode,
                 )
                 for b in range(n_batches)
             ]
             cutouts = torch.cat(batches)[None]
         else:
-            boxes = self._boxes(image, view, plan, step, place, range(n_batches))
+            boxes = self._boxes(image, view, plan, step, position, range(n_batches))
             if skip:
                 cutouts, counts = cut_once(image, view, boxes, plan)
                 return cutouts, move((counts / counts.sum()).to(image.dtype), image.device)
             cutouts = cut(image, view, boxes, plan)
-            cutouts = self._augmented(cutouts, step, place)
+            cutouts = self._augmented(cutouts, step, position)
         n = cutouts.shape[1]
         return cutouts, torch.full((n,), 1 / n, device=image.device, dtype=image.dtype)
 
@@ -125,25 +125,25 @@ class ClipLoss:
         )
 
     def _boxes(
-        self, image: Tensor, view: Tensor, plan: CutPlan, step: Step, place: int, batches: Sequence[int]
+        self, image: Tensor, view: Tensor, plan: CutPlan, step: Step, position: int, batches: Sequence[int]
     ) -> Tensor:
         """The inner cuts of these batches, drawn on the host: [B, len(batches), inner, 3]."""
         n_pictures, size = len(image), (image.shape[2], image.shape[3])
         drawn = [
             [draw_boxes(g, plan.inner, size, view.shape[-1], plan.power) for g in generators]
-            for generators in (self.random.crops(step, place, b) for b in batches)
+            for generators in (self.random.crops(step, position, b) for b in batches)
         ]
         assert all(len(pictures) == n_pictures for pictures in drawn), (n_pictures, len(drawn[0]))
         table = torch.tensor(drawn, dtype=torch.long).reshape(len(batches), n_pictures, plan.inner, 3)
         return move(table.transpose(0, 1).contiguous(), image.device)
 
-    def _augmented(self, cutouts: Tensor, step: Step, place: int) -> Tensor:
+    def _augmented(self, cutouts: Tensor, step: Step, position: int) -> Tensor:
         """[B, batches, n, 3, S, S] -> [B, batches * n, 3, S, S], each by its own parameters."""
         n_pictures, n_batches, n, _, side, _ = cutouts.shape
         recipe = self._recipe.within(hue=self.settings.hue_jitter_max.at(step.index))
         uniform = torch.stack(
             [
-                torch.stack([draw_uniform(g, n, recipe) for g in self.random.augments(step, place, b)])
+                torch.stack([draw_uniform(g, n, recipe) for g in self.random.augments(step, position, b)])
                 for b in range(n_batches)
             ],
             dim=1,
@@ -153,7 +153,7 @@ class ClipLoss:
         def noise(layer: int) -> Tensor:
             draw = self.random.pixel_noise
             device = cutouts.device
-            return torch.cat([draw(step, place, 0, shape, device, k, layer) for k in range(n_pictures)])
+            return torch.cat([draw(step, position, 0, shape, device, k, layer) for k in range(n_pictures)])
 
         noises = [noise(layer) for layer in range(3)]
         parts = [torch.split(t, size) for t in (cutouts.flatten(0, 2), uniform.flatten(0, 2), *noises)]
@@ -172,8 +172,8 @@ class ClipLoss:
         limits = (self.settings.clip_batch, self.saving.clip_batch, by_itself, len(flat))
         size = min(limit for limit in limits if isinstance(limit, int))
         parts = [
-            _look_at(target, part.detach(), share, index)
-            for part, share in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
+            _look_at(target, part.detach(), factor, index)
+            for part, factor in zip(torch.split(flat, size), torch.split(factors, size), strict=True)
         ]
         gradient = torch.cat([part[0] for part in parts]).view_as(cutouts)
         return gradient, torch.cat([part[1] for part in parts]).view(cutouts.shape[:2])

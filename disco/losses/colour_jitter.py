@@ -29,10 +29,14 @@ def jitter(image: Tensor, blend: Tensor, hue_at: Sequence[Tensor], back: Tensor)
 
 def _slices(sizes: Sequence[int]) -> list[tuple[int, slice]]:
     """The places of all changes but the hue, in order, and the cutouts that each concerns."""
-    ends = [sum(sizes[: place + 1]) for place in range(4)]
-    before = [(place, slice(ends[place], ends[3])) for place in range(3)]
-    after = [(place, slice(0, ends[place - 1])) for place in range(1, 4)]
-    return [(place, some) for place, some in (*before, (-1, slice(0, 0)), *after) if place < 0 or _any(some)]
+    ends = [sum(sizes[: position + 1]) for position in range(4)]
+    before = [(position, slice(ends[position], ends[3])) for position in range(3)]
+    after = [(position, slice(0, ends[position - 1])) for position in range(1, 4)]
+    return [
+        (position, some)
+        for position, some in (*before, (-1, slice(0, 0)), *after)
+        if position < 0 or _any(some)
+    ]
 
 
 def _any(some: slice) -> bool:
@@ -49,11 +53,11 @@ class _Jitter(torch.autograd.Function):
         turns = torch.cat([part[:, k, 0] for k, part in enumerate(torch.split(blend, sizes))])
         inside: list[Tensor] = []
         of_hue: tuple[Tensor, ...] = ()
-        for place, some in _slices(sizes):
-            if place < 0:
+        for position, some in _slices(sizes):
+            if position < 0:
                 image, of_hue = hue_forward(image, turns)
             else:
-                inside.append(_blend_(image[some], blend[some, place, :, None, None, None]))
+                inside.append(_blend_(image[some], blend[some, position, :, None, None, None]))
         ctx.save_for_backward(blend, front, back, *of_hue, *inside)
         return image.index_select(0, back)
 
@@ -63,11 +67,11 @@ class _Jitter(torch.autograd.Function):
         blend, front, back, *kept = ctx.saved_tensors
         of_hue, inside = kept[:_N_HUE], kept[_N_HUE:]
         grad = grad.index_select(0, front)
-        for place, some in reversed(_slices(ctx.sizes)):
-            if place < 0:
+        for position, some in reversed(_slices(ctx.sizes)):
+            if position < 0:
                 grad = hue_backward(grad, of_hue)
             else:
-                _blend_back_(grad[some], blend[some, place, :, None, None, None], inside.pop())
+                _blend_back_(grad[some], blend[some, position, :, None, None, None], inside.pop())
         return grad.index_select(0, back), None, None, None, None
 
 

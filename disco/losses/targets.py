@@ -82,9 +82,9 @@ class WeightTable:
         total = values.sum(0).abs()
         if total.min() < 1e-3:
             index = int(total.argmin())
-            place = "" if all(schedule.constant for schedule, _ in rows) else f" at schedule index {index}"
+            at_index = "" if all(schedule.constant for schedule, _ in rows) else f" at schedule index {index}"
             raise SettingsError(
-                [f"text_prompts: the weights for {name} sum to 0{place}; change one so that they do not"]
+                [f"text_prompts: the weights for {name} sum to 0{at_index}; change one so that they do not"]
             )
         self._table = move((values / total).T.float().contiguous(), device)  # [1000, P]
         assert len(self._table) == LENGTH
@@ -143,9 +143,9 @@ class _Encoder:
     """Collects the embeddings of one network, with their weights."""
 
     def __init__(
-        self, clip: TextNetwork, place: int, settings: Settings, random: Randomness, compat: str
+        self, clip: TextNetwork, position: int, settings: Settings, random: Randomness, compat: str
     ) -> None:
-        self.clip, self.place, self.settings, self.random = clip, place, settings, random
+        self.clip, self.position, self.settings, self.random = clip, position, settings, random
         self.dd57 = compat == "dd57"
         self.embeds: list[Tensor] = []
         self.rows: list[tuple[Schedule, float]] = []
@@ -162,7 +162,7 @@ class _Encoder:
 
     @torch.no_grad()
     def add_image(self, image: PicturePrompt) -> None:
-        generator = self.random.image_prompt(self.place, self.entries)
+        generator = self.random.image_prompt(self.position, self.entries)
         device = self.embeds[0].device if self.embeds else self.clip.encode_text([""]).device
         # On the CPU all machines draw the same noise; the original drew it on its device.
         picture = image.picture.to(device) if self.dd57 else (image.picture.cpu() + 1) / 2
@@ -174,7 +174,7 @@ class _Encoder:
         """embeds: [n, D], which share `weight`."""
         n = len(embeds)
         if self.settings.fuzzy_prompt:
-            generator = self.random.fuzzy(self.place, self.entries)
+            generator = self.random.fuzzy(self.position, self.entries)
             noise = torch.stack([torch.randn(embeds.shape, generator=generator) for _ in range(FUZZY_COPIES)])
             copies = embeds + noise.to(embeds) * self.settings.rand_mag  # [25, n, D]
             embeds = (copies.clamp(0, 1) if self.dd57 else F.normalize(copies, dim=-1)).flatten(0, 1)
