@@ -71,12 +71,12 @@ def make_oom_retry(
     remember: Callable[[Mapping[str, Any]], None],
     *,
     known: bool = True,
-    share: int = 1,
+    processes: int = 1,
 ) -> OomRetry:
     """The OomRetry of a run, with the memory savings of before turned on, or else those by the estimate.
 
     was: the last argument of `remember`; it counts on the same kind of device. known: the networks are those
-    that the settings name, and not others that the caller passed in. share: processes like this one that
+    that the settings name, and not others that the caller passed in. processes: those like this one that
     will use the same memory, this one among them.
     """
     device, name = networks.device, device_name(networks.device)
@@ -88,7 +88,7 @@ def make_oom_retry(
 
     def free() -> int | None:
         left = _free(device)
-        return None if left is None else left // share + bytes_of(networks)
+        return None if left is None else left // processes + bytes_of(networks)
 
     def would_fit() -> str:
         memory_plan, left = plan(), free()

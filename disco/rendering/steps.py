@@ -166,13 +166,13 @@ def _symmetry(batch: Batch) -> BeforeStep:
 
 def _steady(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:
     """Leaves what the frame before showed already out of the first steps."""
-    share = context.settings.video_init_steady
-    if context.known is None or share == 0:
+    steady_fraction = context.settings.video_init_steady
+    if context.known is None or steady_fraction == 0:
         return identity
     assert context.init is not None
     noise = random.start_noise(shape).to(context.device)
     start = context.networks.space.encode(context.init)
-    return make_steady(start, resize_mask(context.known, shape), noise, share)
+    return make_steady(start, resize_mask(context.known, shape), noise, steady_fraction)
 
 
 def _mask_blend(context: RunContext, random: Randomness, shape: tuple[int, ...]) -> BeforeStep:

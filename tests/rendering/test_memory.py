@@ -70,13 +70,13 @@ def test_plan_says_what_will_be_given_up(
     assert fails.startswith("does not fit: a step needs about 0.") and "0.0 GiB are free" in fails
 
 
-@pytest.mark.parametrize("share", [1, 4])
-def test_a_run_begins_with_what_fits(share: int, free: dict[str, int | None]) -> None:
-    """share: of so many processes each has its part."""
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_run_begins_with_what_fits(processes: int, free: dict[str, int | None]) -> None:
+    """processes: of so many processes each has its part."""
     told: list[Mapping[str, Any]] = []
     run = run_of(clip_batch=64)
-    free["bytes"] = share * 60 * MIB
-    oom_retry = make_oom_retry(run, loaded(), None, told.append, share=share)
+    free["bytes"] = processes * 60 * MIB
+    oom_retry = make_oom_retry(run, loaded(), None, told.append, processes=processes)
     assert oom_retry.saving.clip_batch is not None and oom_retry.saving.clip_batch <= 8
     assert told == [{"device": "cpu", **oom_retry.saving.plain()}]
     (message,) = oom_retry.pop_messages()

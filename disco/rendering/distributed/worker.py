@@ -127,7 +127,9 @@ class Worker:
     def _open_context(self, item: WorkItem) -> RunContext:
         assert self.networks is not None
         self._open.enter_context(exactly(item.run.settings))
-        oom_retry = make_oom_retry(item.run, self.networks, item.memory, self._remember, share=self.sharing)
+        oom_retry = make_oom_retry(
+            item.run, self.networks, item.memory, self._remember, processes=self.sharing
+        )
         self._open.enter_context(closing(oom_retry))
         return open_run(item.run.settings, item.seed, self.networks, oom_retry, item.inputs)
 
