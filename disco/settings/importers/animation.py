@@ -67,14 +67,14 @@ def put_mode(draft: ImportBuilder, folder: Path) -> None:
     if nothing(mode):
         return
     path = draft.run.get("video_init_path")
-    found = None if path is None else picture(str(path), folder)
-    if mode == "Video Input" and found is None:
+    video = None if path is None else picture(str(path), folder)
+    if mode == "Video Input" and video is None:
         why = "its video is not here; name it in video_init_path and write Video Input"
         draft.change("animation_mode", "None", why, old=mode)
         return
     draft.keep("animation_mode", mode)
     if mode == "Video Input":
-        draft.run["video_init_path"] = found
+        draft.run["video_init_path"] = video
         for key, name in {**OF_VIDEO, "skip_steps": "video_init_skip_steps"}.items():
             if key in draft.run and name not in draft.run:
                 draft.change(name, draft.run.pop(key), f"Video Input has it in place of {key}")

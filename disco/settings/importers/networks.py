@@ -24,13 +24,13 @@ def put_disco_network(draft: ImportBuilder, folder: Path) -> None:
         names = [*(["custom_path"] if path else []), *(f"{CUSTOM_PREFIX}{part}" for part in config)]
         draft.drop(names, "has no effect without diffusion_model: custom")
         return
-    found = None if nothing(path) else _file(str(path), folder)
-    if found is None:
+    path_here = None if nothing(path) else _file(str(path), folder)
+    if path_here is None:
         put_network(draft, name)
         draft.dropped.append(f"custom_path: {path if path else 'not in the file'}: its weights are not here")
     else:
         draft.keep("diffusion_model", CUSTOM)
-        draft.keep("custom_path", found)
+        draft.keep("custom_path", path_here)
     if config:
         draft.keep("custom_config", config, was="custom_model_*")
 
@@ -38,13 +38,13 @@ def put_disco_network(draft: ImportBuilder, folder: Path) -> None:
 def _config(draft: ImportBuilder) -> dict[str, Any]:
     """The parts of an architecture that the form names, without those that no architecture has."""
     parts = {*registry().get("diffusion", CUSTOM).architecture, *MORE_PARTS}
-    found: dict[str, Any] = {}
+    architecture: dict[str, Any] = {}
     for key in [key for key in draft.old if key.startswith(CUSTOM_PREFIX)]:
         part = key.removeprefix(CUSTOM_PREFIX)
         value = draft.old[key]
         if part in parts and value is not None:
-            found[part] = draft.take(key)
-    return found
+            architecture[part] = draft.take(key)
+    return architecture
 
 
 def _file(name: str, folder: Path) -> str | None:

@@ -157,13 +157,13 @@ def put_init_image(draft: ImportBuilder, folder: Path) -> None:
     value = draft.take("init_image")
     if nothing(value):
         return
-    found = picture(str(value), folder)
-    if found is None:
+    init = picture(str(value), folder)
+    if init is None:
         draft.dropped.append(f"init_image: {value} is not here; put it in place and add the line yourself")
-    elif found == value:
-        draft.keep("init_image", found)
+    elif init == value:
+        draft.keep("init_image", init)
     else:
-        draft.change("init_image", found, "found beside the old settings file", old=value)
+        draft.change("init_image", init, "found beside the old settings file", old=value)
 
 
 def put_image_prompts(draft: ImportBuilder, prompts: Any, folder: Path) -> None:
@@ -189,8 +189,8 @@ def picture(name: str, folder: Path) -> str | None:
     """An address as it is; a path that opens the picture from here, looked for beside the old file too."""
     if name.startswith(("http://", "https://")):
         return name
-    found = find(name, [folder], Path.is_file)
-    return None if found is None else str(found)
+    path = find(name, [folder], Path.is_file)
+    return None if path is None else str(path)
 
 
 def _file_name(text: Any) -> str:

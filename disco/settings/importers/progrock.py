@@ -216,7 +216,7 @@ def _put_clips(draft: ImportBuilder) -> None:
     shares = {flag: _share(draft.take(flag, 0)) for flag in FLAGS}
     on = {("ViTL14_336px" if flag == "ViTL14_336" else flag): s for flag, s in shares.items() if s > 0}
     put_clips(draft, on, was=", ".join(on))
-    if any(share != 1 for share in on.values()):
+    if any(weight != 1 for weight in on.values()):
         draft.notes["clip_models"] = "weights were shares of the cuts, here they weigh each network's loss"
 
 
@@ -252,8 +252,10 @@ def _put_steps(draft: ImportBuilder) -> None:
     )
     draft.keep("steps", int(steps))
     if int(skip) == 0 and ("init_image" in draft.run or draft.old.get("perlin_init")):
-        share = ratio if 0 < ratio <= 1 else 0.33
-        draft.change("skip_steps", int(int(steps) * share), f"skip_steps_ratio {share} of {steps} steps")
+        fraction = ratio if 0 < ratio <= 1 else 0.33
+        draft.change(
+            "skip_steps", int(int(steps) * fraction), f"skip_steps_ratio {fraction} of {steps} steps"
+        )
         draft.take("skip_steps_ratio")
         return
     draft.keep("skip_steps", int(skip))

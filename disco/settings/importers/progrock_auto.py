@@ -10,8 +10,8 @@ def automatic_eta(steps: int) -> float:
 
 def automatic_scale(pixels: float) -> int:
     """2500 up to 250,000 pixels, then straight up to 50,000 at 2,000,000."""
-    share = min(1.0, max(0.0, (pixels - 250_000) / 1_750_000))
-    return round(2500 + 47_500 * share)
+    fraction = min(1.0, max(0.0, (pixels - 250_000) / 1_750_000))
+    return round(2500 + 47_500 * fraction)
 
 
 def automatic_clamp(steps: int, secondary: bool) -> float:

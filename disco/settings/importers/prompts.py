@@ -90,8 +90,8 @@ def _prompt(draft: ImportBuilder, entry: Any) -> Any:
     ours: dict[str, Any] = {"text": str(entry.get("text", ""))}
     weight, switch = entry.get("weight"), entry.get("schedule")
     if weight is None:
-        found = re.fullmatch(r"(?P<text>.*):\s*(?P<weight>[-+]?[\d.]+)\s*", ours["text"], re.DOTALL)
-        ours["text"], weight = (found["text"], float(found["weight"])) if found else (ours["text"], 1)
+        match = re.fullmatch(r"(?P<text>.*):\s*(?P<weight>[-+]?[\d.]+)\s*", ours["text"], re.DOTALL)
+        ours["text"], weight = (match["text"], float(match["weight"])) if match else (ours["text"], 1)
     ours["weight"] = tidy_schedule(weight)[0]
     if switch is not None:
         pairs = zip(spell_out(weight), spell_out(switch), strict=True)

@@ -44,17 +44,17 @@ def import_settings(path: str | Path) -> Imported:
     Raises InputError for a file that cannot be read, that no known tool wrote, or whose values contradict
     each other.
     """
-    place = Path(path)
-    text, encoding = read_text(place)
-    old, is_json = parse_old(text, place)
+    file = Path(path)
+    text, encoding = read_text(file)
+    old, is_json = parse_old(text, file)
     source = recognise(old, is_json)
     if source is None:
         keys = ", ".join(list(map(str, old))[:8]) or "none"
         raise InputError(
-            f"{place}: no other tool's settings file was recognised. {_LOOKED_FOR}. Found the keys: {keys}. "
+            f"{file}: no other tool's settings file was recognised. {_LOOKED_FOR}. Found the keys: {keys}. "
             "A settings file of this program needs no import"
         )
-    imported, run = _without_contradictions(_imported(old, source, place), place)
+    imported, run = _without_contradictions(_imported(old, source, file), file)
     imported = _without_idle(imported, run.notices, old)
     if encoding == "UTF-8":
         return imported
@@ -65,49 +65,49 @@ def import_settings(path: str | Path) -> Imported:
 _DAMAGE = (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
 
 
-def _imported(old: Mapping[str, Any], source: Source, place: Path) -> Imported:
+def _imported(old: Mapping[str, Any], source: Source, file: Path) -> Imported:
     """Everything that can be read; a value of a kind that no importer expects is left out and named."""
     importer = _IMPORTERS[source]
     try:
-        return importer(old, place)
+        return importer(old, file)
     except _DAMAGE:
         pass
     good: dict[str, Any] = {}
     damaged: list[str] = []
     for key, value in old.items():
         try:
-            importer({**good, key: value}, place)
+            importer({**good, key: value}, file)
         except _DAMAGE:
             words = allowed(facts_of(key)) if key in KEYS else f"it as {TITLES[source]} does"
             damaged.append(f"{key}: {show(value)} is not allowed: write {words}; the default holds")
         else:
             good[key] = value
-    imported = importer(good, place)
+    imported = importer(good, file)
     return replace(imported, dropped=[*damaged, *imported.dropped])
 
 
-def _without_contradictions(imported: Imported, place: Path) -> tuple[Imported, Run]:
+def _without_contradictions(imported: Imported, file: Path) -> tuple[Imported, Run]:
     """The import and its run; settings that cannot be together as they are give way to their defaults."""
     try:
-        return imported, run_from_mapping(imported.run, name=place.name)
+        return imported, run_from_mapping(imported.run, name=file.name)
     except SettingsError as error:
         problems = error.problems
-    if any(problem.startswith(f"{place.name}: text_prompts: ") for problem in problems):
-        raise _contradictory(place, problems)  # without them another picture would be painted
-    found = [problem.removeprefix(f"{place.name}: ").partition(": ") for problem in problems]
+    if any(problem.startswith(f"{file.name}: text_prompts: ") for problem in problems):
+        raise _contradictory(file, problems)  # without them another picture would be painted
+    rejected = [problem.removeprefix(f"{file.name}: ").partition(": ") for problem in problems]
     less = replace(
         imported,
-        run={key: value for key, value in imported.run.items() if key not in {key for key, _, _ in found}},
-        dropped=[*imported.dropped, *(f"{key}: {text}; the default holds" for key, _, text in found)],
+        run={key: value for key, value in imported.run.items() if key not in {key for key, _, _ in rejected}},
+        dropped=[*imported.dropped, *(f"{key}: {text}; the default holds" for key, _, text in rejected)],
     )
     try:
-        return less, run_from_mapping(less.run, name=place.name)
+        return less, run_from_mapping(less.run, name=file.name)
     except SettingsError:
-        raise _contradictory(place, problems) from None
+        raise _contradictory(file, problems) from None
 
 
-def _contradictory(place: Path, problems: Iterable[str]) -> InputError:
-    return InputError("\n".join((f"{place}: its settings contradict each other:", *problems)))
+def _contradictory(file: Path, problems: Iterable[str]) -> InputError:
+    return InputError("\n".join((f"{file}: its settings contradict each other:", *problems)))
 
 
 def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, Any]) -> Imported:
