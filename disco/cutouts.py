@@ -217,8 +217,8 @@ def _classic_box(generator: torch.Generator, size: tuple[int, int], cut_size: in
     """A square whose side is normally distributed about 0.8 of the shorter side. size: (H, W)."""
     height, width = size
     largest = min(height, width)
-    share = torch.zeros(1).normal_(mean=0.8, std=0.3, generator=generator).clip(cut_size / largest, 1.0)
-    side = int(largest * share)
+    fraction = torch.zeros(1).normal_(mean=0.8, std=0.3, generator=generator).clip(cut_size / largest, 1.0)
+    side = int(largest * fraction)
     x = int(torch.randint(0, width - side + 1, (), generator=generator))
     y = int(torch.randint(0, height - side + 1, (), generator=generator))
     return side, x, y

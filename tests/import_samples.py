@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.draft import Imported
+from disco.settings.importers.builder import Imported
 from disco.settings.importers.reading import import_settings, read_old
 from tests.places import TESTS
 

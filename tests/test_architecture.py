@@ -190,7 +190,8 @@ OLD_NAMES = frozenset(
     Governor attempt Side InTurn Beside Kept OfClip Counts Work Needs Studio open_studio Moving
     Keeper Shelf Tally Working draw_in_vain Target View Mover Reel Place develop Again Footage Shot
     Crew Hand Order Hello Heard Stepped Wrote GaveUp Lost Lines Bars hear news seal looks_like BadValue Fault
-    Given Where Case Finding Draft spaced askew look_up IDLE settings_names settings_notices
+    Given Where Case Finding Draft found place given share where case finding draft room
+    spaced askew look_up IDLE settings_names settings_notices
     """.split()
 )
 # As a part of a name too: studio_of, RayCrew.
@@ -207,7 +208,7 @@ def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.name, node.lineno
         elif isinstance(node, ast.arg):
             yield node.arg, node.lineno
-        elif isinstance(node, ast.Attribute):
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) != "torch":  # torch.where is theirs
             yield node.attr, node.lineno
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id, node.lineno

@@ -62,7 +62,7 @@ def load_depth(
     *,
     device: torch.device | str = "cpu",
 ) -> MixedDepth:
-    """The sum of (share, network of the registry), as required.depth_shares gives them.
+    """The sum of (factor, network of the registry), as required.depth_factors gives them.
 
     fetched: gives the files of an entry. Raises WeightsError; call required.check_packages before.
     """

@@ -13,7 +13,7 @@ from disco.settings.model import Settings
 def _depth(loader: Loader, needs: Sequence[Need]) -> list[Depth]:
     from disco.animation.depth import load_depth
 
-    shares = [(need.share, published(need)) for need in needs]
+    shares = [(need.factor, published(need)) for need in needs]
     return [load_depth(shares, loader.fetched, device=loader.device)]
 
 

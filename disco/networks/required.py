@@ -39,7 +39,7 @@ class Need:
     role: its row of ROLES. name: as the settings write it. entry: the registry's; None for the user's own
     files (then path says where) and for what has no files. dtype: number type of its weights. stage: of a
     step, in which it runs. sees_gradient: whether the guidance gradient passes through it.
-    architecture: what it is built from, empty where only its own files say it. share: its factor where
+    architecture: what it is built from, empty where only its own files say it. factor: its weight where
     networks of a role are added up. setting: the key that names it. notice: what the user should know of the
     choice.
     """
@@ -52,7 +52,7 @@ class Need:
     sees_gradient: bool
     architecture: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
-    share: float = 1.0
+    factor: float = 1.0
     setting: str = ""
     notice: str | None = None
 
@@ -65,7 +65,7 @@ class Need:
     def key(self) -> tuple[object, ...]:
         """Equal for networks that can be shared, given equal precision, device and compat."""
         built_from = repr(dict(self.architecture)) if self.entry is None else None
-        return self.role, self.name, self.path, self.share, built_from
+        return self.role, self.name, self.path, self.factor, built_from
 
 
 @dataclass(frozen=True)
@@ -179,15 +179,15 @@ def _depths(asked: Asked) -> Iterator[Need]:
         return
     second = None if settings.second_depth_model == "none" else settings.second_depth_model
     first = registry().get("depth", settings.midas_depth_model)
-    for factor, entry in depth_shares(settings.midas_depth_model, settings.midas_weight, second):
+    for factor, entry in depth_factors(settings.midas_depth_model, settings.midas_weight, second):
         setting = "midas_depth_model" if entry == first else "second_depth_model"
         facts = entry.architecture
         yield Need(
-            "depth", entry.name, entry, "fp32", Stage.MOVING, False, facts, share=factor, setting=setting
+            "depth", entry.name, entry, "fp32", Stage.MOVING, False, facts, factor=factor, setting=setting
         )
 
 
-def depth_shares(name: str, weight: float = 1.0, second: str | None = None) -> list[tuple[float, Entry]]:
+def depth_factors(name: str, weight: float = 1.0, second: str | None = None) -> list[tuple[float, Entry]]:
     """(factor, network) of weight * name + (1 - weight) * second, without those of factor 0.
 
     Without a second one the first counts fully, whatever the weight. Raises InputError for an unknown name.

@@ -4,5 +4,5 @@ diffusion   noise levels, Step, predict_x0, ddim_step, q_sample
 samplers    the loops, one for each value of diffusion_sampling_mode: SAMPLERS
 masks       inpainting: what stays of an original before each step, and at the end
 space       what a network denoises: pixels, or latents with an encoder and a decoder
-randomness  random numbers of both modes, from (seed, picture, purpose, place)
+randomness  random numbers of both modes, from (seed, picture, purpose, indices)
 """

@@ -37,29 +37,29 @@ def make_mask_blend(
         if not is_masked(step, steps_to_repaint):
             return x_t
         kept = q_sample(original.to(x_t), step, noise(step).to(x_t))
-        share = mask.to(x_t)
-        return (1 - share) * kept + share * x_t
+        fraction = mask.to(x_t)
+        return (1 - fraction) * kept + fraction * x_t
 
     return before_step
 
 
 def is_masked(step: Step, steps_to_repaint: int) -> bool:
-    """Is the original mixed in before this step? step.spaced counts down to 0 at the last one."""
+    """Is the original mixed in before this step? step.respaced_index counts down to 0 at the last one."""
     return step.respaced_index >= steps_to_repaint
 
 
-def make_steady(start: Tensor, known: Tensor, noise: Tensor, share: float) -> BeforeStep:
-    """Makes the before_step that leaves what is known out of the first `share` of a picture's steps.
+def make_steady(start: Tensor, known: Tensor, noise: Tensor, fraction: float) -> BeforeStep:
+    """Makes the before_step that leaves what is known out of the first `fraction` of a picture's steps.
 
     It sets x_t = (1 - known) * x_t + known * q_sample(start, step, noise) until then, as if the known parts
-    began later; share 1 leaves them the last step. Where the share ends between two steps, that part of the
-    known is held before the second one.
+    began later; fraction 1 leaves them the last step. Where the fraction ends between two steps, that part of
+    the known is held before the second one.
     start: what the picture starts from, [1, 3, H, W]; known: [1, 1, H, W] in [0, 1], 1 where it is to be
     repainted but lightly; noise: what start was noised with, [1, 3, H, W].
     """
 
     def before_step(x_t: Tensor, step: Step) -> Tensor:
-        held = min(share * step.n + 1 - step.i, 1.0)
+        held = min(fraction * step.n + 1 - step.i, 1.0)
         if held <= 0:
             return x_t
         weight = known.to(x_t) * held

@@ -1,7 +1,7 @@
 """Random numbers, in the two ways a run can have them.
 
 FixedRandom: picture k of seed s is the same alone, in a batch, after any resume: each generator is made new
-from a hash of (seed, k, purpose, place), so nothing is remembered and nothing global is touched.
+from a hash of (seed, k, purpose, indices), so nothing is remembered and nothing global is touched.
 StreamRandom (compat dd57, quirk Q10): the original's one stream, torch's global generator, in its order.
 """
 
@@ -84,7 +84,7 @@ class Randomness(Protocol):
 
 
 class FixedRandom:
-    """Every generator from (seed, picture, purpose, place). Stateless; pixel noise apart, devices agree."""
+    """Every generator from (seed, picture, purpose, indices). Stateless; pixel noise apart, devices agree."""
 
     def __init__(self, seed: int, pictures: Sequence[int]) -> None:
         """pictures: the run's number of each picture of the batch, in its order."""
@@ -116,8 +116,8 @@ class FixedRandom:
         picture: int,
         layer: int = 0,
     ) -> Tensor:
-        place = (step.i, clip_index, batch_index, layer)
-        generator = self._generator(self.pictures[picture], "pixels", *place, device=device)
+        indices = (step.i, clip_index, batch_index, layer)
+        generator = self._generator(self.pictures[picture], "pixels", *indices, device=device)
         return torch.randn(tuple(shape), generator=generator, device=device)
 
     def perlin(self) -> list[torch.Generator]:
@@ -137,20 +137,20 @@ class FixedRandom:
             raise ValueError(f"random states of another mode: {', '.join(state)}; compat fixed has none")
 
     def _generator(
-        self, picture: int | str, purpose: str, *place: int, device: torch.device | str = "cpu"
+        self, picture: int | str, purpose: str, *indices: int, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        key = "/".join(map(str, (self.seed, picture, purpose, *place)))
+        key = "/".join(map(str, (self.seed, picture, purpose, *indices)))
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         # manual_seed takes 64 bits, read as signed on some devices: 63 are safe everywhere.
         return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
-    def _each(self, purpose: str, *place: int) -> list[torch.Generator]:
-        return [self._generator(k, purpose, *place) for k in self.pictures]
+    def _each(self, purpose: str, *indices: int) -> list[torch.Generator]:
+        return [self._generator(k, purpose, *indices) for k in self.pictures]
 
-    def _normal(self, purpose: str, shape: Sequence[int], *place: int) -> Tensor:
+    def _normal(self, purpose: str, shape: Sequence[int], *indices: int) -> Tensor:
         assert shape[0] == len(self.pictures), (tuple(shape), self.pictures)
         one = tuple(shape[1:])
-        return torch.stack([torch.randn(one, generator=g) for g in self._each(purpose, *place)])
+        return torch.stack([torch.randn(one, generator=g) for g in self._each(purpose, *indices)])
 
 
 class StreamRandom:

@@ -192,7 +192,7 @@ def make_symmetry(
     the first step, but never in compat "dd57" (quirk Q13).
     """
     last = n if compat == "dd57" else n - 1
-    moments = {min(int(n * (1 - share)), last) for share in percents}
+    moments = {min(int(n * (1 - fraction)), last) for fraction in percents}
 
     def before_step(x_t: Tensor, step: Step) -> Tensor:
         if step.respaced_index not in moments:

@@ -37,17 +37,17 @@ PRESETS = {
 
 def translate(layer: Layer, report: Report) -> Layer:
     """A layer with our names for the others. CLIP flags and DEFERRED keys stay; unknown keys are reported."""
-    ours: Layer = {key: given for key, given in layer.items() if key in KEYS or _waits(key)}
-    for key, given in layer.items():
+    ours: Layer = {key: sourced for key, sourced in layer.items() if key in KEYS or _waits(key)}
+    for key, sourced in layer.items():
         if key in _READERS:
-            _READERS[key](given, ours, report)
+            _READERS[key](sourced, ours, report)
         elif key in IGNORED:
-            report.notice(given.where, key, f"has no effect: {IGNORED[key]}")
+            report.notice(sourced.location, key, f"has no effect: {IGNORED[key]}")
         elif key in PRESETS:
             text = f"has no effect: presets are defaults of their networks; write {PRESETS[key]} to change it"
-            report.notice(given.where, key, text)
+            report.notice(sourced.location, key, text)
         elif key not in ours:
-            report.problem(given.where, key, f"no such setting{_hint(key)}")
+            report.problem(sourced.location, key, f"no such setting{_hint(key)}")
     return ours
 
 
@@ -68,82 +68,86 @@ def _waits(key: str) -> bool:
     return key in DEFERRED or key in registry().clip_flags
 
 
-def _put(ours: Layer, names: tuple[str, str], given: SourcedValue, value: Any, report: Report) -> None:
+def _put(ours: Layer, names: tuple[str, str], sourced: SourcedValue, value: Any, report: Report) -> None:
     """names: (other, ours). Set ours to what the other gave, unless the layer contradicts it under ours."""
     other, key = names
     beside = ours.get(key)
     if beside is not None and beside.value != value:
-        report.problem(given.where, other, f"contradicts {key}: {show(beside.value)}; keep one of them")
+        report.problem(sourced.location, other, f"contradicts {key}: {show(beside.value)}; keep one of them")
         return
-    ours[key] = SourcedValue(value, given.where)
+    ours[key] = SourcedValue(value, sourced.location)
 
 
 def _other(key: str, name: str) -> Callable[[SourcedValue, Layer, Report], None]:
     """Another name for `key`, with the same values."""
 
-    def read(given: SourcedValue, ours: Layer, report: Report) -> None:
-        report.notice(given.where, name, f"read as {key}")
-        _put(ours, (name, key), given, given.value, report)
+    def read(sourced: SourcedValue, ours: Layer, report: Report) -> None:
+        report.notice(sourced.location, name, f"read as {key}")
+        _put(ours, (name, key), sourced, sourced.value, report)
 
     return read
 
 
-def _sampling_mode(given: SourcedValue, ours: Layer, report: Report) -> None:
+def _sampling_mode(sourced: SourcedValue, ours: Layer, report: Report) -> None:
     """A name of two settings: ddim and plms are samplers, bicubic and the like look up pixels in 3D."""
-    if given.value in tuple(SAMPLERS):
+    if sourced.value in tuple(SAMPLERS):
         del ours["sampling_mode"]
-        report.notice(given.where, "sampling_mode", "read as diffusion_sampling_mode")
-        _put(ours, ("sampling_mode", "diffusion_sampling_mode"), given, given.value, report)
-    elif given.value not in ("bicubic", "bilinear", "nearest"):
+        report.notice(sourced.location, "sampling_mode", "read as diffusion_sampling_mode")
+        _put(ours, ("sampling_mode", "diffusion_sampling_mode"), sourced, sourced.value, report)
+    elif sourced.value not in ("bicubic", "bilinear", "nearest"):
         del ours["sampling_mode"]
         samplers = " or ".join(SAMPLERS)
         text = f"is not allowed: write {samplers} (the sampler), or bicubic, bilinear or nearest (3D)"
-        report.problem(given.where, "sampling_mode", f"{show(given.value)} {text}")
+        report.problem(sourced.location, "sampling_mode", f"{show(sourced.value)} {text}")
 
 
-def _respacing(given: SourcedValue, ours: Layer, report: Report) -> None:
-    match = re.fullmatch(r"ddim(\d{1,5})", str(given.value))
+def _respacing(sourced: SourcedValue, ours: Layer, report: Report) -> None:
+    match = re.fullmatch(r"ddim(\d{1,5})", str(sourced.value))
     if match is None:
-        text = f"{show(given.value)} is not allowed: write ddim and the number of steps, like ddim250"
-        report.problem(given.where, "timestep_respacing", text)
+        text = f"{show(sourced.value)} is not allowed: write ddim and the number of steps, like ddim250"
+        report.problem(sourced.location, "timestep_respacing", text)
         return
-    report.notice(given.where, "timestep_respacing", f"read as steps: {match[1]}")
-    _put(ours, ("timestep_respacing", "steps"), given, int(match[1]), report)
+    report.notice(sourced.location, "timestep_respacing", f"read as steps: {match[1]}")
+    _put(ours, ("timestep_respacing", "steps"), sourced, int(match[1]), report)
 
 
-def _cutn(given: SourcedValue, ours: Layer, report: Report) -> None:
-    n = given.value
+def _cutn(sourced: SourcedValue, ours: Layer, report: Report) -> None:
+    n = sourced.value
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 1000:
-        report.problem(given.where, "cutn", f"{show(n)} is not allowed: write a whole number from 1 to 1000")
+        report.problem(
+            sourced.location, "cutn", f"{show(n)} is not allowed: write a whole number from 1 to 1000"
+        )
         return
     for key in ("cut_overview", "cut_innercut"):
         if key in ours:
-            report.problem(given.where, "cutn", f"stands beside {key}; keep one of them")
+            report.problem(sourced.location, "cutn", f"stands beside {key}; keep one of them")
             return
     few = n // 4
     overview, inner = f"[{n - few}]*400+[{few}]*600", f"[{few}]*400+[{n - few}]*600"
-    report.notice(given.where, "cutn", f'read as cut_overview: "{overview}", cut_innercut: "{inner}"')
+    report.notice(sourced.location, "cutn", f'read as cut_overview: "{overview}", cut_innercut: "{inner}"')
     ours["cut_overview"], ours["cut_innercut"] = (
-        SourcedValue(overview, given.where),
-        SourcedValue(inner, given.where),
+        SourcedValue(overview, sourced.location),
+        SourcedValue(inner, sourced.location),
     )
 
 
-def _use_cpu(given: SourcedValue, ours: Layer, report: Report) -> None:
-    flag = read_flag(given, "useCPU", report)
+def _use_cpu(sourced: SourcedValue, ours: Layer, report: Report) -> None:
+    flag = read_flag(sourced, "useCPU", report)
     if flag:
-        report.notice(given.where, "useCPU", "read as device: cpu")
-        _put(ours, ("useCPU", "device"), given, "cpu", report)
+        report.notice(sourced.location, "useCPU", "read as device: cpu")
+        _put(ours, ("useCPU", "device"), sourced, "cpu", report)
     elif flag is False:
-        report.notice(given.where, "useCPU", "has no effect: device says where to compute, auto by default")
+        report.notice(
+            sourced.location, "useCPU", "has no effect: device says where to compute, auto by default"
+        )
 
 
-def read_flag(given: SourcedValue, key: str, report: Report) -> bool | None:
+def read_flag(sourced: SourcedValue, key: str, report: Report) -> bool | None:
     """A bool under another name; None when it is none, which is reported."""
     try:
-        return bool(read_value(given.value, facts_of("resume_run")))
+        return bool(read_value(sourced.value, facts_of("resume_run")))
     except ValueError as error:
-        report.faults(given.where, key, error)
+        report.faults(sourced.location, key, error)
         return None
 
 

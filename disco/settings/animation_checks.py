@@ -34,28 +34,28 @@ _GROUPS = {
 # ---- what cannot work ----
 
 
-def animation_problems(case: CheckContext) -> Iterator[Issue]:
+def animation_problems(context: CheckContext) -> Iterator[Issue]:
     """What cannot work. Keys that could not be read are left alone."""
-    if not is_animation(case.settings):
+    if not is_animation(context.settings):
         return
     for check, keys in _PROBLEMS:
-        if not case.unreadable & set(keys):
-            yield from check(case.settings)
-    if not case.unreadable:
-        yield from _frames(case)
+        if not context.unreadable & set(keys):
+            yield from check(context.settings)
+    if not context.unreadable:
+        yield from _frames(context)
 
 
-def _frames(case: CheckContext) -> Iterator[Issue]:
+def _frames(context: CheckContext) -> Iterator[Issue]:
     """Every later frame at which something changes, looked at as the still that it is.
 
     What goes on to be wrong is told once; frame 0 is told where stills are.
     """
     told: set[tuple[str, str]] = set()
-    for frame in turning_frames(case.settings):
-        for finding in of_one_picture(replace(case, settings=at_frame(case.settings, frame))):
-            if frame > 0 and (finding.key, finding.text) not in told:
-                yield replace(finding, text=f"at frame {frame}: {finding.text}")
-            told.add((finding.key, finding.text))
+    for frame in turning_frames(context.settings):
+        for issue in of_one_picture(replace(context, settings=at_frame(context.settings, frame))):
+            if frame > 0 and (issue.key, issue.text) not in told:
+                yield replace(issue, text=f"at frame {frame}: {issue.text}")
+            told.add((issue.key, issue.text))
 
 
 def _skips(settings: Settings) -> Iterator[Issue]:
@@ -151,14 +151,14 @@ _PROBLEMS: tuple[tuple[Callable[[Settings], Iterator[Issue]], tuple[str, ...]], 
 # ---- what has no effect ----
 
 
-def animation_notices(case: CheckContext) -> Iterator[Issue]:
+def animation_notices(context: CheckContext) -> Iterator[Issue]:
     """Settings written for nothing; a still's are gathered in a line for each group."""
-    if case.unreadable:
+    if context.unreadable:
         return
     # Saved settings hold every key, and nobody meant those at their defaults.
-    keys = [key for key in case.layer if key in KEYS]
-    written = [key for key in keys if key in case.written and not is_usual(case, key)]
-    if not is_animation(case.settings):
+    keys = [key for key in context.layer if key in KEYS]
+    written = [key for key in keys if key in context.written and not is_usual(context, key)]
+    if not is_animation(context.settings):
         for group, members in _GROUPS.items():
             idle = [key for key in written if key in members]
             if idle:
@@ -166,10 +166,12 @@ def animation_notices(case: CheckContext) -> Iterator[Issue]:
                 yield Issue(", ".join(idle), text, beside=(idle[0],))
         return
     for key in written:
-        why = next((why for keys, why, is_idle in _IGNORED if key in keys and is_idle(case.settings)), None)
+        why = next(
+            (why for keys, why, is_idle in _IGNORED if key in keys and is_idle(context.settings)), None
+        )
         if why is not None:
             yield Issue(key, f"has no effect {why}")
-    yield from _few_keys(case.settings)
+    yield from _few_keys(context.settings)
 
 
 def _few_keys(settings: Settings) -> Iterator[Issue]:

@@ -56,46 +56,49 @@ def needs(*keys: str) -> Callable[[Check], Check]:
     """A check that is left out when one of its keys has a value that could not be read."""
 
     def wrap(function: Check) -> Check:
-        def checked(case: CheckContext) -> Iterator[Issue]:
-            if not case.unreadable & set(keys):
-                yield from function(case)
+        def checked(context: CheckContext) -> Iterator[Issue]:
+            if not context.unreadable & set(keys):
+                yield from function(context)
 
         return checked
 
     return wrap
 
 
-def is_usual(case: CheckContext, key: str) -> bool:
+def is_usual(context: CheckContext, key: str) -> bool:
     """The default of the settings, or that of the network."""
-    value, own = getattr(case.settings, key), case.entry.defaults if case.entry else {}
+    value, own = getattr(context.settings, key), context.entry.defaults if context.entry else {}
     return value == Settings.model_fields[key].default or (
         key in own and value == read_value(own[key], facts_of(key))
     )
 
 
-def problems(case: CheckContext) -> Iterator[Issue]:
+def problems(context: CheckContext) -> Iterator[Issue]:
     """What cannot work, in the order of the checks below."""
     for function in _CHECKS:
-        yield from function(case)
+        yield from function(context)
 
 
-def of_one_picture(case: CheckContext) -> Iterator[Issue]:
+def of_one_picture(context: CheckContext) -> Iterator[Issue]:
     """The part of it that may be another for each frame of an animation."""
     for function in (_mask_acts, _no_cuts, _weights):
-        yield from function(case)
+        yield from function(context)
 
 
 @needs("steps", "skip_steps")
-def _skip_steps(case: CheckContext) -> Iterator[Issue]:
-    steps, skip = case.settings.steps, case.settings.skip_steps
-    if skip >= steps and case.settings.animation_mode != "Video Input":  # which has keys of its own
+def _skip_steps(context: CheckContext) -> Iterator[Issue]:
+    steps, skip = context.settings.steps, context.settings.skip_steps
+    if skip >= steps and context.settings.animation_mode != "Video Input":  # which has keys of its own
         text = f"{skip} of {steps} steps leaves none: write at most {steps - 1}"
         yield Issue("skip_steps", text, beside=("steps",))
 
 
 @needs("steps", "skip_steps", "intermediate_saves")
-def _saves(case: CheckContext) -> Iterator[Issue]:
-    saves, last = case.settings.intermediate_saves, case.settings.steps - case.settings.skip_steps - 1
+def _saves(context: CheckContext) -> Iterator[Issue]:
+    saves, last = (
+        context.settings.intermediate_saves,
+        context.settings.steps - context.settings.skip_steps - 1,
+    )
     if isinstance(saves, int) or last < 1:
         return
     for index, number in enumerate(saves):
@@ -105,21 +108,21 @@ def _saves(case: CheckContext) -> Iterator[Issue]:
 
 
 @needs("width_height", "diffusion_model", "custom_config")
-def _sides(case: CheckContext) -> Iterator[Issue]:
-    step = size_multiple(case.settings, case.entry)
-    for index, side in enumerate(case.settings.width_height):
+def _sides(context: CheckContext) -> Iterator[Issue]:
+    step = size_multiple(context.settings, context.entry)
+    for index, side in enumerate(context.settings.width_height):
         if side % step:
             below, above = side // step * step, side // step * step + step
             near = f"{below} or {above}" if below else f"{above}"
-            network = case.settings.diffusion_model
+            network = context.settings.diffusion_model
             text = f"{side} is no multiple of {step}, which {network} needs: write {near}"
             yield Issue("width_height", text, (index,), ("diffusion_model",))
 
 
 @needs("diffusion_sampling_mode", "use_vertical_symmetry", "use_horizontal_symmetry", "compat")
-def _symmetry(case: CheckContext) -> Iterator[Issue]:
+def _symmetry(context: CheckContext) -> Iterator[Issue]:
     """A symmetry with a sampler that has none; dd57 ignores it, as the original did (quirk Q17)."""
-    settings, sampler = case.settings, case.settings.diffusion_sampling_mode
+    settings, sampler = context.settings, context.settings.diffusion_sampling_mode
     if SAMPLERS[sampler].symmetry or settings.compat == "dd57":
         return
     others = " or ".join(name for name, facts in SAMPLERS.items() if facts.symmetry)
@@ -129,16 +132,16 @@ def _symmetry(case: CheckContext) -> Iterator[Issue]:
 
 
 @needs("mask_path", "init_image", "animation_mode")
-def _mask_needs_a_picture(case: CheckContext) -> Iterator[Issue]:
-    settings = case.settings
+def _mask_needs_a_picture(context: CheckContext) -> Iterator[Issue]:
+    settings = context.settings
     if settings.mask_path is not None and settings.init_image is None:
         if settings.animation_mode != "Video Input":
             yield Issue("mask_path", "needs an init_image: the picture of which the mask keeps a part")
 
 
 @needs("mask_path", "video_mask_path", "steps_to_repaint", "steps", "skip_steps")
-def _mask_acts(case: CheckContext) -> Iterator[Issue]:
-    settings = case.settings
+def _mask_acts(context: CheckContext) -> Iterator[Issue]:
+    settings = context.settings
     left = settings.steps - settings.skip_steps
     is_masked = settings.mask_path is not None or (
         settings.video_mask_path is not None and settings.animation_mode == "Video Input"
@@ -149,22 +152,22 @@ def _mask_acts(case: CheckContext) -> Iterator[Issue]:
 
 
 @needs("compat", "batch_size")
-def _compat_batch(case: CheckContext) -> Iterator[Issue]:
-    if case.settings.compat == "dd57" and case.settings.batch_size > 1:
+def _compat_batch(context: CheckContext) -> Iterator[Issue]:
+    if context.settings.compat == "dd57" and context.settings.batch_size > 1:
         text = "compat: dd57 renders one picture at a time: write 1, or compat: fixed"
         yield Issue("batch_size", text, beside=("compat",))
 
 
 @needs("diffusion_model", "custom_path")
-def _custom(case: CheckContext) -> Iterator[Issue]:
-    if case.settings.diffusion_model == CUSTOM and case.settings.custom_path is None:
+def _custom(context: CheckContext) -> Iterator[Issue]:
+    if context.settings.diffusion_model == CUSTOM and context.settings.custom_path is None:
         text = "diffusion_model: custom needs the path of its weights here"
         yield Issue("custom_path", text, beside=("diffusion_model",))
 
 
 @needs("cut_overview", "cut_innercut", "clip_guidance_scale")
-def _no_cuts(case: CheckContext) -> Iterator[Issue]:
-    settings = case.settings
+def _no_cuts(context: CheckContext) -> Iterator[Issue]:
+    settings = context.settings
     bad = [
         index
         for index in range(LENGTH)
@@ -190,8 +193,8 @@ def _span(indices: list[int]) -> str:
 
 
 @needs("text_prompts", "image_prompts", "clip_models", "clip_guidance_scale")
-def _weights(case: CheckContext) -> Iterator[Issue]:
-    settings = case.settings
+def _weights(context: CheckContext) -> Iterator[Issue]:
+    settings = context.settings
     prompts: list[Prompt | ImagePrompt] = [*prompts_at(settings.text_prompts, 0)]
     prompts += prompts_at(settings.image_prompts, 0)
     if settings.clip_guidance_scale.max() == 0:
@@ -231,8 +234,8 @@ def _zero_sum(weights: list[Schedule], choice: ClipChoice, settings: Settings) -
     if not bad:
         return ""
     terms = " + ".join(f"{weight.at(bad[0]):g}" for weight in weights).replace("+ -", "- ")
-    place = "" if len(indices) == 1 else f" {_span(bad)}"
-    return f"sum to 0{place} ({terms}): change one, they are divided by their sum"
+    range_of_levels = "" if len(indices) == 1 else f" {_span(bad)}"
+    return f"sum to 0{range_of_levels} ({terms}): change one, they are divided by their sum"
 
 
 def _sum(weights: list[Schedule], index: int) -> float:

@@ -60,7 +60,7 @@ def _entry(key: str) -> Iterator[str]:
     field, facts = Settings.model_fields[key], facts_of(key)
     others = network_defaults(key)
     marks = {"schedule": facts["schedulable"], "network": bool(others), "no-pixels": not facts["pixels"]}
-    marked = "".join(f" [{mark}]" for mark, given in marks.items() if given)
+    marked = "".join(f" [{mark}]" for mark, applies in marks.items() if applies)
     text = f"{sentence(field.description or '')} Allowed: {allowed(facts)}.{marked}"
     if facts.get("no_effect"):
         text = f"Accepted, does nothing: {facts['no_effect']}. Allowed: {allowed(facts)}."

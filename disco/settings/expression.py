@@ -71,8 +71,8 @@ class Expression:
             why = "a number too large"
         except ValueError as error:
             why = str(error)
-        place = f" at frame {frame:g}" if self.moves else ""
-        raise ValueError(f"{show(self.text)} has no value{place}: {why}")
+        at_frame = f" at frame {frame:g}" if self.moves else ""
+        raise ValueError(f"{show(self.text)} has no value{at_frame}: {why}")
 
 
 def _names_t(tree: Tree) -> bool:
@@ -192,8 +192,8 @@ def _bare(text: str) -> str:
 def _closing(text: str) -> int:
     """Where the bracket closes that the text opens with."""
     depth = 0
-    for place, character in enumerate(text):
+    for position, character in enumerate(text):
         depth += (character == "(") - (character == ")")
         if depth == 0:
-            return place
+            return position
     return -1

@@ -74,9 +74,9 @@ def prompts_of_frame(
         held = prompts_at(prompts, frame)
         return {0: tuple(replace(prompt, weight=_held(prompt.weight, frame)) for prompt in held)}
     faded: dict[Any, AnyPrompt] = {}
-    for key, share in crossfade(prompts, frame):
+    for key, fraction in crossfade(prompts, frame):
         for prompt in prompts[key]:
-            scaled = replace(prompt, weight=_scaled(_held(prompt.weight, frame), share))
+            scaled = replace(prompt, weight=_scaled(_held(prompt.weight, frame), fraction))
             name = (getattr(prompt, "text", None), getattr(prompt, "source", None), prompt.clip_models)
             if name in faded:  # a prompt of both keys goes over from its weight to its weight
                 scaled = replace(scaled, weight=_sum(scaled.weight, faded[name].weight))

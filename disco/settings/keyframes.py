@@ -61,18 +61,18 @@ class KeyFrames:
 
         Raises ValueError that names the frame, if its expression has no value there.
         """
-        place = bisect_right(self.keys, frame, key=lambda key: key[0]) - 1
-        if place < 0:
+        index = bisect_right(self.keys, frame, key=lambda key: key[0]) - 1
+        if index < 0:
             return _number(*self.keys[0])
-        key, rule = self.keys[place]
+        key, rule = self.keys[index]
         if isinstance(rule, Expression):
             return rule.at(frame)
-        if key == frame or place == len(self.keys) - 1:
+        if key == frame or index == len(self.keys) - 1:
             return rule
         degree = 1 + SPLINES.index(self.usable(spline))
         if degree > 1:
             return spline_through(self.points, degree).at(frame)
-        (x, y), (next_x, next_y) = self.points[place], self.points[place + 1]
+        (x, y), (next_x, next_y) = self.points[index], self.points[index + 1]
         return y + (next_y - y) * (frame - x) / (next_x - x)
 
     def usable(self, spline: str) -> str:
@@ -135,8 +135,8 @@ def crossfade(keys: Iterable[int], frame: int) -> tuple[tuple[int, float], ...]:
     if not before or not after:
         return ((max(before) if before else min(after), 1.0),)
     last, following = max(before), min(after)
-    share = (frame - last) / (following - last)
-    return ((last, 1.0 - share), (following, share)) if share else ((last, 1.0),)
+    fraction = (frame - last) / (following - last)
+    return ((last, 1.0 - fraction), (following, fraction)) if fraction else ((last, 1.0),)
 
 
 def _number(frame: int, rule: Rule) -> float:

@@ -54,7 +54,7 @@ class SourcedValue:
     """A value that somebody wrote."""
 
     value: Any
-    where: SourceLocation
+    location: SourceLocation
 
 
 Layer = dict[str, SourcedValue]
@@ -67,18 +67,18 @@ class Report:
     problems: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
-    def problem(self, where: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
+    def problem(self, location: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note an error: `where: key: text`."""
-        self._add(self.problems, one_line(f"{where.at(*path)}: {key}: {text}"))
+        self._add(self.problems, one_line(f"{location.at(*path)}: {key}: {text}"))
 
-    def faults(self, where: SourceLocation, key: str, error: ValueError) -> None:
+    def faults(self, location: SourceLocation, key: str, error: ValueError) -> None:
         """Note all faults of a value, each with its own line."""
         for path, text in faults_of(error):
-            self.problem(where, key, text, path)
+            self.problem(location, key, text, path)
 
-    def notice(self, where: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
+    def notice(self, location: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note something that the user should know."""
-        self._add(self.notices, one_line(f"{where.at(*path)}: {key}: {text}"))
+        self._add(self.notices, one_line(f"{location.at(*path)}: {key}: {text}"))
 
     def error(self, error: SettingsError) -> None:
         """Note the problems of an error that was raised."""
@@ -113,39 +113,41 @@ def place_of(document: Document, folders: Sequence[Path] = ()) -> SourceLocation
     return SourceLocation(document.file, document, folders=(*own, *folders))
 
 
-def layer_of(where: SourceLocation) -> Layer:
+def layer_of(location: SourceLocation) -> Layer:
     """All keys of a document, as written."""
-    assert where.document is not None
-    return {key: SourcedValue(value, where.under(key)) for key, value in where.document.data.items()}
+    assert location.document is not None
+    return {key: SourcedValue(value, location.under(key)) for key, value in location.document.data.items()}
 
 
-def file_layers(where: SourceLocation, report: Report) -> list[Layer]:
+def file_layers(location: SourceLocation, report: Report) -> list[Layer]:
     """The layers of a document: what it extends, deepest first, then itself."""
-    return _extended(layer_of(where), report, (Path(where.shown).resolve(),))
+    return _extended(layer_of(location), report, (Path(location.shown).resolve(),))
 
 
 def _extended(layer: Layer, report: Report, above: tuple[Path, ...]) -> list[Layer]:
-    given = layer.pop("extends", None)
-    if given is None:
+    sourced = layer.pop("extends", None)
+    if sourced is None:
         return [layer]
-    names = given.value if isinstance(given.value, list) else [given.value]
+    names = sourced.value if isinstance(sourced.value, list) else [sourced.value]
     layers: list[Layer] = []
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            report.problem(given.where, "extends", "write the path of a settings file")
+            report.problem(sourced.location, "extends", "write the path of a settings file")
             continue
-        found = find(name, given.where.folders, Path.is_file)
-        if found is None:
-            report.problem(given.where, "extends", f"no such file: {missing_file(name, given.where.folders)}")
-        elif found.resolve() in above:
-            circle = " -> ".join(path.name for path in (*above, found))
-            report.problem(given.where, "extends", f"goes in a circle: {circle}")
+        file = find(name, sourced.location.folders, Path.is_file)
+        if file is None:
+            report.problem(
+                sourced.location, "extends", f"no such file: {missing_file(name, sourced.location.folders)}"
+            )
+        elif file.resolve() in above:
+            circle = " -> ".join(path.name for path in (*above, file))
+            report.problem(sourced.location, "extends", f"goes in a circle: {circle}")
         else:
-            layers += _base(found, given.where, report, above)
+            layers += _base(file, sourced.location, report, above)
     return [*layers, layer]
 
 
-def _base(path: Path, where: SourceLocation, report: Report, above: tuple[Path, ...]) -> list[Layer]:
+def _base(path: Path, location: SourceLocation, report: Report, above: tuple[Path, ...]) -> list[Layer]:
     try:
         documents = read_documents(path)
     except SettingsError as error:
@@ -153,7 +155,7 @@ def _base(path: Path, where: SourceLocation, report: Report, above: tuple[Path, 
         return []
     if len(documents) > 1:
         report.problem(
-            where, "extends", f"{path} holds {len(documents)} documents: only a single one can be extended"
+            location, "extends", f"{path} holds {len(documents)} documents: only a single one can be extended"
         )
         return []
     return _extended(layer_of(place_of(documents[0])), report, (*above, path.resolve()))
@@ -178,18 +180,18 @@ def override_layers(
     for text in overrides:
         key, sign, value = text.partition("=")
         key, shown = one_line(key.strip()), one_line(text)
-        where = SourceLocation(f"--set {shortened(shown, 80)}", folders=folders)
+        location = SourceLocation(f"--set {shortened(shown, 80)}", folders=folders)
         if not sign or not key or key == "extends":
-            report.problem(where, key or "?", "write --set key=value, like --set steps=100")
+            report.problem(location, key or "?", "write --set key=value, like --set steps=100")
             continue
         try:
-            layers.append({key: SourcedValue(_override(key, value, where), where)})
+            layers.append({key: SourcedValue(_override(key, value, location), location)})
         except SettingsError as error:
             report.error(error)
     return layers
 
 
-def _override(key: str, value: str, where: SourceLocation) -> Any:
+def _override(key: str, value: str, location: SourceLocation) -> Any:
     """The value as YAML; texts as they stand, unless they begin like a list, map or quoted text."""
     text = value.strip()
     facts = facts_of(key) if key in KEYS else {}
@@ -197,7 +199,7 @@ def _override(key: str, value: str, where: SourceLocation) -> Any:
         return None if text in ("", "null", "~") else text
     if facts.get("schedulable") and text.startswith(("[", "(")) and "*" in text:
         return text  # "[12]*400+[4]*600", which YAML would want in quotes
-    return parse_value(text, f"{where.shown}: {key}")
+    return parse_value(text, f"{location.shown}: {key}")
 
 
 def mapping_document(data: Mapping[str, Any], name: str) -> Document:

@@ -84,11 +84,11 @@ def load_runs(
     documents: list[tuple[str, Document]] = []
     for file in files:
         try:
-            found = read_documents(file)
+            parts = read_documents(file)
         except SettingsError as error:
             report.error(error)
             continue
-        documents += [(str(file) + (f" [{n}]" if n > 1 else ""), part) for n, part in enumerate(found, 1)]
+        documents += [(str(file) + (f" [{n}]" if n > 1 else ""), part) for n, part in enumerate(parts, 1)]
     if not files:
         documents = [("defaults", mapping_document({}, "defaults"))]
     command = (overrides, prompt)
@@ -184,23 +184,25 @@ def _run(
     if entry is None and settings.diffusion_model != CUSTOM:
         unreadable.add("diffusion_model")
     settings = _resolve(settings, layer, entry, report, (here, unreadable))
-    case = CheckContext(settings, layer, frozenset(written), entry, frozenset(unreadable))
-    first = replace(case, settings=at_frame(settings, 0))
-    for finding in chain(problems(first), animation_problems(case)):
-        report.problem(_where(finding, layer, here), finding.key, finding.text, finding.path)
-    for finding in chain(notices(case), animation_notices(case)):
-        report.notice(_where(finding, layer, here), finding.key, finding.text, finding.path)
-    origins = {key: layer[key].where.origin if key in layer else "default" for key in KEYS}
+    context = CheckContext(settings, layer, frozenset(written), entry, frozenset(unreadable))
+    first = replace(context, settings=at_frame(settings, 0))
+    for issue in chain(problems(first), animation_problems(context)):
+        report.problem(_location(issue, layer, here), issue.key, issue.text, issue.path)
+    for issue in chain(notices(context), animation_notices(context)):
+        report.notice(_location(issue, layer, here), issue.key, issue.text, issue.path)
+    origins = {key: layer[key].location.origin if key in layer else "default" for key in KEYS}
     base_dirs = tuple(dict.fromkeys([Path.cwd(), *(folder.resolve() for folder in here.folders)]))
     return Run(settings, origins, tuple(report.notices), plain_values(settings), name, base_dirs, point)
 
 
-def _where(finding: Issue, layer: Layer, here: SourceLocation) -> SourceLocation:
-    """The place of the key; if nobody wrote it, of what it collides with, or the document."""
-    for key in (finding.key, *finding.beside):
-        given = layer.get(key)
-        if given is not None and (given.where.document is not None or given.where.shown.startswith("--")):
-            return given.where
+def _location(issue: Issue, layer: Layer, here: SourceLocation) -> SourceLocation:
+    """The location of the key; if nobody wrote it, of what it collides with, or the document."""
+    for key in (issue.key, *issue.beside):
+        sourced = layer.get(key)
+        if sourced is not None and (
+            sourced.location.document is not None or sourced.location.shown.startswith("--")
+        ):
+            return sourced.location
     return here
 
 
@@ -208,13 +210,13 @@ def _read(layer: Layer, report: Report) -> tuple[Settings, set[str]]:
     """The settings, with defaults in place of values that cannot be read; their keys are returned too."""
     good: dict[str, Any] = {}
     unreadable: set[str] = set()
-    for key, given in layer.items():
+    for key, sourced in layer.items():
         if key not in KEYS:
             continue
         try:
-            good[key] = read_value(given.value, facts_of(key))
+            good[key] = read_value(sourced.value, facts_of(key))
         except ValueError as error:
-            report.faults(given.where, key, error)
+            report.faults(sourced.location, key, error)
             unreadable.add(key)
     return Settings(**good), unreadable
 
@@ -229,8 +231,8 @@ def _resolve(
     """Names and paths as what they stand for."""
     here, unreadable = rest
     if "clip_models" not in unreadable:
-        given, before = layer.get("clip_models"), len(report.problems)
-        settings = resolve_clips(settings, given.where if given else here, report)
+        sourced, before = layer.get("clip_models"), len(report.problems)
+        settings = resolve_clips(settings, sourced.location if sourced else here, report)
         for key in sorted({"text_prompts", "image_prompts"} & set(layer) - unreadable):
             settings = resolve_prompt_clips(settings, key, layer[key], report)
         if len(report.problems) > before:
@@ -243,16 +245,16 @@ def _resolve(
 
 def _check_diffusion_steps(layer: Layer, report: Report) -> None:
     """Accepted as the original derives it, so that its settings files can be read."""
-    given, steps = layer.pop("diffusion_steps", None), layer.get("steps")
-    if given is None:
+    sourced, steps = layer.pop("diffusion_steps", None), layer.get("steps")
+    if sourced is None:
         return
     count = steps.value if steps and isinstance(steps.value, int) and steps.value > 0 else 250
     derived = 1000 // count * count if count < 1000 else count
-    if isinstance(given.value, bool) or given.value not in (1000, derived):
-        text = f"{show(given.value)} is not allowed: it follows from steps; leave it out or write {derived}"
-        report.problem(given.where, "diffusion_steps", text)
+    if isinstance(sourced.value, bool) or sourced.value not in (1000, derived):
+        text = f"{show(sourced.value)} is not allowed: it follows from steps; leave it out or write {derived}"
+        report.problem(sourced.location, "diffusion_steps", text)
     else:
-        report.notice(given.where, "diffusion_steps", "has no effect: it follows from steps")
+        report.notice(sourced.location, "diffusion_steps", "has no effect: it follows from steps")
 
 
 # ---- paths ----
@@ -260,24 +262,24 @@ def _check_diffusion_steps(layer: Layer, report: Report) -> None:
 
 def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
     """Paths become what opens them from the current directory; a file that is missing is reported."""
-    found: dict[str, Any] = {}
+    paths: dict[str, Any] = {}
     used = {"init_image": True, "custom_path": True, **files_in_use(settings)}
     for key, is_used in used.items():
-        path, given = getattr(settings, key), layer.get(key)
-        if path is not None and given is not None and is_used:
-            found[key] = _file(path, key, given, (), report)
-    given = layer.get("image_prompts")
-    if given is not None:
-        found["image_prompts"] = {
+        path, sourced = getattr(settings, key), layer.get(key)
+        if path is not None and sourced is not None and is_used:
+            paths[key] = _file(path, key, sourced, (), report)
+    sourced = layer.get("image_prompts")
+    if sourced is not None:
+        paths["image_prompts"] = {
             frame: tuple(
-                replace(prompt, source=_file(prompt.source, "image_prompts", given, path, report))
+                replace(prompt, source=_file(prompt.source, "image_prompts", sourced, path, report))
                 for prompt, path in (
-                    (prompt, prompt_path(given.value, frame, index)) for index, prompt in enumerate(group)
+                    (prompt, prompt_path(sourced.value, frame, index)) for index, prompt in enumerate(group)
                 )
             )
             for frame, group in settings.image_prompts.items()
         }
-    return settings.model_copy(update=found)
+    return settings.model_copy(update=paths)
 
 
 FOLDERS = ("video_init_path", "video_mask_path")  # may be folders of pictures
@@ -289,14 +291,14 @@ def files_in_use(settings: Settings) -> dict[str, bool]:
     return {"mask_path": True, "video_init_path": is_video, "video_mask_path": is_video}
 
 
-def _file(name: str, key: str, given: SourcedValue, path: tuple[Any, ...], report: Report) -> str:
+def _file(name: str, key: str, sourced: SourcedValue, path: tuple[Any, ...], report: Report) -> str:
     if name.startswith(("http://", "https://")):
         return name
-    file = find(name, given.where.folders, Path.exists if key in FOLDERS else Path.is_file)
+    file = find(name, sourced.location.folders, Path.exists if key in FOLDERS else Path.is_file)
     if file is None:
-        is_folder = find(name, given.where.folders, Path.is_dir) is not None
+        is_folder = find(name, sourced.location.folders, Path.is_dir) is not None
         what = f"{name} is a folder; name a file in it" if is_folder else ""
-        missing = what or f"no such file: {missing_file(name, given.where.folders)}"
-        report.problem(given.where, key, missing, path)
+        missing = what or f"no such file: {missing_file(name, sourced.location.folders)}"
+        report.problem(sourced.location, key, missing, path)
         return name
     return name if file == Path(name) else str(file)

@@ -137,7 +137,7 @@ class SamplingSettings(Section):
         (0.09,), "shares", "when symmetry is applied, as shares of the executed steps", ge=0, le=1
     )
     compat: Literal["fixed", "dd57"] = setting(
-        "fixed", "choice", "dd57 repeats Disco Diffusion 5.7, quirks included", choices=("fixed", "dd57")
+        "fixed", "choice", "dd57 repeats Disco Diffusion 5.7, quirks included"
     )
     randomize_class: bool = setting(
         True, "bool", "nothing", pixels=False, no_effect="the networks have no classes, in the original too"

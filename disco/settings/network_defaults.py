@@ -29,15 +29,15 @@ _CUT_KEYS = ("cut_overview", "cut_innercut", "cut_ic_pow", "cut_icgray_p")
 
 def diffusion_entry(layer: Layer, report: Report) -> Entry | None:
     """The registry's entry of the chosen network; None for custom and for a name that it does not know."""
-    given = layer.get("diffusion_model")
-    name = POCKET if given is None else given.value
+    sourced = layer.get("diffusion_model")
+    name = POCKET if sourced is None else sourced.value
     if not isinstance(name, str) or name.strip() == CUSTOM:
         return None
     try:
         return registry().get("diffusion", name.strip())
     except DiscoError as error:
-        assert given is not None
-        report.problem(given.where, "diffusion_model", f"{error} Also allowed: custom")
+        assert sourced is not None
+        report.problem(sourced.location, "diffusion_model", f"{error} Also allowed: custom")
         return None
 
 
@@ -45,8 +45,8 @@ def with_defaults(layer: Layer, entry: Entry | None) -> Layer:
     """The layer over the defaults of its network; custom has those of settings.py, as in the original."""
     if entry is None:
         return dict(layer)
-    where = SourceLocation(entry.name)
-    defaults = {key: SourcedValue(value, where) for key, value in entry.defaults.items()}
+    location = SourceLocation(entry.name)
+    defaults = {key: SourcedValue(value, location) for key, value in entry.defaults.items()}
     return {**defaults, **layer}
 
 
@@ -62,22 +62,22 @@ def resolve_size(layers: list[Layer], layer: Layer, entry: Entry | None, report:
     side = entry.architecture.get("image_size") if entry is not None else 512
     fitting = {256: SIZE_256, 512: SIZE_512}.get(side if isinstance(side, int) else 0)
     for key in (SIZE_512, SIZE_256):
-        given = layer.pop(key, None)
-        if given is None:
+        sourced = layer.pop(key, None)
+        if sourced is None:
             continue
         if key != fitting:
             text = f"has no effect with {entry.name if entry else CUSTOM}; write width_height"
-            report.notice(given.where, key, text)
+            report.notice(sourced.location, key, text)
             continue
         beside = _highest(layers, "width_height")
         if beside > _highest(layers, key):
-            report.notice(given.where, key, "is overruled by width_height")
-        elif beside == _highest(layers, key) >= 0 and layer["width_height"].value != given.value:
+            report.notice(sourced.location, key, "is overruled by width_height")
+        elif beside == _highest(layers, key) >= 0 and layer["width_height"].value != sourced.value:
             other = show(layer["width_height"].value)
-            report.problem(given.where, key, f"contradicts width_height: {other}; keep one of them")
+            report.problem(sourced.location, key, f"contradicts width_height: {other}; keep one of them")
         else:
-            report.notice(given.where, key, "read as width_height")
-            layer["width_height"] = given
+            report.notice(sourced.location, key, "read as width_height")
+            layer["width_height"] = sourced
 
 
 def _highest(layers: list[Layer], *keys: str) -> int:
@@ -95,17 +95,17 @@ def resolve_flags(layers: list[Layer], layer: Layer, entry: Entry | None, report
     flags = {key: layer.pop(key) for key in registry().clip_flags if key in layer}
     if not flags:
         return
-    states = {key: read_flag(given, key, report) for key, given in flags.items()}
-    where = next(iter(flags.values())).where
+    states = {key: read_flag(sourced, key, report) for key, sourced in flags.items()}
+    location = next(iter(flags.values())).location
     shown = ", ".join(flags)
     last_list, last_flag = _highest(layers, "clip_models"), _highest(layers, *flags)
     if last_list > last_flag:
-        report.notice(where, shown, "overruled by clip_models")
+        report.notice(location, shown, "overruled by clip_models")
         return
-    given = layer.get("clip_models")
-    if last_list >= 0 and given is not None:
+    sourced = layer.get("clip_models")
+    if last_list >= 0 and sourced is not None:
         same = {key for key in flags if last_list == last_flag and key in layers[last_flag]}
-        names, gone = _joined(given, states, same, report, flags)
+        names, gone = _joined(sourced, states, same, report, flags)
         text = "read as clip_models, beside the list" + (f"; without {', '.join(gone)}" if gone else "")
     else:
         published = entry is None or entry.name != POCKET
@@ -115,19 +115,19 @@ def resolve_flags(layers: list[Layer], layer: Layer, entry: Entry | None, report
         kept = [key for key in FLAGS_ON if published and key not in states]
         text = f"read as clip_models: {', '.join(names) or 'none'}"
         text += f" ({', '.join(kept)} on, as Disco has them unless told otherwise)" if kept else ""
-    report.notice(where, shown, text)
-    layer["clip_models"] = SourcedValue(names, where)
+    report.notice(location, shown, text)
+    layer["clip_models"] = SourcedValue(names, location)
 
 
 def _joined(
-    given: SourcedValue,
+    sourced: SourcedValue,
     states: dict[str, bool | None],
     same: set[str],
     report: Report,
     flags: dict[str, SourcedValue],
 ) -> tuple[list[Any], list[str]]:
     """clip_models with the flagged networks added and removed; (list, removed names)."""
-    entries = list(given.value) if isinstance(given.value, list) else [given.value]
+    entries = list(sourced.value) if isinstance(sourced.value, list) else [sourced.value]
     listed = {_known(entry): entry for entry in entries}
     gone: list[str] = []
     for key, state in states.items():
@@ -137,7 +137,7 @@ def _joined(
         elif state is False and name in listed:
             if key in same:
                 text = f"is false, but clip_models lists {name}; keep one of them"
-                report.problem(flags[key].where, key, text)
+                report.problem(flags[key].location, key, text)
                 continue
             del listed[name]
             gone.append(str(name))
@@ -153,13 +153,13 @@ def _known(entry: Any) -> Any:
         return ("unknown", str(entry))
 
 
-def resolve_clips(settings: Settings, where: SourceLocation, report: Report) -> Settings:
+def resolve_clips(settings: Settings, location: SourceLocation, report: Report) -> Settings:
     """Every CLIP by the registry's own name; unknown and doubled ones are reported."""
     choices: list[ClipChoice] = []
     for index, choice in enumerate(settings.clip_models):
-        name = _clip_name(choice.name, settings, (where, "clip_models", (index,)), report)
+        name = _clip_name(choice.name, settings, (location, "clip_models", (index,)), report)
         if name is not None and any(name == other.name for other in choices):
-            report.problem(where, "clip_models", f"{name} is listed twice", (index,))
+            report.problem(location, "clip_models", f"{name} is listed twice", (index,))
         elif name is not None:
             choices.append(ClipChoice(name, choice.weight))
     return settings.model_copy(update={"clip_models": tuple(choices)})
@@ -169,31 +169,31 @@ ValuePath = tuple[SourceLocation, str, KeyPath]  # source, key, and the path to 
 
 
 def _clip_name(name: str, settings: Settings, at: ValuePath, report: Report) -> str | None:
-    where, key, path = at
-    directory = _clip_folder(name, where.folders)
+    location, key, path = at
+    directory = _clip_folder(name, location.folders)
     if directory is not None:
         return directory
     try:
         entry, notice = registry().find_clip(name, settings.compat)
     except DiscoError as error:
-        report.problem(where, key, str(error), path)
+        report.problem(location, key, str(error), path)
         return None
     if entry.unlisted:
         architecture = entry.architecture["model"]
         known = _architectures()
         if known and architecture not in known:
             near = did_you_mean(architecture, known)
-            report.problem(where, key, f"no such CLIP architecture: {architecture}.{near}", path)
+            report.problem(location, key, f"no such CLIP architecture: {architecture}.{near}", path)
             return None
     if notice:
-        report.notice(where, key, notice, path)
+        report.notice(location, key, notice, path)
     return entry.name
 
 
 def _clip_folder(name: str, folders: Sequence[Path]) -> str | None:
     """A folder in open_clip's format, relative to the current directory or to the settings file's."""
-    found = find(name, folders, lambda folder: (folder / "open_clip_config.json").is_file())
-    return None if found is None else name if found == Path(name) else found.as_posix()
+    folder = find(name, folders, lambda path: (path / "open_clip_config.json").is_file())
+    return None if folder is None else name if folder == Path(name) else folder.as_posix()
 
 
 @lru_cache(maxsize=1)
@@ -205,19 +205,19 @@ def _architectures() -> frozenset[str]:
     return frozenset(path.stem for path in (Path(spec.origin).parent / "model_configs").glob("*.json"))
 
 
-def resolve_prompt_clips(settings: Settings, key: str, given: SourcedValue, report: Report) -> Settings:
+def resolve_prompt_clips(settings: Settings, key: str, sourced: SourcedValue, report: Report) -> Settings:
     """clip_models inside prompts, by the registry's names; each must be among the chosen ones."""
     chosen = [choice.name for choice in settings.clip_models]
     frames: dict[int, tuple[Any, ...]] = {}
     for frame, group in getattr(settings, key).items():
         prompts = []
         for index, prompt in enumerate(group):
-            place = (given.where, key, prompt_path(given.value, frame, index))
-            names = [_clip_name(name, settings, place, report) for name in prompt.clip_models]
+            at = (sourced.location, key, prompt_path(sourced.value, frame, index))
+            names = [_clip_name(name, settings, at, report) for name in prompt.clip_models]
             for name in names:
                 if name is not None and name not in chosen:
                     text = f"{name} is not among clip_models: {', '.join(chosen)}"
-                    report.problem(place[0], key, text, place[2])
+                    report.problem(at[0], key, text, at[2])
             known = tuple(name for name in names if name is not None)
             prompts.append(replace(prompt, clip_models=known))
         frames[frame] = tuple(prompts)
@@ -233,5 +233,5 @@ def forced_cuts(settings: Settings, layer: Layer, entry: Entry | None, report: R
     for key in cuts:
         if getattr(forced, key) != getattr(settings, key) and key in layer:
             text = f"has no effect: compat dd57 takes the preset of {entry.name}, as the original did"
-            report.notice(layer[key].where, key, text)
+            report.notice(layer[key].location, key, text)
     return settings.model_copy(update={key: getattr(forced, key) for key in cuts})

@@ -93,15 +93,15 @@ def weight_warning(prompt: Prompt) -> str | None:
 def lookalike_warning(prompt: Prompt) -> str | None:
     """For a text that ends in what looks like a weight but is read as words: how to write each."""
     text = prompt.raw
-    found = _LOOKALIKE.fullmatch(text)
-    if prompt.raw != prompt.text or found is None or found["words"][-1:].isdigit():
+    match = _LOOKALIKE.fullmatch(text)
+    if prompt.raw != prompt.text or match is None or match["words"][-1:].isdigit():
         return None
-    number = found["weight"].translate(_SIGNS).strip("x\u00d7*~%").replace(",", ".")
+    number = match["weight"].translate(_SIGNS).strip("x\u00d7*~%").replace(",", ".")
     weight = number if _WEIGHT.fullmatch(number) else "-0.5"
-    weight = f"{float(weight) / 100:g}" if found["weight"].endswith("%") else weight
-    words = found["words"].rstrip()
+    weight = f"{float(weight) / 100:g}" if match["weight"].endswith("%") else weight
+    words = match["words"].rstrip()
     return (
-        f'"{text}" has the weight 1: "{found["weight"]}" is read as words. Write "{words}:{weight}" for a '
+        f'"{text}" has the weight 1: "{match["weight"]}" is read as words. Write "{words}:{weight}" for a '
         f'weight, or {{text: "{text}"}} if it belongs to the text'
     )
 

@@ -26,7 +26,7 @@ class Spline:
     def at(self, x: float) -> float:
         """The value at x, within the first and the last point."""
         first, basis = _basis(self.knots, self.degree, x)
-        return sum(share * self.coefficients[first + j] for j, share in enumerate(basis))
+        return sum(weight * self.coefficients[first + j] for j, weight in enumerate(basis))
 
 
 @lru_cache(maxsize=256)
@@ -55,9 +55,9 @@ def _basis(knots: Sequence[float], degree: int, x: float) -> tuple[int, list[flo
         higher = [0.0] * (level + 1)
         for j, value in enumerate(basis):
             left, right = knots[span - level + 1 + j], knots[span + 1 + j]
-            share = (x - left) / (right - left)
-            higher[j] += (1 - share) * value
-            higher[j + 1] += share * value
+            fraction = (x - left) / (right - left)
+            higher[j] += (1 - fraction) * value
+            higher[j + 1] += fraction * value
         basis = higher
     return span - degree, basis
 

@@ -34,17 +34,17 @@ def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer],
     last = max((index for index, layer in enumerate(layers) if "sweep" in layer), default=None)
     if last is None:
         return [(layers, None)]
-    given = layers[last]["sweep"]
+    sourced = layers[last]["sweep"]
     layers = [{key: value for key, value in layer.items() if key != "sweep"} for layer in layers]
-    axes = _axes(given, report)
+    axes = _axes(sourced, report)
     below, above = layers[: last + 1], layers[last + 1 :]
     over = {key for layer in above for key in translate(layer, Report())}
-    axes = {key: values for key, values in axes.items() if not _overruled(key, values, over, given, report)}
+    axes = {key: values for key, values in axes.items() if not _overruled(key, values, over, sourced, report)}
     total = math.prod(len(values) for values in axes.values())
     if not axes:
         return [(layers, None)]
     if total > _MOST:
-        report.problem(given.where, "sweep", f"{total} runs: at most {_MOST} are allowed")
+        report.problem(sourced.location, "sweep", f"{total} runs: at most {_MOST} are allowed")
         return [(layers, None)]
     shown = tuple((key, tuple(value.value for value in values)) for key, values in axes.items())
     points: list[tuple[list[Layer], SweepPoint | None]] = []
@@ -55,29 +55,29 @@ def sweep_points(layers: list[Layer], report: Report) -> list[tuple[list[Layer],
     return points
 
 
-def _axes(given: SourcedValue, report: Report) -> dict[str, list[SourcedValue]]:
+def _axes(sourced: SourcedValue, report: Report) -> dict[str, list[SourcedValue]]:
     axes: dict[str, list[SourcedValue]] = {}
-    if not isinstance(given.value, Mapping) or not given.value:
-        report.problem(given.where, "sweep", "write a map of settings to lists, like {eta: [0, 0.8]}")
+    if not isinstance(sourced.value, Mapping) or not sourced.value:
+        report.problem(sourced.location, "sweep", "write a map of settings to lists, like {eta: [0, 0.8]}")
         return axes
-    for key, values in given.value.items():
+    for key, values in sourced.value.items():
         if not isinstance(values, list) or not values:
             text = f"{key}: {show(values)} is no list of values to try"
-            report.problem(given.where, "sweep", text, (key,))
+            report.problem(sourced.location, "sweep", text, (key,))
         elif not isinstance(key, str) or key in ("sweep", "extends"):
-            report.problem(given.where, "sweep", f"{show(key)} cannot be swept", (key,))
+            report.problem(sourced.location, "sweep", f"{show(key)} cannot be swept", (key,))
         else:
             axes[key] = [
-                SourcedValue(value, given.where.under(key, index)) for index, value in enumerate(values)
+                SourcedValue(value, sourced.location.under(key, index)) for index, value in enumerate(values)
             ]
     return axes
 
 
 def _overruled(
-    key: str, values: list[SourcedValue], over: set[str], given: SourcedValue, report: Report
+    key: str, values: list[SourcedValue], over: set[str], sourced: SourcedValue, report: Report
 ) -> bool:
     """Does a later layer, such as --set, fix this key?"""
     if not over & set(translate({key: values[0]}, Report())):
         return False
-    report.notice(given.where, "sweep", f"{key} is overruled, it is not swept", (key,))
+    report.notice(sourced.location, "sweep", f"{key} is overruled, it is not swept", (key,))
     return True

@@ -17,10 +17,10 @@ from disco.settings.schedules import Schedule
 from disco.weights.registry import registry
 
 
-def notices(case: CheckContext) -> Iterator[Issue]:
+def notices(context: CheckContext) -> Iterator[Issue]:
     """What the user should know about these settings, in the order of the checks below."""
     for function in _CHECKS:
-        yield from function(case)
+        yield from function(context)
 
 
 def _dd57(settings: Settings) -> bool:
@@ -80,29 +80,34 @@ _IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
 )
 
 
-def _idle(case: CheckContext) -> Iterator[Issue]:
+def _idle(context: CheckContext) -> Iterator[Issue]:
     """Only for values that are not the defaults: saved settings hold every key, and nobody meant those."""
     for key, why, is_idle in _IGNORED:
-        if key in case.written and not is_usual(case, key) and not case.unreadable and is_idle(case.settings):
-            yield Issue(key, f"has no effect {why.format(sampler=case.settings.diffusion_sampling_mode)}")
+        if (
+            key in context.written
+            and not is_usual(context, key)
+            and not context.unreadable
+            and is_idle(context.settings)
+        ):
+            yield Issue(key, f"has no effect {why.format(sampler=context.settings.diffusion_sampling_mode)}")
 
 
-def _without_effect(case: CheckContext) -> Iterator[Issue]:
+def _without_effect(context: CheckContext) -> Iterator[Issue]:
     for key in KEYS:
         why = facts_of(key).get("no_effect")
-        if why and key in case.written:
+        if why and key in context.written:
             yield Issue(key, f"has no effect here: {why}")
 
 
 @needs("cut_ic_pow", "width_height", "clip_models")
-def _inner_cuts(case: CheckContext) -> Iterator[Issue]:
+def _inner_cuts(context: CheckContext) -> Iterator[Issue]:
     """Where no side is longer than what CLIP sees, all inner cuts have the same size."""
-    sides = [_input_side(choice.name) for choice in case.settings.clip_models]
-    shorter = min(case.settings.width_height)
-    if "cut_ic_pow" not in case.written or is_usual(case, "cut_ic_pow") or not sides:
+    sides = [_input_side(choice.name) for choice in context.settings.clip_models]
+    shorter = min(context.settings.width_height)
+    if "cut_ic_pow" not in context.written or is_usual(context, "cut_ic_pow") or not sides:
         return
     if all(side is not None and shorter <= side for side in sides):
-        width, height = case.settings.width_height
+        width, height = context.settings.width_height
         text = f"has no effect at {width}x{height}: no inner cut is smaller than its shorter side"
         yield Issue("cut_ic_pow", text)
 
@@ -117,49 +122,53 @@ def _input_side(name: str) -> int | None:
 
 
 @needs("compat", "transformation_percent")
-def _never_fires(case: CheckContext) -> Iterator[Issue]:
-    if _dd57(case.settings) and _symmetric(case.settings) and 0.0 in case.settings.transformation_percent:
+def _never_fires(context: CheckContext) -> Iterator[Issue]:
+    if (
+        _dd57(context.settings)
+        and _symmetric(context.settings)
+        and 0.0 in context.settings.transformation_percent
+    ):
         yield Issue("transformation_percent", "0 has no effect with compat: dd57, as in the original")
 
 
 @needs("diffusion_model", "custom_config")
-def _custom_config(case: CheckContext) -> Iterator[Issue]:
-    if case.settings.diffusion_model == CUSTOM and not case.settings.custom_config:
+def _custom_config(context: CheckContext) -> Iterator[Issue]:
+    if context.settings.diffusion_model == CUSTOM and not context.settings.custom_config:
         yield Issue("custom_config", "not given: the original's architecture for custom is assumed")
 
 
-def _frames(case: CheckContext) -> Iterator[Issue]:
-    if is_animation(case.settings):
+def _frames(context: CheckContext) -> Iterator[Issue]:
+    if is_animation(context.settings):
         return
     for key in KEYS:
-        value = getattr(case.settings, key)
+        value = getattr(context.settings, key)
         if isinstance(value, Schedule) and value.frames is not None:
             frame = value.frames.keys[0][0]
             yield Issue(key, f"a still uses the schedule of frame {frame}; the others are for animations")
 
 
 @needs("text_prompts", "image_prompts")
-def _prompts(case: CheckContext) -> Iterator[Issue]:
+def _prompts(context: CheckContext) -> Iterator[Issue]:
     for key in ("text_prompts", "image_prompts"):
-        prompts = getattr(case.settings, key)
+        prompts = getattr(context.settings, key)
         unused = unused_frames(prompts)
-        if unused and not is_animation(case.settings):
+        if unused and not is_animation(context.settings):
             used = next(frame for frame in prompts if frame not in unused)
             listed = ", ".join(map(str, unused))
             yield Issue(key, f"a still uses the prompts of {used}; those of {listed} are for animations")
-    given = case.layer.get("text_prompts")
-    if given is None:
+    sourced = context.layer.get("text_prompts")
+    if sourced is None:
         yield Issue("text_prompts", "none given: the default prompts are painted")
         return
-    yield from _weight_warnings(case.settings, given)
+    yield from _weight_warnings(context.settings, sourced)
 
 
-def _weight_warnings(settings: Settings, given: SourcedValue) -> Iterator[Issue]:
+def _weight_warnings(settings: Settings, sourced: SourcedValue) -> Iterator[Issue]:
     for frame, group in settings.text_prompts.items():
         for index, prompt in enumerate(group):
-            path = prompt_path(given.value, frame, index)
+            path = prompt_path(sourced.value, frame, index)
             warning = weight_warning(prompt)
-            if warning is None and isinstance(_part(given.value, path), str):
+            if warning is None and isinstance(_part(sourced.value, path), str):
                 warning = lookalike_warning(prompt)
             if warning:
                 yield Issue("text_prompts", warning, path)

@@ -172,7 +172,7 @@ def _request_rest(url: str, part: _Part, expected: Expected, report: Report) -> 
                 part.restart()
                 raise Cut("the server has less than what was here already")
             return
-        total = _place(response, part)
+        total = _continue_at(response, part)
         if expected.size is not None and total is not None and total != expected.size:
             raise MirrorFailed(f"the server says {total} bytes, expected {expected.size}")
         total = expected.size if total is None else total
@@ -181,7 +181,7 @@ def _request_rest(url: str, part: _Part, expected: Expected, report: Report) -> 
         _pour(response, part, total, report)
 
 
-def _place(response: Any, part: _Part) -> int | None:
+def _continue_at(response: Any, part: _Part) -> int | None:
     """Go on where the answer begins, or restart. Returns the size of the whole file, if told."""
     size = length(response)
     if response.status == 206:

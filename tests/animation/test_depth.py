@@ -21,7 +21,7 @@ from disco.animation.depth_onnx import load_onnx
 from disco.errors import InputError, WeightsError
 from disco.media.images import to_uint8
 from disco.networks.load import Loader
-from disco.networks.required import depth_shares, missing_packages, needed, required
+from disco.networks.required import depth_factors, missing_packages, needed, required
 from disco.settings.load import run_from_mapping
 from disco.settings.model import Settings
 from disco.weights.registry import Registry
@@ -268,7 +268,7 @@ def test_going_forward_over_the_plane_moves_the_ground_most() -> None:
 
 
 def load(name: str, weight: float = 1.0, second: str | None = None) -> MixedDepth:
-    return load_depth(depth_shares(name, weight, second))
+    return load_depth(depth_factors(name, weight, second))
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.3, 0.3 * 2 + 0.7 * 3), (1, 2), (0, 3)])
@@ -293,7 +293,7 @@ def test_what_counts_nothing_is_not_needed(shop: Path) -> None:
     """Neither file of the networks is there, and no address answers."""
     for one in (load("flat", 1, "onnx"), load("dpt", 0, "flat")):
         assert [share for share, _ in one.parts] == [1.0]
-    assert [(share, e.name) for share, e in depth_shares("dpt", 0.25, "onnx")] == [
+    assert [(share, e.name) for share, e in depth_factors("dpt", 0.25, "onnx")] == [
         (0.25, "dpt"),
         (0.75, "onnx"),
     ]
@@ -309,7 +309,7 @@ def test_networks_by_name(shop: Path, dpt: Path) -> None:
     expected = 0.25 * loaded(dpt)(noise()) + 0.75 * load_onnx(shop / "tiny.onnx")(noise())
     torch.testing.assert_close(mixed(noise()), expected)
     loader = Loader(Settings(), torch.device("cpu"))
-    load_depth(depth_shares("dpt", 0.25, "onnx"), loader.fetched)
+    load_depth(depth_factors("dpt", 0.25, "onnx"), loader.fetched)
     assert sorted(loader.hashes) == ["dpt/tiny.json", "dpt/tiny.safetensors", "onnx/tiny.onnx"]
     assert all(len(digest) == 64 for digest in loader.hashes.values())
 

@@ -97,12 +97,12 @@ def test_depth_and_its_shares() -> None:
     assert [(need.role, need.stage, need.sees_gradient) for need in (first, second)] == [
         ("depth", Stage.MOVING, False)
     ] * 2
-    assert [(need.name, need.share, need.package, need.setting) for need in (first, second)] == [
+    assert [(need.name, need.factor, need.package, need.setting) for need in (first, second)] == [
         ("dpt_large", 0.3, "transformers", "midas_depth_model"),
         ("fastdepth", 0.7, "onnxruntime", "second_depth_model"),
     ]
     (alone,) = (need for need in required(run_of(animation_mode="3D").settings) if need.role == "depth")
-    assert (alone.name, alone.share, alone.package) == ("plane", 1.0, None)
+    assert (alone.name, alone.factor, alone.package) == ("plane", 1.0, None)
 
 
 @pytest.mark.parametrize(("flow", "has_files"), [("dis", False), ("raft_small", True)])

@@ -19,7 +19,7 @@ from disco.__main__ import main
 from disco.errors import InputError
 from disco.rendering.distributed import ray_pool
 from disco.rendering.distributed.messages import Done, MemoryPlan, Ready, WorkerLost, WorkItem, WriteMessage
-from disco.rendering.distributed.ray_pool import Actor, RayPool, Room, connect
+from disco.rendering.distributed.ray_pool import Actor, Capacity, RayPool, connect
 from disco.runs.inputs import load_pictures
 from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping
@@ -30,18 +30,18 @@ from tests.small_run import SMALL, small_networks
 @pytest.mark.parametrize(
     "nodes, needs, room",
     [
-        ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], MemoryPlan(), Room(9, 0, 1.0, 1)),
-        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.5), Room(4, 0, 0.5, 2)),
-        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.3), Room(6, 0, 0.3, 3)),
-        ([{"GPU": 1}], MemoryPlan(0.1), Room(10, 0, 0.1, 10)),
-        ([{"GPU": 2, "CPU": 8}], MemoryPlan(cpu_only=True), Room(4, 2, 0.0, 4)),
-        ([{"CPU": 5}, {"CPU": 2}, {"CPU": 1}], MemoryPlan(), Room(3, 2, 0.0, 2)),
-        ([{"CPU": 1}, {"CPU": 1}], MemoryPlan(), Room(2, 1, 0.0, 1)),  # no machine has two threads
-        ([], MemoryPlan(), Room(0, 1, 0.0, 1)),
+        ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], MemoryPlan(), Capacity(9, 0, 1.0, 1)),
+        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.5), Capacity(4, 0, 0.5, 2)),
+        ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.3), Capacity(6, 0, 0.3, 3)),
+        ([{"GPU": 1}], MemoryPlan(0.1), Capacity(10, 0, 0.1, 10)),
+        ([{"GPU": 2, "CPU": 8}], MemoryPlan(cpu_only=True), Capacity(4, 2, 0.0, 4)),
+        ([{"CPU": 5}, {"CPU": 2}, {"CPU": 1}], MemoryPlan(), Capacity(3, 2, 0.0, 2)),
+        ([{"CPU": 1}, {"CPU": 1}], MemoryPlan(), Capacity(2, 1, 0.0, 1)),  # no machine has two threads
+        ([], MemoryPlan(), Capacity(0, 1, 0.0, 1)),
     ],
 )
 def test_the_room_of_a_cluster(
-    nodes: list[Mapping[str, float]], needs: MemoryPlan, room: Room, monkeypatch: pytest.MonkeyPatch
+    nodes: list[Mapping[str, float]], needs: MemoryPlan, room: Capacity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker on CPUs has as many threads as this process, here two."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -49,8 +49,11 @@ def test_the_room_of_a_cluster(
 
 
 def test_the_kind_of_worker_in_words() -> None:
-    assert Room(4, 0, 0.5, 2).kind == "each with 0.5 GPU"
-    assert [Room(1, n, 0.0, 1).kind for n in (1, 2)] == ["each with 1 CPU thread", "each with 2 CPU threads"]
+    assert Capacity(4, 0, 0.5, 2).kind == "each with 0.5 GPU"
+    assert [Capacity(1, n, 0.0, 1).kind for n in (1, 2)] == [
+        "each with 1 CPU thread",
+        "each with 2 CPU threads",
+    ]
 
 
 @pytest.mark.parametrize("more", [["--plan"], []])

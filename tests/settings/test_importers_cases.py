@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from disco.settings.importers.draft import Imported
+from disco.settings.importers.builder import Imported
 from disco.settings.importers.reading import import_settings
 from disco.settings.kinds import KINDS, read_value
 from disco.settings.load import run_from_mapping

@@ -62,8 +62,8 @@ def look(address: str, needs: MemoryPlan) -> tuple[int, str]:
             if address:
                 raise
     try:
-        room = _room(_nodes(ray) if ray.is_initialized() else [_this_machine()], needs)
-        return room.workers, room.kind
+        capacity = _capacity(_nodes(ray) if ray.is_initialized() else [_this_machine()], needs)
+        return capacity.workers, capacity.kind
     finally:
         if not was_there:
             ray.shutdown()
@@ -125,7 +125,7 @@ def _start_or_join(ray: Any, address: str) -> None:
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """How many workers, with how many CPUs and what share of a GPU each; most: on one machine or GPU."""
 
     workers: int
@@ -140,15 +140,15 @@ class Room:
         return f"each with {self.cpus} CPU thread{'s' if self.cpus > 1 else ''}"
 
 
-def _room(nodes: Sequence[Mapping[str, float]], needs: MemoryPlan) -> Room:
+def _capacity(nodes: Sequence[Mapping[str, float]], needs: MemoryPlan) -> Capacity:
     """GPUs if there are any. A worker on CPUs has as many threads as this process would compute with, since
     the last bits of a picture depend on it; fewer where no machine has as many."""
     if not needs.cpu_only and any(node.get("GPU", 0) for node in nodes):
         on_one = floor(1 / needs.gpus + 1e-9)
-        return Room(sum(int(node.get("GPU", 0)) for node in nodes) * on_one, 0, needs.gpus, on_one)
+        return Capacity(sum(int(node.get("GPU", 0)) for node in nodes) * on_one, 0, needs.gpus, on_one)
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     threads = max(1, min(torch.get_num_threads(), max(cpus, default=1)))
-    return Room(sum(n // threads for n in cpus), threads, 0.0, max(cpus, default=1) // threads)
+    return Capacity(sum(n // threads for n in cpus), threads, 0.0, max(cpus, default=1) // threads)
 
 
 def _nodes(ray: Any) -> list[Mapping[str, float]]:
@@ -172,31 +172,35 @@ class RayPool:
         self.asked: dict[Any, int] = {}  # request -> worker
         self._runs: tuple[Sequence[Run], Any] | None = None
         self._hired = 0
-        self._room, self._room_at = Room(0, 1, 0.0, 1), float("-inf")
+        self._capacity, self._capacity_at = Capacity(0, 1, 0.0, 1), float("-inf")
 
     @property
     def kind(self) -> str:
-        return self._room.kind
+        return self._capacity.kind
 
     def capacity(self) -> int:
-        if time.monotonic() - self._room_at > CAPACITY_EVERY:
-            now, was = _room(_nodes(self.ray), self.needs), self._room
+        if time.monotonic() - self._capacity_at > CAPACITY_EVERY:
+            now, was = _capacity(_nodes(self.ray), self.needs), self._capacity
             if was.gpus and not now.gpus:  # lost machines: no reason to go on with pictures of CPUs
                 now = replace(was, workers=0)
-            self._room, self._room_at = now, time.monotonic()
-        return self._room.workers if self.most is None else min(self._room.workers, self.most)
+            self._capacity, self._capacity_at = now, time.monotonic()
+        return self._capacity.workers if self.most is None else min(self._capacity.workers, self.most)
 
     def hire(self, runs: Sequence[Run], of: int) -> int:
         if self._runs is None or self._runs[0] is not runs:
             self._runs = (runs, self.ray.put(list(runs)))
-        worker, room = self._hired, self._room
+        worker, capacity = self._hired, self._capacity
         self._hired += 1
         actor = self.ray.remote(
-            num_cpus=room.cpus, num_gpus=room.gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
+            num_cpus=capacity.cpus,
+            num_gpus=capacity.gpus,
+            max_concurrency=4,
+            max_restarts=0,
+            max_task_retries=0,
         )(Actor)
-        threads = room.cpus or torch.get_num_threads()
-        sharing = max(1, min(of, room.most))
-        self.actors[worker] = actor.remote(self._runs[1], threads, sharing, on_gpu=room.gpus > 0)
+        threads = capacity.cpus or torch.get_num_threads()
+        sharing = max(1, min(of, capacity.most))
+        self.actors[worker] = actor.remote(self._runs[1], threads, sharing, on_gpu=capacity.gpus > 0)
         self._ask(worker)
         return worker
 

@@ -4,7 +4,7 @@ reading           import_settings(path): reads the file, accounts for what canno
 encodings         the text of a file, in an encoding that the report names
 recognise         which tool wrote it, by the weight of all its keys
 writing           to_yaml(imported): a settings file, changes noted beside the lines
-draft             what an importer fills in and returns: every key mapped, changed or dropped
+builder           what an importer fills in and returns: every key mapped, changed or dropped
 disco             Disco Diffusion's `<batch>(<run>)_settings.txt`, up to 5.7
 discoart          DiscoArt's YAML, up to 0.12
 progrock          progrockdiffusion's JSON, of July 2022

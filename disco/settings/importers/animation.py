@@ -14,7 +14,7 @@ from disco.settings.animation import (
     VideoOutSettings,
 )
 from disco.settings.frame import OF_VIDEO
-from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.builder import ImportBuilder
 from disco.settings.importers.old_values import nothing, picture
 from disco.settings.kinds import read_value
 from disco.settings.model import Settings, facts_of
@@ -34,50 +34,50 @@ DEFAULT_VIDEOS = (
 )  # in the original until somebody names one
 
 
-def put_animation(draft: ImportBuilder) -> list[str]:
+def put_animation(builder: ImportBuilder) -> list[str]:
     """Hand over what is not at its default; the rest is named in one line. Returns the keys handed over."""
     for key in KEYS:
-        if key in draft.old and facts_of(key)["kind"] == "keyframes":
-            _tidy_key_frames(draft, key)
-    usual = [key for key in KEYS if key in draft.old and _is_usual(key, draft.old[key])]
-    moved = [key for key in KEYS if key in draft.old and key not in usual]
-    draft.drop(usual, "of animations, at their defaults")
-    draft.drop_group(IGNORED, "used by the original's notebook only")
+        if key in builder.old and facts_of(key)["kind"] == "keyframes":
+            _tidy_key_frames(builder, key)
+    usual = [key for key in KEYS if key in builder.old and _is_usual(key, builder.old[key])]
+    moved = [key for key in KEYS if key in builder.old and key not in usual]
+    builder.drop(usual, "of animations, at their defaults")
+    builder.drop_group(IGNORED, "used by the original's notebook only")
     for key in moved:
-        draft.keep(key, draft.take(key))
-    return [key for key in moved if key in draft.run]
+        builder.keep(key, builder.take(key))
+    return [key for key in moved if key in builder.run]
 
 
-def _tidy_key_frames(draft: ImportBuilder, key: str) -> None:
+def _tidy_key_frames(builder: ImportBuilder, key: str) -> None:
     """As the original read them: without quotes around the text, and the last entry of a frame counts."""
-    text = draft.old[key]
+    text = builder.old[key]
     entries = _ENTRY.findall(text) if isinstance(text, str) else []
     if not entries or _ENTRY.sub("", text).strip(" ,\"'"):
         return
     tidy = ", ".join(f"{frame}: ({value})" for frame, value in dict(entries).items())
     is_repeated = len(dict(entries)) < len(entries)
     if is_repeated or '"' in text or "'" in text:
-        draft.old[key] = tidy
-        draft.changed.append(f"{key}: {text} -> {tidy} (as the original read it)")
+        builder.old[key] = tidy
+        builder.changed.append(f"{key}: {text} -> {tidy} (as the original read it)")
 
 
-def put_mode(draft: ImportBuilder, folder: Path) -> None:
+def put_mode(builder: ImportBuilder, folder: Path) -> None:
     """animation_mode; a video that is not here makes a still of it, since our settings must load."""
-    mode = draft.take("animation_mode", "None")
+    mode = builder.take("animation_mode", "None")
     if nothing(mode):
         return
-    path = draft.run.get("video_init_path")
+    path = builder.run.get("video_init_path")
     video = None if path is None else picture(str(path), folder)
     if mode == "Video Input" and video is None:
         why = "its video is not here; name it in video_init_path and write Video Input"
-        draft.change("animation_mode", "None", why, old=mode)
+        builder.change("animation_mode", "None", why, old=mode)
         return
-    draft.keep("animation_mode", mode)
+    builder.keep("animation_mode", mode)
     if mode == "Video Input":
-        draft.run["video_init_path"] = video
+        builder.run["video_init_path"] = video
         for key, name in {**OF_VIDEO, "skip_steps": "video_init_skip_steps"}.items():
-            if key in draft.run and name not in draft.run:
-                draft.change(name, draft.run.pop(key), f"Video Input has it in place of {key}")
+            if key in builder.run and name not in builder.run:
+                builder.change(name, builder.run.pop(key), f"Video Input has it in place of {key}")
 
 
 def _is_usual(key: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from disco.errors import InputError
-from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.builder import ImportBuilder
 from disco.weights.registry import Compat, registry
 
 
@@ -23,15 +23,15 @@ def clip_name(old: str, compat: Compat = "fixed") -> str | None:
 
 
 def put_clips(
-    draft: ImportBuilder, weights: Mapping[str, Any], *, was: str, compat: Compat = "fixed"
+    builder: ImportBuilder, weights: Mapping[str, Any], *, was: str, compat: Compat = "fixed"
 ) -> None:
     """clip_models from {old name: weight}; a weight is a number or a schedule, and 1 need not be written."""
     chosen: list[Any] = []
     for old, weight in weights.items():
         name = clip_name(old, compat)
         if name is None:
-            draft.dropped.append(f"clip_models: {old}: no such CLIP network in the registry")
+            builder.dropped.append(f"clip_models: {old}: no such CLIP network in the registry")
         else:
             chosen.append(name if weight == 1 else {"name": name, "weight": weight})
     if chosen:
-        draft.keep("clip_models", chosen, was=was)
+        builder.keep("clip_models", chosen, was=was)

@@ -12,8 +12,8 @@ from typing import Any
 
 from disco.settings.aliases import IGNORED, PRESETS, SIZE_256, SIZE_512
 from disco.settings.importers.animation import ORIGINAL, put_animation, put_mode
+from disco.settings.importers.builder import ImportBuilder, Imported
 from disco.settings.importers.clips import clip_name, put_clips
-from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.networks import CUSTOM_PREFIX, put_disco_network
 from disco.settings.importers.old_values import (
     put_batch_name,
@@ -83,98 +83,98 @@ NOT_STORED = ("display_rate", "intermediate_saves", "animation_mode")
 
 def import_disco(old: Mapping[str, Any], path: Path) -> Imported:
     """A Disco Diffusion settings file, already read, in our keys. path: only its name is used."""
-    draft = ImportBuilder(old, "disco", path.name)
-    put_batch_name(draft, draft.take("batch_name"), path)
-    put_text_prompts(draft, draft.take("text_prompts"))
-    put_image_prompts(draft, draft.take("image_prompts"), path.parent)
-    draft.change("compat", "dd57", "the original's results, quirks included")
-    _put_seed(draft)
-    _put_count(draft)
-    _put_steps(draft)
-    put_disco_network(draft, path.parent)
-    _put_size(draft)
-    _put_clips(draft)
-    put_init_image(draft, path.parent)
+    builder = ImportBuilder(old, "disco", path.name)
+    put_batch_name(builder, builder.take("batch_name"), path)
+    put_text_prompts(builder, builder.take("text_prompts"))
+    put_image_prompts(builder, builder.take("image_prompts"), path.parent)
+    builder.change("compat", "dd57", "the original's results, quirks included")
+    _put_seed(builder)
+    _put_count(builder)
+    _put_steps(builder)
+    put_disco_network(builder, path.parent)
+    _put_size(builder)
+    _put_clips(builder)
+    put_init_image(builder, path.parent)
     for key in SCHEDULES:
-        if draft.old.get(key) is not None:
-            put_schedule(draft, key, draft.take(key))
+        if builder.old.get(key) is not None:
+            put_schedule(builder, key, builder.take(key))
     for key in AS_THEY_ARE:
-        if draft.old.get(key) is not None:
-            draft.keep(key, draft.take(key))
-    _put_cutn(draft)
-    _drop_rest(draft)
-    _put_animation(draft, path.parent)
+        if builder.old.get(key) is not None:
+            builder.keep(key, builder.take(key))
+    _put_cutn(builder)
+    _drop_rest(builder)
+    _put_animation(builder, path.parent)
     for key in OUR_KEYS:  # of forks, and of this program
-        if draft.old.get(key) is not None:
-            draft.keep(key, draft.take(key))
-    return draft.finish()
+        if builder.old.get(key) is not None:
+            builder.keep(key, builder.take(key))
+    return builder.finish()
 
 
-def _put_seed(draft: ImportBuilder) -> None:
+def _put_seed(builder: ImportBuilder) -> None:
     """seed is what was drawn, set_seed what the form asked for."""
-    asked, seed = draft.take("set_seed"), draft.take("seed")
+    asked, seed = builder.take("set_seed"), builder.take("seed")
     was = "set_seed" if seed is None else "seed"
     if seed is not None and asked is not None:
-        draft.dropped.append("set_seed: the file holds the seed that was drawn")
+        builder.dropped.append("set_seed: the file holds the seed that was drawn")
     value = asked if seed is None else seed
     if value is None:
         return
-    draft.keep("set_seed", numeral(value), was=was)
-    if "set_seed" in draft.run and draft.run["set_seed"] != "random_seed":
-        draft.notes["set_seed"] = "the seed of the run's first picture; the others follow it in one stream"
+    builder.keep("set_seed", numeral(value), was=was)
+    if "set_seed" in builder.run and builder.run["set_seed"] != "random_seed":
+        builder.notes["set_seed"] = "the seed of the run's first picture; the others follow it in one stream"
 
 
-def _put_count(draft: ImportBuilder) -> None:
+def _put_count(builder: ImportBuilder) -> None:
     """n_batches, which only forks store; and what else the file does not say."""
-    if draft.old.get("n_batches") is not None:
-        draft.keep("n_batches", draft.take("n_batches"))
+    if builder.old.get("n_batches") is not None:
+        builder.keep("n_batches", builder.take("n_batches"))
     else:
-        draft.change("n_batches", 1, "not in Disco's files; raise it for the pictures after the first")
-    missing = [key for key in NOT_STORED if draft.old.get(key) is None]
+        builder.change("n_batches", 1, "not in Disco's files; raise it for the pictures after the first")
+    missing = [key for key in NOT_STORED if builder.old.get(key) is None]
     if missing:
         still = "a still, with" if "animation_mode" in missing else "with"
         text = f"{', '.join(missing)} and the like are not in Disco's files"
-        draft.changed.append(f"{text}: {still} the defaults of this program")
+        builder.changed.append(f"{text}: {still} the defaults of this program")
 
 
-def _put_steps(draft: ImportBuilder) -> None:
-    if draft.old.get("skip_timesteps") is not None:
-        draft.keep("skip_steps", numeral(draft.take("skip_timesteps")), was="skip_timesteps")
-    respacing = str(draft.take("timestep_respacing", ""))
-    if respacing and "steps" not in draft.old:
+def _put_steps(builder: ImportBuilder) -> None:
+    if builder.old.get("skip_timesteps") is not None:
+        builder.keep("skip_steps", numeral(builder.take("skip_timesteps")), was="skip_timesteps")
+    respacing = str(builder.take("timestep_respacing", ""))
+    if respacing and "steps" not in builder.old:
         digits = respacing.removeprefix("ddim")
         if digits.isdigit():
-            draft.keep("steps", int(digits), was="timestep_respacing")
+            builder.keep("steps", int(digits), was="timestep_respacing")
         else:
-            draft.drop(
+            builder.drop(
                 "timestep_respacing", f"{respacing!r} is no ddimN; the network's number of steps holds"
             )
-    draft.drop_group(("diffusion_steps",), "follows from steps")
+    builder.drop_group(("diffusion_steps",), "follows from steps")
 
 
-def _put_size(draft: ImportBuilder) -> None:
+def _put_size(builder: ImportBuilder) -> None:
     """width and height, or the form's width_height, or that of its two which fits the network."""
-    name = draft.run.get("diffusion_model", "")
+    name = builder.run.get("diffusion_model", "")
     side = registry().get("diffusion", name).architecture.get("image_size") if name else 512
     fitting, other = (SIZE_256, SIZE_512) if side == 256 else (SIZE_512, SIZE_256)
-    sides = [draft.take("width"), draft.take("height")]
-    named = [value for key in ("width_height", fitting) if (value := draft.take(key)) is not None]
+    sides = [builder.take("width"), builder.take("height")]
+    named = [value for key in ("width_height", fitting) if (value := builder.take(key)) is not None]
     sizes = [sides] if None not in sides else named
-    draft.drop_group((other,), f"has no effect with {name or 'this network'}")
+    builder.drop_group((other,), f"has no effect with {name or 'this network'}")
     if sizes:
-        put_size(draft, sizes[0], "sides are multiples of 64, rounded down as the original did")
+        put_size(builder, sizes[0], "sides are multiples of 64, rounded down as the original did")
     elif sides != [None, None]:
-        draft.dropped.append("width, height: only one of them is in the file; the default holds")
+        builder.dropped.append("width, height: only one of them is in the file; the default holds")
 
 
-def _put_clips(draft: ImportBuilder) -> None:
+def _put_clips(builder: ImportBuilder) -> None:
     """The flags that are on. The registry lists them in the order of loading, in dd57 of random draws."""
     for old, ours in FLAG_NAMES.items():
-        if old in draft.old:
-            draft.old.setdefault(ours, draft.take(old))
-    present = [flag for flag in registry().clip_flags if draft.old.get(flag) is not None]
-    on = [flag for flag in present if draft.take_as(flag, False, facts_of("fuzzy_prompt"))]
-    listed = draft.take("clip_models", [])
+        if old in builder.old:
+            builder.old.setdefault(ours, builder.take(old))
+    present = [flag for flag in registry().clip_flags if builder.old.get(flag) is not None]
+    on = [flag for flag in present if builder.take_as(flag, False, facts_of("fuzzy_prompt"))]
+    listed = builder.take("clip_models", [])
     names = listed if isinstance(listed, list) else [listed]
     entries = {str(entry.get("name") if isinstance(entry, dict) else entry): entry for entry in names}
     weights = {
@@ -182,47 +182,49 @@ def _put_clips(draft: ImportBuilder) -> None:
     }
     on = [flag for flag in on if clip_name(flag, "dd57") not in {clip_name(name, "dd57") for name in weights}]
     was = ", ".join([*(["clip_models"] if weights else []), *on])
-    put_clips(draft, {**weights, **dict.fromkeys(on, 1)}, was=was, compat="dd57")
-    if present and "clip_models" not in draft.run:
-        draft.warnings.append("clip_models: no CLIP is switched on in the file: the network's defaults guide")
+    put_clips(builder, {**weights, **dict.fromkeys(on, 1)}, was=was, compat="dd57")
+    if present and "clip_models" not in builder.run:
+        builder.warnings.append(
+            "clip_models: no CLIP is switched on in the file: the network's defaults guide"
+        )
 
 
-def _put_cutn(draft: ImportBuilder) -> None:
-    cutn = numeral(draft.take("cutn"))
-    if cutn is None or {"cut_overview", "cut_innercut"} & draft.run.keys():
+def _put_cutn(builder: ImportBuilder) -> None:
+    cutn = numeral(builder.take("cutn"))
+    if cutn is None or {"cut_overview", "cut_innercut"} & builder.run.keys():
         return
     if isinstance(cutn, bool) or not isinstance(cutn, int) or not 1 <= cutn <= 1000:
-        draft.refuse("cutn", cutn, "a whole number from 1 to 1000")
+        builder.refuse("cutn", cutn, "a whole number from 1 to 1000")
         return
     why = "versions before 3 took all their cuts at random; here they are shared out as in the later ones"
-    draft.change("cutn", cutn, why)
+    builder.change("cutn", cutn, why)
 
 
-def _drop_rest(draft: ImportBuilder) -> None:
-    draft.drop_group(("randomize_class",), "never had an effect")
-    slip = [key for key in draft.old if key.startswith("SLIP")]
-    on = [key for key in slip if draft.old[key]]
-    draft.drop([key for key in slip if key not in on], "SLIP networks, switched off")
-    draft.drop(on, "SLIP networks are not supported: the picture will differ")
-    draft.drop_group(MACHINE, "of the old program's machine; see device and run.py --help")
-    draft.drop_group(RESUME, "of a run of the old program; see --resume")
-    draft.drop_group(("check_model_SHA",), "every download is always checked")
-    draft.drop_group(
-        [key for key in draft.old if key.startswith(CUSTOM_PREFIX)], "no part of an architecture"
+def _drop_rest(builder: ImportBuilder) -> None:
+    builder.drop_group(("randomize_class",), "never had an effect")
+    slip = [key for key in builder.old if key.startswith("SLIP")]
+    on = [key for key in slip if builder.old[key]]
+    builder.drop([key for key in slip if key not in on], "SLIP networks, switched off")
+    builder.drop(on, "SLIP networks are not supported: the picture will differ")
+    builder.drop_group(MACHINE, "of the old program's machine; see device and run.py --help")
+    builder.drop_group(RESUME, "of a run of the old program; see --resume")
+    builder.drop_group(("check_model_SHA",), "every download is always checked")
+    builder.drop_group(
+        [key for key in builder.old if key.startswith(CUSTOM_PREFIX)], "no part of an architecture"
     )
-    draft.drop_group(PRESETS, "presets are defaults of their networks; write the key without the prefix")
+    builder.drop_group(PRESETS, "presets are defaults of their networks; write the key without the prefix")
 
 
-def _put_animation(draft: ImportBuilder, folder: Path) -> None:
+def _put_animation(builder: ImportBuilder, folder: Path) -> None:
     """The animation's settings; without a mode in the file they are there for who writes one."""
-    is_stored = draft.old.get("animation_mode") is not None
-    skip = draft.old.get("frames_skip_steps")
+    is_stored = builder.old.get("animation_mode") is not None
+    skip = builder.old.get("frames_skip_steps")
     if isinstance(skip, str) and skip.strip().isdecimal():
-        draft.old["frames_skip_steps"] = f"{skip.strip()}%"  # the original reads a text as a share
-    moved = put_animation(draft)
-    put_mode(draft, folder)
+        builder.old["frames_skip_steps"] = f"{skip.strip()}%"  # the original reads a text as a share
+    moved = put_animation(builder)
+    put_mode(builder, folder)
     if moved and not is_stored:
         keys = ", ".join(moved)
-        draft.changed.append(
+        builder.changed.append(
             f"animation_mode: not in Disco's files: write 2D, 3D or Video Input, and these act: {keys}"
         )

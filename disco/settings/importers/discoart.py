@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from disco.settings.importers.builder import ImportBuilder, Imported
 from disco.settings.importers.clips import put_clips
-from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     fold,
     put_batch_name,
@@ -124,119 +124,121 @@ KEYS = frozenset(
 
 def import_discoart(old: Mapping[str, Any], path: Path) -> Imported:
     """A DiscoArt settings file, already read, in our keys. path: only its name is used."""
-    draft = ImportBuilder(old, "discoart", path.name)
-    silent = _fill_defaults(draft)
-    document = draft.old.get("name_docarray")
-    name = draft.take("batch_name") or (None if "{" in str(document) else document)
-    put_batch_name(draft, name, path)
-    put_text_prompts(draft, draft.take("text_prompts"))
-    draft.change(
+    builder = ImportBuilder(old, "discoart", path.name)
+    silent = _fill_defaults(builder)
+    document = builder.old.get("name_docarray")
+    name = builder.take("batch_name") or (None if "{" in str(document) else document)
+    put_batch_name(builder, name, path)
+    put_text_prompts(builder, builder.take("text_prompts"))
+    builder.change(
         "compat", "fixed", "DiscoArt mends the same quirks; the random numbers differ, so do pictures"
     )
-    _put_seed(draft)
-    put_network(draft, draft.take("diffusion_model"))
-    _put_batches(draft)
-    put_size(draft, draft.take("width_height"), "sides are multiples of 64, rounded down as DiscoArt did")
-    _put_clip_models(draft)
-    put_init_image(draft, path.parent)
+    _put_seed(builder)
+    put_network(builder, builder.take("diffusion_model"))
+    _put_batches(builder)
+    put_size(builder, builder.take("width_height"), "sides are multiples of 64, rounded down as DiscoArt did")
+    _put_clip_models(builder)
+    put_init_image(builder, path.parent)
     for key in SCHEDULES:
-        put_schedule(draft, key, draft.take(key))
+        put_schedule(builder, key, builder.take(key))
     for key in AS_THEY_ARE:
-        draft.keep(key, draft.take(key))
+        builder.keep(key, builder.take(key))
     for key in ("use_secondary_model", "clamp_grad"):
-        _put_switch(draft, key, draft.take(key))
-    _mend_symmetry(draft)
-    _drop_rest(draft)
-    _note_silent(draft, silent)
-    return draft.finish()
+        _put_switch(builder, key, builder.take(key))
+    _mend_symmetry(builder)
+    _drop_rest(builder)
+    _note_silent(builder, silent)
+    return builder.finish()
 
 
-def _fill_defaults(draft: ImportBuilder) -> set[str]:
+def _fill_defaults(builder: ImportBuilder) -> set[str]:
     """Add DiscoArt's defaults, and those of its group of cuts below what the file says; which were added."""
-    group = draft.take("cut_schedules_group")
+    group = builder.take("cut_schedules_group")
     if group is not None and group not in CUT_GROUPS:
-        draft.drop("cut_schedules_group", f"{group!r} is none of DiscoArt's groups")
+        builder.drop("cut_schedules_group", f"{group!r} is none of DiscoArt's groups")
     chosen = CUT_GROUPS.get(str(group), {})
     if chosen:
-        draft.mapped.append(f"cut_schedules_group -> {', '.join(chosen)}")
-    silent = {key for key in DEFAULTS if draft.old.get(key) is None and key not in chosen}
+        builder.mapped.append(f"cut_schedules_group -> {', '.join(chosen)}")
+    silent = {key for key in DEFAULTS if builder.old.get(key) is None and key not in chosen}
     for key, value in {**DEFAULTS, **chosen}.items():
-        if draft.old.get(key) is None:
-            draft.old[key] = value
+        if builder.old.get(key) is None:
+            builder.old[key] = value
     return silent
 
 
-def _note_silent(draft: ImportBuilder, silent: set[str]) -> None:
+def _note_silent(builder: ImportBuilder, silent: set[str]) -> None:
     """Defaults were written like the file's own keys; keep them apart."""
-    draft.silent = [key for key in draft.mapped if key in silent]
-    draft.mapped = [key for key in draft.mapped if key not in silent]
-    for key in {"skip_steps", "n_batches"} & set(draft.silent):
-        draft.notes[key] = "not in the file; DiscoArt's default"
+    builder.silent = [key for key in builder.mapped if key in silent]
+    builder.mapped = [key for key in builder.mapped if key not in silent]
+    for key in {"skip_steps", "n_batches"} & set(builder.silent):
+        builder.notes[key] = "not in the file; DiscoArt's default"
 
 
-def _put_clip_models(draft: ImportBuilder) -> None:
+def _put_clip_models(builder: ImportBuilder) -> None:
     """Names with "::"; a switch over the noise levels becomes the network's weight."""
-    switches = draft.take("clip_models_schedules", {})
-    names = draft.take("clip_models")
+    switches = builder.take("clip_models_schedules", {})
+    names = builder.take("clip_models")
     weights = {str(name): 1 for name in (names if isinstance(names, list) else [names])}
     for name, switch in switches.items():
         if name in weights:
             weights[name] = fold([float(bool(on)) for on in spell_out(switch)])
-    put_clips(draft, weights, was="clip_models")
+    put_clips(builder, weights, was="clip_models")
     if switches:
-        draft.mapped.append("clip_models_schedules -> weights in clip_models")
+        builder.mapped.append("clip_models_schedules -> weights in clip_models")
 
 
-def _put_seed(draft: ImportBuilder) -> None:
-    seed = draft.take("seed")
+def _put_seed(builder: ImportBuilder) -> None:
+    seed = builder.take("seed")
     if seed is not None:
-        draft.keep("set_seed", numeral(seed), was="seed")
+        builder.keep("set_seed", numeral(seed), was="seed")
 
 
-def _put_batches(draft: ImportBuilder) -> None:
+def _put_batches(builder: ImportBuilder) -> None:
     """DiscoArt's n_batches counts passes of batch_size pictures; ours counts pictures."""
     passes, together = (
-        draft.take_as(key, DEFAULTS[key], facts_of(key)) for key in ("n_batches", "batch_size")
+        builder.take_as(key, DEFAULTS[key], facts_of(key)) for key in ("n_batches", "batch_size")
     )
     if together == 1:
-        draft.keep("n_batches", passes)
+        builder.keep("n_batches", passes)
         return
-    draft.change("n_batches", passes * together, "pictures in all, not passes", old=passes)
-    draft.keep("batch_size", together)
+    builder.change("n_batches", passes * together, "pictures in all, not passes", old=passes)
+    builder.keep("batch_size", together)
 
 
-def _put_switch(draft: ImportBuilder, key: str, value: Any) -> None:
+def _put_switch(builder: ImportBuilder, key: str, value: Any) -> None:
     """true or false; over the noise levels (DiscoArt) it can only be on or off here: what it mostly is."""
     try:
         values = [bool(item) for item in spell_out(numeral(value))]
     except ValueError:
-        draft.keep(key, value)  # "yes", or dropped with what is allowed
+        builder.keep(key, value)  # "yes", or dropped with what is allowed
         return
     mostly = 2 * sum(values) >= len(values)
     if all(item == values[0] for item in values):
-        draft.keep(key, values[0])
+        builder.keep(key, values[0])
     else:
-        draft.change(key, mostly, "no schedule here; its value at most steps", old=value)
+        builder.change(key, mostly, "no schedule here; its value at most steps", old=value)
 
 
-def _mend_symmetry(draft: ImportBuilder) -> None:
-    sampler = str(draft.run.get("diffusion_sampling_mode"))
+def _mend_symmetry(builder: ImportBuilder) -> None:
+    sampler = str(builder.run.get("diffusion_sampling_mode"))
     for key in ("use_vertical_symmetry", "use_horizontal_symmetry"):
-        if sampler in SAMPLERS and not SAMPLERS[sampler].symmetry and draft.run.get(key):
-            draft.change(key, False, f"{sampler} ignored it", old=True)
+        if sampler in SAMPLERS and not SAMPLERS[sampler].symmetry and builder.run.get(key):
+            builder.change(key, False, f"{sampler} ignored it", old=True)
 
 
-def _drop_rest(draft: ImportBuilder) -> None:
-    draft.drop_group(NO_EFFECT, "had no effect in DiscoArt")
-    draft.drop_group(("on_misspelled_token",), "there is no spelling check here")
-    draft.drop_group(EVALUATION, "memory is managed here; text towers are freed after the prompts are read")
-    draft.drop_group(("truncate_overlength_prompt",), "a prompt that is too long is always cut, and reported")
-    draft.drop_group(OUTPUT, "output of another kind; see display_rate and intermediate_saves")
-    draft.drop_group(EVENTS, "of DiscoArt's Python interface")
-    draft.drop_group(("name_docarray",), "pictures are kept as files, under batch_name")
-    if draft.old.get("diffusion_model_config"):
-        draft.drop(
+def _drop_rest(builder: ImportBuilder) -> None:
+    builder.drop_group(NO_EFFECT, "had no effect in DiscoArt")
+    builder.drop_group(("on_misspelled_token",), "there is no spelling check here")
+    builder.drop_group(EVALUATION, "memory is managed here; text towers are freed after the prompts are read")
+    builder.drop_group(
+        ("truncate_overlength_prompt",), "a prompt that is too long is always cut, and reported"
+    )
+    builder.drop_group(OUTPUT, "output of another kind; see display_rate and intermediate_saves")
+    builder.drop_group(EVENTS, "of DiscoArt's Python interface")
+    builder.drop_group(("name_docarray",), "pictures are kept as files, under batch_name")
+    if builder.old.get("diffusion_model_config"):
+        builder.drop(
             "diffusion_model_config", "the registry knows the architecture; your own needs custom_config"
         )
-    draft.drop_group(("diffusion_model_config",), "empty")
-    draft.drop([key for key in DEFAULTS if key in draft.old], "empty")
+    builder.drop_group(("diffusion_model_config",), "empty")
+    builder.drop([key for key in DEFAULTS if key in builder.old], "empty")

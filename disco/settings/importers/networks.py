@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.builder import ImportBuilder
 from disco.settings.importers.old_values import ORIGINAL_NETWORK, nothing, put_network
 from disco.settings.network_defaults import CUSTOM
 from disco.weights.registry import registry
@@ -14,36 +14,38 @@ CUSTOM_PREFIX = "custom_model_"  # the form's names of the parts of an architect
 MORE_PARTS = ("channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout")
 
 
-def put_disco_network(draft: ImportBuilder, folder: Path) -> None:
+def put_disco_network(builder: ImportBuilder, folder: Path) -> None:
     """diffusion_model; for `custom` its file, if it is here, and its custom_model_* as custom_config."""
-    name = str(draft.take("diffusion_model", ORIGINAL_NETWORK))
-    path = draft.take("custom_path")
-    config = _config(draft)
+    name = str(builder.take("diffusion_model", ORIGINAL_NETWORK))
+    path = builder.take("custom_path")
+    config = _config(builder)
     if name != CUSTOM:
-        put_network(draft, name)
+        put_network(builder, name)
         names = [*(["custom_path"] if path else []), *(f"{CUSTOM_PREFIX}{part}" for part in config)]
-        draft.drop(names, "has no effect without diffusion_model: custom")
+        builder.drop(names, "has no effect without diffusion_model: custom")
         return
     path_here = None if nothing(path) else _file(str(path), folder)
     if path_here is None:
-        put_network(draft, name)
-        draft.dropped.append(f"custom_path: {path if path else 'not in the file'}: its weights are not here")
+        put_network(builder, name)
+        builder.dropped.append(
+            f"custom_path: {path if path else 'not in the file'}: its weights are not here"
+        )
     else:
-        draft.keep("diffusion_model", CUSTOM)
-        draft.keep("custom_path", path_here)
+        builder.keep("diffusion_model", CUSTOM)
+        builder.keep("custom_path", path_here)
     if config:
-        draft.keep("custom_config", config, was="custom_model_*")
+        builder.keep("custom_config", config, was="custom_model_*")
 
 
-def _config(draft: ImportBuilder) -> dict[str, Any]:
+def _config(builder: ImportBuilder) -> dict[str, Any]:
     """The parts of an architecture that the form names, without those that no architecture has."""
     parts = {*registry().get("diffusion", CUSTOM).architecture, *MORE_PARTS}
     architecture: dict[str, Any] = {}
-    for key in [key for key in draft.old if key.startswith(CUSTOM_PREFIX)]:
+    for key in [key for key in builder.old if key.startswith(CUSTOM_PREFIX)]:
         part = key.removeprefix(CUSTOM_PREFIX)
-        value = draft.old[key]
+        value = builder.old[key]
         if part in parts and value is not None:
-            architecture[part] = draft.take(key)
+            architecture[part] = builder.take(key)
     return architecture
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from disco.errors import InputError
 from disco.files.paths import find
-from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.builder import ImportBuilder
 from disco.settings.kinds import allowed
 from disco.settings.model import facts_of
 from disco.settings.prompts import dump_prompts, parse_image_prompts
@@ -82,60 +82,60 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def put_schedule(draft: ImportBuilder, key: str, value: Any) -> None:
+def put_schedule(builder: ImportBuilder, key: str, value: Any) -> None:
     """Hand a schedulable key over; one that nobody can read is dropped, so that the default holds."""
     try:
         tidy, remark = tidy_schedule(value)
     except ValueError:
-        draft.keep(key, value)  # a form of ours, or dropped with what is allowed
+        builder.keep(key, value)  # a form of ours, or dropped with what is allowed
         return
     if remark:
-        draft.change(key, tidy, remark, old=value)
+        builder.change(key, tidy, remark, old=value)
     else:
-        draft.keep(key, tidy)
+        builder.keep(key, tidy)
 
 
-def put_size(draft: ImportBuilder, sides: Sequence[Any], remark: str) -> None:
+def put_size(builder: ImportBuilder, sides: Sequence[Any], remark: str) -> None:
     """Sides go over in multiples of 64, rounded down as all three tools did."""
     numbers = [numeral(side) for side in sides] if isinstance(sides, (list, tuple)) else []
     typed = [int(side) for side in numbers if _is_side(side)]
     if len(typed) != 2 or len(numbers) != 2:
-        draft.refuse("width_height", sides, allowed(facts_of("width_height")))
+        builder.refuse("width_height", sides, allowed(facts_of("width_height")))
         return
     size = [max(SIDE_STEP, side // SIDE_STEP * SIDE_STEP) for side in typed]
     if size == typed:
-        draft.keep("width_height", size)
+        builder.keep("width_height", size)
     else:
-        draft.change("width_height", size, remark, old=typed)
+        builder.change("width_height", size, remark, old=typed)
 
 
 def _is_side(side: Any) -> bool:
     return isinstance(side, (int, float)) and not isinstance(side, bool) and math.isfinite(side)
 
 
-def put_network(draft: ImportBuilder, value: Any) -> None:
+def put_network(builder: ImportBuilder, value: Any) -> None:
     """The diffusion network by its name in our registry; the original's default for one that is not there."""
     name = str(value)
     known = network_name(name)
     if known == name:
-        draft.keep("diffusion_model", name)
+        builder.keep("diffusion_model", name)
     elif known:
-        draft.change("diffusion_model", known, "its name here", old=name)
+        builder.change("diffusion_model", known, "its name here", old=name)
     else:
         why = "not in the registry; for your own file: diffusion_model: custom, custom_path, custom_config"
-        draft.change("diffusion_model", ORIGINAL_NETWORK, why, old=name)
+        builder.change("diffusion_model", ORIGINAL_NETWORK, why, old=name)
 
 
-def put_batch_name(draft: ImportBuilder, typed: Any, path: Path) -> None:
+def put_batch_name(builder: ImportBuilder, typed: Any, path: Path) -> None:
     """batch_name as the old file has it, or from a file name such as dream(3)_settings.txt, or its stem."""
     match = _FILE_NAME.match(path.stem)
     name = _file_name(typed or (match["name"] if match else path.stem))
     if not typed:
-        draft.change("batch_name", name, "not in the file; taken from its name")
+        builder.change("batch_name", name, "not in the file; taken from its name")
     elif name == typed:
-        draft.keep("batch_name", name)
+        builder.keep("batch_name", name)
     else:
-        draft.change("batch_name", name, "some characters cannot stand in a file name", old=typed)
+        builder.change("batch_name", name, "some characters cannot stand in a file name", old=typed)
 
 
 def network_name(old: str) -> str | None:
@@ -152,37 +152,37 @@ def nothing(value: Any) -> bool:
     return value is None or str(value).strip().lower() in ("", "none", "null")
 
 
-def put_init_image(draft: ImportBuilder, folder: Path) -> None:
+def put_init_image(builder: ImportBuilder, folder: Path) -> None:
     """A path or address; one that is not here is left out, because our settings name only files that are."""
-    value = draft.take("init_image")
+    value = builder.take("init_image")
     if nothing(value):
         return
     init = picture(str(value), folder)
     if init is None:
-        draft.dropped.append(f"init_image: {value} is not here; put it in place and add the line yourself")
+        builder.dropped.append(f"init_image: {value} is not here; put it in place and add the line yourself")
     elif init == value:
-        draft.keep("init_image", init)
+        builder.keep("init_image", init)
     else:
-        draft.change("init_image", init, "found beside the old settings file", old=value)
+        builder.change("init_image", init, "found beside the old settings file", old=value)
 
 
-def put_image_prompts(draft: ImportBuilder, prompts: Any, folder: Path) -> None:
+def put_image_prompts(builder: ImportBuilder, prompts: Any, folder: Path) -> None:
     """image_prompts with those pictures that are here."""
     here: dict[int, list[Any]] = {}
     try:
         frames = parse_image_prompts(prompts)
     except ValueError as error:
-        draft.dropped.append(f"image_prompts: {error}; none of them is taken")
+        builder.dropped.append(f"image_prompts: {error}; none of them is taken")
         return
     for frame, group in frames.items():
         for prompt in group:
             source = picture(prompt.source, folder)
             if source is None:
-                draft.dropped.append(f"image_prompts: {prompt.source} is not here; add it yourself")
+                builder.dropped.append(f"image_prompts: {prompt.source} is not here; add it yourself")
             else:
                 here.setdefault(frame, []).extend(dump_prompts({0: [replace(prompt, source=source)]})[0])
     if here:
-        draft.keep("image_prompts", here[0] if list(here) == [0] else here)
+        builder.keep("image_prompts", here[0] if list(here) == [0] else here)
 
 
 def picture(name: str, folder: Path) -> str | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from disco.settings.importers.animation import put_animation, put_mode
+from disco.settings.importers.builder import ImportBuilder, Imported
 from disco.settings.importers.clips import put_clips
-from disco.settings.importers.draft import ImportBuilder, Imported
 from disco.settings.importers.old_values import (
     ORIGINAL_NETWORK,
     nothing,
@@ -136,173 +136,177 @@ def is_borrowed(key: str) -> bool:
 
 def import_progrock(old: Mapping[str, Any], path: Path) -> Imported:
     """A progrockdiffusion settings file, already read, in our keys. path: only its name is used."""
-    draft = ImportBuilder(old, "progrock", path.name)
+    builder = ImportBuilder(old, "progrock", path.name)
     silent = [key for key in DEFAULTS if old.get(key) is None and not (key in FLAGS and _flags_of(old))]
-    draft.old |= {key: DEFAULTS[key] for key in silent}
-    put_batch_name(draft, draft.take("batch_name"), path)
-    _settle_choices(draft)
-    put_prompts(draft, int(draft.old["steps"]), path.parent)
-    draft.change(
+    builder.old |= {key: DEFAULTS[key] for key in silent}
+    put_batch_name(builder, builder.take("batch_name"), path)
+    _settle_choices(builder)
+    put_prompts(builder, int(builder.old["steps"]), path.parent)
+    builder.change(
         "compat", "fixed", "the random numbers differ, so the pictures do; picture k does not use seed + k"
     )
-    seed = draft.take("set_seed")
-    draft.keep("set_seed", seed if seed == "random_seed" else int(seed))
-    _put_network(draft, path.parent)
-    size = _size(draft)
-    put_size(draft, size, "sides are multiples of 64, rounded down as progrockdiffusion did")
-    _put_clips(draft)
-    _put_automatic(draft, size)
-    _put_steps(draft)
-    _put_cuts(draft)
+    seed = builder.take("set_seed")
+    builder.keep("set_seed", seed if seed == "random_seed" else int(seed))
+    _put_network(builder, path.parent)
+    size = _size(builder)
+    put_size(builder, size, "sides are multiples of 64, rounded down as progrockdiffusion did")
+    _put_clips(builder)
+    _put_automatic(builder, size)
+    _put_steps(builder)
+    _put_cuts(builder)
     for key in SCHEDULES:
-        put_schedule(draft, key, draft.take(key))
+        put_schedule(builder, key, builder.take(key))
     for key in AS_THEY_ARE:
-        draft.keep(key, draft.take(key))
-    draft.keep("diffusion_sampling_mode", draft.take("sampling_mode"), was="sampling_mode")
-    draft.keep("perlin_mode", str(draft.take("perlin_mode")).replace("grey", "gray"))
-    _put_saves(draft)
-    _drop_rest(draft, path.parent)
-    _note_silent(draft, silent)
-    return draft.finish()
+        builder.keep(key, builder.take(key))
+    builder.keep("diffusion_sampling_mode", builder.take("sampling_mode"), was="sampling_mode")
+    builder.keep("perlin_mode", str(builder.take("perlin_mode")).replace("grey", "gray"))
+    _put_saves(builder)
+    _drop_rest(builder, path.parent)
+    _note_silent(builder, silent)
+    return builder.finish()
 
 
 def _flags_of(old: Mapping[str, Any]) -> list[str]:
     return [flag for flag in FLAGS if flag in old]
 
 
-def _note_silent(draft: ImportBuilder, silent: list[str]) -> None:
+def _note_silent(builder: ImportBuilder, silent: list[str]) -> None:
     """Defaults were written like the file's own keys; keep them apart."""
     lines = {"width": "width_height", "sampling_mode": "sampling_mode -> diffusion_sampling_mode"}
     lines |= dict.fromkeys(set(FLAGS), "ViTB32, ViTB16, RN50 -> clip_models")
     written = dict.fromkeys(lines.get(key, key) for key in silent)
-    draft.silent = [line.rpartition(" ")[2] for line in written if line in draft.mapped]
-    draft.mapped = [line for line in draft.mapped if line not in written]
+    builder.silent = [line.rpartition(" ")[2] for line in written if line in builder.mapped]
+    builder.mapped = [line for line in builder.mapped if line not in written]
 
 
-def _settle_choices(draft: ImportBuilder) -> None:
+def _settle_choices(builder: ImportBuilder) -> None:
     """ "<0.2|0.5>" becomes its first value, "random" what it would be if left alone."""
-    for key, value in list(draft.old.items()):
+    for key, value in list(builder.old.items()):
         if not isinstance(value, str) or key in ("batch_name", "init_image"):
             continue
         if value == "random":
-            draft.old[key] = DEFAULTS.get(key, 0)
-            draft.changed.append(f"{key}: a random value -> {draft.old[key]} (write the one you like)")
+            builder.old[key] = DEFAULTS.get(key, 0)
+            builder.changed.append(f"{key}: a random value -> {builder.old[key]} (write the one you like)")
         elif "<" in value:
-            draft.old[key] = first_choice(value)
-            draft.changed.append(
-                f"{key}: {value} -> {draft.old[key]} (the first choice; sweep renders them all)"
+            builder.old[key] = first_choice(value)
+            builder.changed.append(
+                f"{key}: {value} -> {builder.old[key]} (the first choice; sweep renders them all)"
             )
 
 
-def _put_network(draft: ImportBuilder, folder: Path) -> None:
-    name = draft.take("diffusion_model")
-    put_network(draft, name)
-    image = draft.old.get("init_image")
+def _put_network(builder: ImportBuilder, folder: Path) -> None:
+    name = builder.take("diffusion_model")
+    put_network(builder, name)
+    image = builder.old.get("init_image")
     if image and re.fullmatch(r"_\w+_", str(image)):
-        draft.drop("init_image", f"{image} stands for any picture of a folder; name one")
-    put_init_image(draft, folder)
+        builder.drop("init_image", f"{image} stands for any picture of a folder; name one")
+    put_init_image(builder, folder)
 
 
-def _size(draft: ImportBuilder) -> list[float]:
-    scale = draft.take("width_height_scale", 1)
-    sides = draft.take("width_height")  # its later versions
+def _size(builder: ImportBuilder) -> list[float]:
+    scale = builder.take("width_height_scale", 1)
+    sides = builder.take("width_height")  # its later versions
     if sides is not None:
-        draft.old["width"], draft.old["height"] = sides
-    return [draft.take(key) * scale for key in ("width", "height")]
+        builder.old["width"], builder.old["height"] = sides
+    return [builder.take(key) * scale for key in ("width", "height")]
 
 
-def _put_clips(draft: ImportBuilder) -> None:
+def _put_clips(builder: ImportBuilder) -> None:
     """Flags are shares from 0 to 1. There they thinned out the cuts, here they weigh the loss."""
-    shares = {flag: _share(draft.take(flag, 0)) for flag in FLAGS}
+    shares = {flag: _weight(builder.take(flag, 0)) for flag in FLAGS}
     on = {("ViTL14_336px" if flag == "ViTL14_336" else flag): s for flag, s in shares.items() if s > 0}
-    put_clips(draft, on, was=", ".join(on))
+    put_clips(builder, on, was=", ".join(on))
     if any(weight != 1 for weight in on.values()):
-        draft.notes["clip_models"] = "weights were shares of the cuts, here they weigh each network's loss"
+        builder.notes["clip_models"] = "weights were shares of the cuts, here they weigh each network's loss"
 
 
-def _share(value: Any) -> float:
+def _weight(value: Any) -> float:
     return 1 if float(value) == 1 else float(value)
 
 
-def _put_automatic(draft: ImportBuilder, size: list[float]) -> None:
+def _put_automatic(builder: ImportBuilder, size: list[float]) -> None:
     """ "auto" by progrockdiffusion's own rules, from the steps and the pixels."""
-    steps = int(draft.old["steps"])
+    steps = int(builder.old["steps"])
     automatic = {
         "clip_guidance_scale": (automatic_scale(size[0] * size[1]), "of the number of pixels"),
         "clamp_max": (
-            automatic_clamp(steps, bool(draft.old["use_secondary_model"])),
+            automatic_clamp(steps, bool(builder.old["use_secondary_model"])),
             "of the number of steps",
         ),
         "eta": (automatic_eta(steps), "of the number of steps"),
     }
     for key, (value, origin) in automatic.items():
-        typed = draft.take(key)
+        typed = builder.take(key)
         if typed == "auto":
-            draft.change(key, value, f'what its "auto" makes {origin}')
+            builder.change(key, value, f'what its "auto" makes {origin}')
         else:
-            put_schedule(draft, key, typed)
+            put_schedule(builder, key, typed)
 
 
-def _put_steps(draft: ImportBuilder) -> None:
+def _put_steps(builder: ImportBuilder) -> None:
     """skip_steps_ratio counts only with something to start from, and when skip_steps is 0."""
     skip, steps, ratio = (
-        draft.take("skip_steps"),
-        draft.take("steps"),
-        draft.old.get("skip_steps_ratio", 0.33),
+        builder.take("skip_steps"),
+        builder.take("steps"),
+        builder.old.get("skip_steps_ratio", 0.33),
     )
-    draft.keep("steps", int(steps))
-    if int(skip) == 0 and ("init_image" in draft.run or draft.old.get("perlin_init")):
+    builder.keep("steps", int(steps))
+    if int(skip) == 0 and ("init_image" in builder.run or builder.old.get("perlin_init")):
         fraction = ratio if 0 < ratio <= 1 else 0.33
-        draft.change(
+        builder.change(
             "skip_steps", int(int(steps) * fraction), f"skip_steps_ratio {fraction} of {steps} steps"
         )
-        draft.take("skip_steps_ratio")
+        builder.take("skip_steps_ratio")
         return
-    draft.keep("skip_steps", int(skip))
-    draft.drop_group(("skip_steps_ratio",), "counts only with a picture to start from, and with skip_steps 0")
+    builder.keep("skip_steps", int(skip))
+    builder.drop_group(
+        ("skip_steps_ratio",), "counts only with a picture to start from, and with skip_steps 0"
+    )
 
 
-def _put_cuts(draft: ImportBuilder) -> None:
+def _put_cuts(builder: ImportBuilder) -> None:
     for key, whole in (("cutn_batches", True), ("cut_ic_pow", False)):
-        first, last = draft.take(key), draft.take(f"{key}_final")
+        first, last = builder.take(key), builder.take(f"{key}_final")
         if nothing(last) or isinstance(first, str):
-            put_schedule(draft, key, first)
+            put_schedule(builder, key, first)
         else:
-            draft.change(key, ramp(float(first), float(last), whole=whole), f"evenly from {first} to {last}")
+            builder.change(
+                key, ramp(float(first), float(last), whole=whole), f"evenly from {first} to {last}"
+            )
 
 
-def _put_saves(draft: ImportBuilder) -> None:
+def _put_saves(builder: ImportBuilder) -> None:
     """A count, step numbers, or shares of the steps; here step numbers begin after the skipped ones."""
-    saves = draft.take("intermediate_saves")
+    saves = builder.take("intermediate_saves")
     if saves is None:
         return
     if not isinstance(saves, list):
-        draft.keep("intermediate_saves", saves)
+        builder.keep("intermediate_saves", saves)
         return
-    steps, skip = int(draft.run["steps"]), int(draft.run["skip_steps"])
+    steps, skip = int(builder.run["steps"]), int(builder.run["skip_steps"])
     numbers = [int(steps * save if save < 1 else save) - skip for save in saves]
     numbers = [number for number in numbers if 1 <= number < steps - skip]
     if numbers == saves:
-        draft.keep("intermediate_saves", saves)
+        builder.keep("intermediate_saves", saves)
     elif numbers:
-        draft.change("intermediate_saves", numbers, "steps after the skipped ones", old=saves)
+        builder.change("intermediate_saves", numbers, "steps after the skipped ones", old=saves)
     else:
-        draft.dropped.append(f"intermediate_saves: none of {saves} is among the steps")
+        builder.dropped.append(f"intermediate_saves: none of {saves} is among the steps")
 
 
-def _drop_rest(draft: ImportBuilder, folder: Path) -> None:
-    draft.drop_group(("randomize_class",), "never had an effect")
-    draft.drop_group(("diffusion_steps",), "follows from steps")
-    put_animation(draft)
-    put_mode(draft, folder)
-    contrast = [key for key in draft.old if CONTRAST.match(key)]
-    draft.drop(contrast, "no correction of brightness and contrast here; see sat_scale and range_scale")
-    draft.drop_group(ENLARGING, "enlarging and sharpening are not part of this program")
-    symmetric = [key for key in ("symmetry_loss", "symmetry_loss_v") if draft.old.get(key)]
-    symmetric += ["symmetry_loss_h"] if draft.old.get("symmetry_loss_h") else []
+def _drop_rest(builder: ImportBuilder, folder: Path) -> None:
+    builder.drop_group(("randomize_class",), "never had an effect")
+    builder.drop_group(("diffusion_steps",), "follows from steps")
+    put_animation(builder)
+    put_mode(builder, folder)
+    contrast = [key for key in builder.old if CONTRAST.match(key)]
+    builder.drop(contrast, "no correction of brightness and contrast here; see sat_scale and range_scale")
+    builder.drop_group(ENLARGING, "enlarging and sharpening are not part of this program")
+    symmetric = [key for key in ("symmetry_loss", "symmetry_loss_v") if builder.old.get(key)]
+    symmetric += ["symmetry_loss_h"] if builder.old.get("symmetry_loss_h") else []
     hint = "; nearest are use_horizontal_symmetry and use_vertical_symmetry" if symmetric else ""
-    draft.drop_group(SYMMETRY, f"no symmetry loss here{hint}")
-    draft.drop_group(("smooth_schedules",), "schedules are followed as they stand")
-    draft.drop_group(("stop_early",), "every picture is finished here")
-    draft.drop_group(("render_mask",), "see mask_path for what a mask does here")
-    draft.drop_group(("use_jpg", "add_metadata"), "pictures are PNG files and carry their settings")
+    builder.drop_group(SYMMETRY, f"no symmetry loss here{hint}")
+    builder.drop_group(("smooth_schedules",), "schedules are followed as they stand")
+    builder.drop_group(("stop_early",), "every picture is finished here")
+    builder.drop_group(("render_mask",), "see mask_path for what a mask does here")
+    builder.drop_group(("use_jpg", "add_metadata"), "pictures are PNG files and carry their settings")

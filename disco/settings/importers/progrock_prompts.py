@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from disco.settings.importers.draft import ImportBuilder
+from disco.settings.importers.builder import ImportBuilder
 from disco.settings.importers.old_values import put_image_prompts
 from disco.settings.schedules import LENGTH
 
@@ -29,10 +29,10 @@ def first_choice(text: str) -> str:
     return _CHOICE.sub(chosen, text)
 
 
-def put_prompts(draft: ImportBuilder, steps: int, folder: Path) -> None:
+def put_prompts(builder: ImportBuilder, steps: int, folder: Path) -> None:
     """text_prompts and image_prompts of the first picture. {0: {0: [...], 26: [...]}} changes at a step."""
     for key in ("text_prompts", "image_prompts"):
-        series = draft.take(key)
+        series = builder.take(key)
         if not series:
             continue
         if not isinstance(series, Mapping):
@@ -40,23 +40,23 @@ def put_prompts(draft: ImportBuilder, steps: int, folder: Path) -> None:
         first, *others = sorted(series, key=int)
         group = series[first]
         if isinstance(group, Mapping):
-            group = _by_step(draft, key, group, steps)
+            group = _by_step(builder, key, group, steps)
         else:
             group = [
-                _settled(draft, str(prompt)) for prompt in ([group] if isinstance(group, str) else group)
+                _settled(builder, str(prompt)) for prompt in ([group] if isinstance(group, str) else group)
             ]
         if key == "image_prompts":
-            put_image_prompts(draft, group, folder)
+            put_image_prompts(builder, group, folder)
         elif group:
-            draft.keep(key, group)
+            builder.keep(key, group)
         if others:
-            draft.dropped.append(
+            builder.dropped.append(
                 f"{key} of the pictures from {', '.join(others)} on: all pictures of a run share their "
                 "prompts here; put each series into a document of its own"
             )
 
 
-def _by_step(draft: ImportBuilder, key: str, groups: Mapping[str, Any], steps: int) -> list[Any]:
+def _by_step(builder: ImportBuilder, key: str, groups: Mapping[str, Any], steps: int) -> list[Any]:
     """Prompts of steps become prompts whose weights are schedules over the noise levels."""
     starts = sorted(groups, key=int)
     word = "text" if key == "text_prompts" else "image"
@@ -65,14 +65,14 @@ def _by_step(draft: ImportBuilder, key: str, groups: Mapping[str, Any], steps: i
         first = min(LENGTH - 1, round(int(start) * LENGTH / steps))
         last = None if end is None else min(LENGTH - 1, round(int(end) * LENGTH / steps))
         for prompt in groups[start]:
-            text, weight = _weighed(_settled(draft, str(prompt)))
+            text, weight = _weighed(_settled(builder, str(prompt)))
             schedule = {0: 0.0, first: weight} if first else {0: weight}
             if last is not None:
                 schedule[last] = 0.0
             entries.append(
                 {word: text, "weight": {k: int(v) if v == int(v) else v for k, v in schedule.items()}}
             )
-    draft.notes[key] = f"they change at steps {', '.join(starts[1:])} of {steps}; here by the noise, 0..999"
+    builder.notes[key] = f"they change at steps {', '.join(starts[1:])} of {steps}; here by the noise, 0..999"
     return entries
 
 
@@ -84,19 +84,19 @@ def _weighed(prompt: str) -> tuple[str, float]:
         return prompt, 1.0
 
 
-def _settled(draft: ImportBuilder, prompt: str) -> str:
+def _settled(builder: ImportBuilder, prompt: str) -> str:
     """A prompt without chance: the first of each choice, without _words_ from its word lists."""
     settled = first_choice(prompt)
     if settled != prompt:
-        draft.changed.append(f'a prompt with choices: the first of each is taken: "{settled}"')
+        builder.changed.append(f'a prompt with choices: the first of each is taken: "{settled}"')
     words = _WORD.findall(settled)
     if words:
         settled = " ".join(_WORD.sub("", settled).split())
-        draft.changed.append(f"{', '.join(words)} in a prompt: random words from its lists, left out")
+        builder.changed.append(f"{', '.join(words)} in a prompt: random words from its lists, left out")
     formula = _FORMULA.search(settled)
     if formula:
         settled = settled[: formula.start()]
-        draft.changed.append(
+        builder.changed.append(
             f"the weight {formula.group()[1:].strip()} of a prompt, computed from the step: set to 1"
         )
     return settled

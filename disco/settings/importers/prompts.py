@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from disco.errors import key_number, shortened, show
+from disco.settings.importers.builder import ImportBuilder
 from disco.settings.importers.clips import clip_name
-from disco.settings.importers.draft import ImportBuilder
 from disco.settings.importers.old_values import fold, spell_out, tidy_schedule
 from disco.settings.prompts import parse_prompts
 
 KEY = "text_prompts"
 
 
-def put_text_prompts(draft: ImportBuilder, value: Any) -> None:
+def put_text_prompts(builder: ImportBuilder, value: Any) -> None:
     """Hand the prompts over; every one that cannot be read is named.
 
     A text; a list of texts, of [text, weight] or of {text, weight, ...}; {text: weight}; {version, prompts};
@@ -24,60 +24,60 @@ def put_text_prompts(draft: ImportBuilder, value: Any) -> None:
     if isinstance(value, Mapping) and "prompts" in value:
         value = value["prompts"]
     if isinstance(value, Mapping) and value and not _is_entry(value):
-        frames = _frames(draft, value)
+        frames = _frames(builder, value)
     else:
-        frames = {0: _group(draft, value)}
+        frames = {0: _group(builder, value)}
     frames = {frame: group for frame, group in frames.items() if group}
     if len(frames) > 1:
-        draft.notes[KEY] = f"a still uses frame {min(frames)} only"
+        builder.notes[KEY] = f"a still uses frame {min(frames)} only"
     if frames:
-        draft.keep(KEY, frames[0] if list(frames) == [0] else frames)
+        builder.keep(KEY, frames[0] if list(frames) == [0] else frames)
 
 
-def _frames(draft: ImportBuilder, value: Mapping[Any, Any]) -> dict[int, list[Any]]:
+def _frames(builder: ImportBuilder, value: Mapping[Any, Any]) -> dict[int, list[Any]]:
     """{frame: group}; what stands under a text and not a number is that text's weight, at frame 0."""
     frames: dict[int, list[Any]] = {}
     for key, part in value.items():
         frame = key_number(key)
         if frame is not None:
-            frames.setdefault(frame, []).extend(_group(draft, part))
+            frames.setdefault(frame, []).extend(_group(builder, part))
         elif _is_weight(part):
-            frames.setdefault(0, []).extend(_read(draft, {"text": str(key), "weight": part}))
+            frames.setdefault(0, []).extend(_read(builder, {"text": str(key), "weight": part}))
         else:
-            _drop(draft, {key: part}, "a frame number and its prompts, or a text and its weight")
+            _drop(builder, {key: part}, "a frame number and its prompts, or a text and its weight")
     return frames
 
 
-def _group(draft: ImportBuilder, value: Any) -> list[Any]:
+def _group(builder: ImportBuilder, value: Any) -> list[Any]:
     """The prompts of one frame."""
     if value is None:
         return []
     if isinstance(value, Mapping) and not _is_entry(value):
-        return [prompt for text, weight in value.items() for prompt in _weighed(draft, text, weight)]
+        return [prompt for text, weight in value.items() for prompt in _weighed(builder, text, weight)]
     if isinstance(value, (list, tuple)):
-        return [prompt for entry in value for prompt in _read(draft, entry)]
-    return _read(draft, value)
+        return [prompt for entry in value for prompt in _read(builder, entry)]
+    return _read(builder, value)
 
 
-def _weighed(draft: ImportBuilder, text: Any, weight: Any) -> list[Any]:
+def _weighed(builder: ImportBuilder, text: Any, weight: Any) -> list[Any]:
     if not _is_weight(weight):
-        _drop(draft, {text: weight}, "a text and its weight")
+        _drop(builder, {text: weight}, "a text and its weight")
         return []
-    return _read(draft, {"text": str(text), "weight": weight})
+    return _read(builder, {"text": str(text), "weight": weight})
 
 
-def _read(draft: ImportBuilder, entry: Any) -> list[Any]:
+def _read(builder: ImportBuilder, entry: Any) -> list[Any]:
     """One prompt as ours: [it], or [] for what is no prompt, which is named."""
     try:
-        prompt = _prompt(draft, entry)
+        prompt = _prompt(builder, entry)
         parse_prompts(prompt)
     except (ValueError, TypeError):
-        _drop(draft, entry, 'some words, "words:weight" or {text, weight}')
+        _drop(builder, entry, 'some words, "words:weight" or {text, weight}')
         return []
     return [prompt]
 
 
-def _prompt(draft: ImportBuilder, entry: Any) -> Any:
+def _prompt(builder: ImportBuilder, entry: Any) -> Any:
     if isinstance(entry, Mapping) and not _is_entry(entry) and len(entry) == 1:
         ((text, weight),) = entry.items()
         entry = {"text": str(text), "weight": weight}
@@ -99,7 +99,7 @@ def _prompt(draft: ImportBuilder, entry: Any) -> Any:
     if entry.get("clip_guidance"):
         ours["clip_models"] = [clip_name(name) or name for name in entry["clip_guidance"]]
     if entry.get("spellcheck") not in (None, "ignore"):
-        draft.drop("spellcheck", "there is no spelling check here")
+        builder.drop("spellcheck", "there is no spelling check here")
     return ours
 
 
@@ -117,6 +117,6 @@ def _is_weight(value: Any) -> bool:
     return True
 
 
-def _drop(draft: ImportBuilder, entry: Any, allowed: str) -> None:
+def _drop(builder: ImportBuilder, entry: Any, allowed: str) -> None:
     shown = "an empty one" if entry in (None, "", [], {}) else show(shortened(entry))
-    draft.dropped.append(f"{KEY}: {shown} is no prompt: write {allowed}")
+    builder.dropped.append(f"{KEY}: {shown} is no prompt: write {allowed}")

@@ -12,9 +12,9 @@ from typing import Any
 from disco.errors import InputError, SettingsError, shortened, show
 from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import parse_documents
+from disco.settings.importers.builder import TITLES, Imported, Source
 from disco.settings.importers.disco import import_disco
 from disco.settings.importers.discoart import import_discoart
-from disco.settings.importers.draft import TITLES, Imported, Source
 from disco.settings.importers.encodings import read_text
 from disco.settings.importers.progrock import import_progrock
 from disco.settings.importers.recognise import recognise

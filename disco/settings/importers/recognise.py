@@ -8,7 +8,7 @@ from typing import Any
 
 from disco.settings.aliases import known_names
 from disco.settings.importers import disco, discoart, progrock
-from disco.settings.importers.draft import Source
+from disco.settings.importers.builder import Source
 from disco.settings.model import KEYS
 from disco.settings.network_defaults import POCKET
 

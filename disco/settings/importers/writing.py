@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from disco.files.yaml_io import flow_yaml
-from disco.settings.importers.draft import TITLES, Imported
+from disco.settings.importers.builder import TITLES, Imported
 from disco.settings.model import KEYS, SECTIONS
 
 WIDTH = 110
