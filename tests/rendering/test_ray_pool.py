@@ -28,7 +28,7 @@ from tests.small_run import SMALL, small_networks
 
 
 @pytest.mark.parametrize(
-    "nodes, needs, room",
+    "nodes, needs, capacity",
     [
         ([{"GPU": 8, "CPU": 4}, {"GPU": 1, "CPU": 64}, {"CPU": 64}], MemoryPlan(), Capacity(9, 0, 1.0, 1)),
         ([{"GPU": 2, "CPU": 4}], MemoryPlan(0.5), Capacity(4, 0, 0.5, 2)),
@@ -40,12 +40,12 @@ from tests.small_run import SMALL, small_networks
         ([], MemoryPlan(), Capacity(0, 1, 0.0, 1)),
     ],
 )
-def test_the_room_of_a_cluster(
-    nodes: list[Mapping[str, float]], needs: MemoryPlan, room: Capacity, monkeypatch: pytest.MonkeyPatch
+def test_the_capacity_of_a_cluster(
+    nodes: list[Mapping[str, float]], needs: MemoryPlan, capacity: Capacity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker on CPUs has as many threads as this process, here two."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert ray_pool._room(nodes, needs) == room
+    assert ray_pool._capacity(nodes, needs) == capacity
 
 
 def test_the_kind_of_worker_in_words() -> None:
