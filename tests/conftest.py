@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable
 from types import MappingProxyType, ModuleType
+
+# One thread for each process of tests, and for those that they start: they run side by side, and two teams of
+# threads on the same cores wait for each other. Before torch is imported, which reads it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
