@@ -1,27 +1,38 @@
 """`python -m disco`; run.py and the installed command call the same main()."""
 
-from __future__ import annotations
-
+import os
+import signal
 import sys
+
+if __name__ == "__main__":  # as run.py: a signal before main() begins ends the process without a traceback
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_number, lambda number, frame: os._exit(128 + number))
+
 from collections.abc import Sequence
 
-from disco.cli.signals import Interrupted, StopFlag
+from disco.cli.signals import Interrupted, StopFlag, end_process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of the command line. Returns its exit code.
 
-    Signals first: SIGINT and SIGTERM end the imports of the command line too with one line and 130 or 143.
+    argv: None for the arguments of this process, which is to end with the command. Signals first: SIGINT and
+    SIGTERM end the imports of the command line too, with one line and 130 or 143.
     """
     flag = StopFlag()
     with flag.catching():
         try:
             from disco.cli import command
 
-            return command.run(sys.argv[1:] if argv is None else argv, flag)
-        except Interrupted as signal:
+            flag.check()
+            try:
+                code = command.run(sys.argv[1:] if argv is None else argv, flag)
+            finally:
+                flag.check()  # it may have ended before a signal that had to wait came again
+        except Interrupted as stop:
             print("stopped at once", file=sys.stderr)
-            return signal.exit_code
+            code = stop.exit_code
+    return code if argv is not None else end_process(code, at_once=flag.raised)
 
 
 if __name__ == "__main__":

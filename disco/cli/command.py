@@ -155,6 +155,7 @@ def _render(options: argparse.Namespace, flag: StopFlag) -> int:
     from disco.events import listen
     from disco.rendering.api import render
 
+    flag.check()
     with _workers(options, runs, again) as workers:
         events = render(
             runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -171,34 +172,221 @@ def test_a_queue_stops_as_a_whole(worker: Worker, harbour: Path) -> None:
     assert names == ["kill(0)_0000.png", "second(0)_0000.png"]
 
 
-# run.py itself
+# during imports
+
+SLOW_MODULE = """
+import signal, time
+{how}
+time.sleep(0.06)
+WHOLE = "WHOLE" not in globals()
+"""
+CLASS = """
+class Named:
+    def __set_name__(self, owner, name):
+        {0}
+class Owner:
+    named = Named()
+"""
+HANDLED = """
+try:
+    {0}
+except BaseException:
+    WHOLE = False
+"""
+WAYS = {
+    "a statement": "{0}",
+    "a class": CLASS,
+    "a sort in C": "sorted([1], key=lambda _: {0})",
+    "an import in it": "import nights_inner",
+    "an import by pickle": "import pickle; pickle.loads(b'cnights_inner\\nWHOLE\\n.')",
+    "handled in it": HANDLED,
+}
+
+
+@BOTH
+@pytest.mark.parametrize("way", WAYS)
+def test_an_import_is_not_interrupted(
+    number: int, code: int, way: str, handlers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal is noted; when the import is done it comes again, without a wait for check()."""
+    signalled = f"signal.raise_signal({int(number)})"
+    (tmp_path / "nights_inner.py").write_text(SLOW_MODULE.format(how=signalled))
+    (tmp_path / "nights_outer.py").write_text(SLOW_MODULE.format(how=WAYS[way].format(signalled)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flag = StopFlag()
+    try:
+        with flag.catching(), pytest.raises(Interrupted) as caught:
+            import nights_outer  # type: ignore[import-not-found]
+
+            assert nights_outer.WHOLE
+            time.sleep(10)
+        assert caught.value.exit_code == code and flag.raised
+        assert {"nights_outer"} <= set(sys.modules)
+    finally:
+        for name in ("nights_outer", "nights_inner"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def outer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module to import, at whose start SIGTERM comes."""
+    how = f"signal.raise_signal({int(signal.SIGTERM)})"
+    (tmp_path / "nights_outer.py").write_text(SLOW_MODULE.format(how=how))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("nights_outer", None)
+
+
+def test_check_raises_what_came_during_imports(handlers: None, outer: None) -> None:
+    flag = StopFlag()
+    with flag.catching():
+        with pytest.raises(Interrupted) as caught:
+            import nights_outer  # noqa: F401
+
+            flag.check()
+        assert caught.value.exit_code == 143
+        time.sleep(0.1)  # it does not come twice
+        flag.check()
+
+
+def test_no_picture_begins_after_a_signal_during_imports(handlers: None, outer: None) -> None:
+    flag = StopFlag()
+    with flag.catching(), pytest.raises(Interrupted):
+        import nights_outer  # noqa: F401
+
+        with flag.working():
+            raise AssertionError("a picture began")
+
+
+def test_an_import_while_a_picture_is_rendered(handlers: None, outer: None) -> None:
+    flag = StopFlag()
+    with flag.catching(), flag.working():
+        import nights_outer  # noqa: F401
+
+        assert flag.exit_code == 143
+
+
+def test_a_destructor_does_not_swallow_it(handlers: None) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    flag = StopFlag()
+    with flag.catching(), pytest.raises(Interrupted):
+        dying = Dying()
+        del dying
+        time.sleep(10)
+
+
+def test_nothing_comes_after_the_handlers_are_put_back(handlers: None, outer: None) -> None:
+    with StopFlag().catching():
+        import nights_outer  # noqa: F401
+    time.sleep(0.1)
+
+
+# whole commands
 
 SIGNAL_AT_IMPORT = """
 import signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "disco.settings.load":
-            signal.raise_signal({number})
+        if name == "{module}":
+            for _ in range({times}):
+                signal.raise_signal({number})
 
 sys.meta_path.insert(0, Finder())
 """
+RUN_PY, MODULE = [str(ROOT / "run.py")], ["-m", "disco"]
+CONSOLE = ["-c", "import sys; from disco.__main__ import main; sys.exit(main())"]
 
 
-@BOTH
-@pytest.mark.parametrize("words", [[str(ROOT / "run.py")], ["-m", "disco"]], ids=["run.py", "-m disco"])
-def test_stop_while_the_command_line_is_imported(
-    number: int, code: int, words: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT.format(number=int(number)))
+def stopped_at(module: str, number: int, folder: Path, *words: str, times: int = 1) -> tuple[int, str, str]:
+    """Code and output of a command that gets the signal when it imports `module`."""
+    (folder / "sitecustomize.py").write_text(
+        SIGNAL_AT_IMPORT.format(module=module, number=int(number), times=times)
+    )
     done = subprocess.run(
         [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        cwd=folder,
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", "stopped at once\n")
+    return done.returncode, done.stdout, done.stderr
+
+
+@BOTH
+@pytest.mark.parametrize("words", [RUN_PY, MODULE, CONSOLE], ids=["run.py", "-m disco", "disco"])
+def test_stop_while_the_command_line_is_imported(
+    number: int, code: int, words: list[str], tmp_path: Path
+) -> None:
+    assert stopped_at("disco.settings.load", number, tmp_path, *words) == (code, "", "stopped at once\n")
+
+
+@BOTH
+@pytest.mark.parametrize("words", [RUN_PY, MODULE], ids=["run.py", "-m disco"])
+def test_stop_before_there_is_a_command_line(
+    number: int, code: int, words: list[str], tmp_path: Path
+) -> None:
+    assert stopped_at("disco.cli.signals", number, tmp_path, *words) == (code, "", "")
+
+
+VERBS_AND_MODULES = {
+    "--help": ("argparse", []),
+    "settings": ("disco.settings.layers", ["--prompt", "a lake", "--plan"]),
+    "show": ("disco.runs.metadata", ["show", "a.png"]),
+    "import": ("disco.settings.importers.reading", ["import", "a.txt"]),
+    "models": ("disco.weights.fetch", ["models", "list"]),
+    "fetch": ("tqdm", ["models", "fetch", "RN50"]),
+    "video": ("numpy", ["video", "."]),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS_AND_MODULES)
+def test_stop_while_a_verb_is_imported(verb: str, tmp_path: Path) -> None:
+    module, words = VERBS_AND_MODULES[verb]
+    code, out, err = stopped_at(module, signal.SIGTERM, tmp_path, *RUN_PY, *words)
+    assert code == 143 and "stopped at once" in err and "Traceback" not in err
+    assert verb == "models" or out == ""
+
+
+def test_a_render_stops_between_numpy_and_torch_and_leaves_no_folder(tmp_path: Path) -> None:
+    words = ["--prompt", "a lake", "--out", "out"]
+    code, out, err = stopped_at("numpy", signal.SIGINT, tmp_path, *RUN_PY, *words)
+    assert (code, out) == (130, "")
+    assert err == "stopped at once; a run that had begun goes on with --resume\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_second_signal_does_not_wait_for_the_imports(tmp_path: Path) -> None:
+    assert stopped_at("disco.settings.load", signal.SIGINT, tmp_path, *RUN_PY, times=2) == (130, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("words", [RUN_PY, MODULE, CONSOLE], ids=["run.py", "-m disco", "disco"])
+def test_two_hundred_signals_at_the_start(words: list[str], tmp_path: Path) -> None:
+    """At random moments from the first line on until networks are loaded: the code, and no traceback."""
+    (tmp_path / "sitecustomize.py").write_text("print('here', flush=True)")
+    rng = random.Random(str(words))
+    for round in range(200):
+        number, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(0.1, 5.0)
+        with subprocess.Popen(
+            [sys.executable, *words, "--prompt", "a lake", "--out", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+            cwd=tmp_path,
+            text=True,
+        ) as child:
+            assert child.stdout
+            child.stdout.readline()  # its first line is about to run
+            time.sleep(after)
+            child.send_signal(number)
+            out, err = child.communicate(timeout=120)
+        assert child.returncode == 128 + number, (round, number, after, out, err)
+        assert not any(word in err for word in ("Traceback", "ignored", "Fatal", "terminate")), err
 
 
 def test_stop_run_py_while_it_loads(tmp_path: Path) -> None:
