@@ -11,6 +11,7 @@ if __name__ == "__main__":  # as run.py: a signal before main() begins ends the 
 from collections.abc import Sequence
 
 from disco.cli.signals import Interrupted, StopFlag, end_process
+from disco.cli.streams import safe_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGTERM end the imports of the command line too, with one line and 130 or 143.
     """
     flag = StopFlag()
-    with flag.catching():
+    with flag.catching(), safe_streams():
         try:
             from disco.cli import command
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import re
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.cli import verbs, video
 from disco.cli.signals import Interrupted, StopFlag
+from disco.cli.streams import unsaid
 from disco.errors import DiscoError, InputError
 from disco.files.places import RECIPES
 from disco.settings.load import Run, load_runs
@@ -37,11 +37,10 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
     flag: catches both signals already.
     """
     words = list(argv)
-    _print_everything()
     try:
-        code = _dispatch(words, flag)
-        sys.stdout.flush()
-        return code
+        return _dispatch(words, flag) or _all_printed(words)
+    except SystemExit as error:  # argparse: --help, or a wrong option
+        raise SystemExit(error.code or _all_printed(words)) from None
     except DiscoError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -50,18 +49,18 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
         what = "no video was written" if is_video else "a run that had begun goes on with --resume"
         print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
-    except BrokenPipeError:  # the reader of stdout is gone: `| head`
-        from disco.cli.terminal import discard
 
-        discard(sys.stdout)
+
+def _all_printed(words: list[str]) -> int:
+    """The code of a command that went well: what is rendered counts, else what was printed."""
+    lost = unsaid(sys.stdout)
+    if not lost:
         return 0
-
-
-def _print_everything() -> None:
-    """What the console's encoding lacks is printed as an escape: an emoji must not end a run."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    makes_files = bool(words) and words[0] not in verbs.VERBS
+    only_prints = not makes_files or bool({"--plan", "--help", "-h"} & set(words))
+    what = "not everything was printed" if only_prints else "the pictures are saved all the same"
+    print(f"stdout: {lost}; {what}", file=sys.stderr)
+    return 1 if only_prints else 0
 
 
 def _dispatch(words: list[str], flag: StopFlag) -> int:

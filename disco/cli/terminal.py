@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -27,24 +26,11 @@ from disco.events import (
 LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
 
 
-def discard(stream: TextIO) -> None:
-    """The reader of this stream is gone (`| head`): discard what is written from now on, without an error."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
-
-
 class PlainOutput:
-    """--quiet: finished pictures on stdout, what must be read on stderr.
-
-    The run goes on to its end even if nobody reads either of them any more.
-    """
+    """--quiet: finished pictures on stdout, what must be read on stderr."""
 
     def handle(self, event: Event) -> None:
-        try:
-            self.show(event)
-        except BrokenPipeError:
-            discard(sys.stderr)
+        self.show(event)
 
     def show(self, event: Event) -> None:
         if isinstance(event, Notice):
@@ -62,11 +48,8 @@ class PlainOutput:
 
     def result(self, text: str) -> None:
         """Print a path to stdout."""
-        try:
-            self.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            discard(sys.stdout)
+        self.write(text)
+        sys.stdout.flush()
 
     def write(self, text: str) -> None:
         print(text)

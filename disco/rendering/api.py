@@ -27,7 +27,7 @@ from disco.runs.inputs import Pictures, load_pictures, with_frames
 from disco.runs.metadata import differences, other_weights
 from disco.runs.new_run import Job, RerenderRequest, check_inputs, saved_values
 from disco.runs.queue import Plan, plan_jobs, sweep_sheet
-from disco.runs.report import RunStats, announced, film, finished, keep_inputs
+from disco.runs.report import RunStats, announced, failure_noted, film, finished, keep_inputs
 from disco.settings.frame import at_frame
 from disco.settings.load import Run, load_runs, run_from_mapping, runs_from_mapping
 from disco.settings.model import Settings, is_animation, plain_values
@@ -102,10 +102,10 @@ def _in_turn(
         if planned.job is None:
             yield from (Notice(text) for text in planned.notices)
             continue
-        with planned.job.folder:
-            interrupted = False
-            for event in _render_job(planned.job, pictures[planned.position], shared, plan, ending):
-                yield of_run(event, planned.job.folder.names.prefix)
+        with planned.job.folder as folder, failure_noted(folder):
+            interrupted, stats = False, RunStats()
+            for event in _render_job(planned.job, stats, pictures[planned.position], shared, plan, ending):
+                yield of_run(stats.note(event), folder.names.prefix)
                 interrupted = isinstance(event, RunFinished) and event.interrupted
         if interrupted:
             return True
@@ -127,8 +127,10 @@ def _runs(source: Source) -> list[Run]:
     return load_runs([source])
 
 
-def _render_job(job: Job, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending) -> Iterator[Event]:
-    settings, stats, (stop, working) = job.run.settings, RunStats(), ending
+def _render_job(
+    job: Job, stats: RunStats, pictures: Pictures, shared: _Shared, plan: Plan, ending: Ending
+) -> Iterator[Event]:
+    settings, (stop, working) = job.run.settings, ending
     keep_inputs(job, pictures.inputs)
     if is_animation(settings):
         check_frames(job)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from disco.errors import InputError
+from disco.errors import DiscoError, InputError, RunError
 from disco.events import Event, Notice, RunFinished, RunStarted, VideoProgress
 from disco.media.images import contact_sheet, png_bytes, read_pixels
 from disco.runs.folder import RunFolder
@@ -20,7 +21,7 @@ from disco.settings.model import Settings, is_animation, picture_count
 
 @dataclass
 class RunStats:
-    """What the report counts."""
+    """What the report counts. notices: what was said while the run went on."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -29,6 +30,13 @@ class RunStats:
     partials: int = 0
     nan_steps: Tensor | None = None
     stopped: bool = False
+    notices: list[str] = field(default_factory=list)
+
+    def note(self, event: Event) -> Event:
+        """Keep what is said for the report, where it can be read if nobody heard it."""
+        if isinstance(event, Notice):
+            self.notices.append(event.text)
+        return event
 
 
 def keep_inputs(job: Job, inputs: Mapping[str, str]) -> None:
@@ -77,10 +85,21 @@ def finished(job: Job, stats: RunStats, seconds: float, machine: Mapping[str, An
         "clip_batch": settings.clip_batch,
         **machine,
         "resumed": job.resumed,
-        "notices": list(job.run.notices),
+        "notices": [*job.run.notices, *stats.notices],
     }
     job.folder.write_status({"state": "interrupted" if stats.stopped else "finished", **report})
     return RunFinished(report, grid, stats.stopped)
+
+
+@contextmanager
+def failure_noted(folder: RunFolder) -> Iterator[None]:
+    """Write the error that ends a run into its status, where it can be read if nobody saw it."""
+    try:
+        yield
+    except DiscoError as error:
+        with suppress(RunError):  # a full disk, say: that is the error
+            folder.write_status({"state": "failed", "error": str(error)})
+        raise
 
 
 MOST_ON_A_SHEET = 100

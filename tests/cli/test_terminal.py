@@ -194,9 +194,10 @@ class Counted({listener}):
     def handle(self, event):
         super().handle(event)
         handled.append(event)
-listen(run() * 3, Counted())
 import sys
-sys.stdout.flush()
+from disco.cli.streams import safe_streams
+with safe_streams():
+    listen(run() * 3, Counted())
 print(f"handled {{len(handled)}}", file=sys.{other}, flush=True)
 """
 

@@ -128,7 +128,7 @@ class SpreadRun:
 
     def pop_events(self) -> Iterator[Event]:
         while self._events:
-            yield of_run(self._events.popleft(), self.job.folder.names.prefix)
+            yield of_run(self._stats.note(self._events.popleft()), self.job.folder.names.prefix)
 
     def end(self, *, stopped: bool) -> None:
         """Sheet, status, report."""
@@ -138,6 +138,8 @@ class SpreadRun:
         if self._shown is not None and not stopped:
             self.job.folder.write_progress(self._shown[1])  # as one process would leave it
         seconds = time.monotonic() - self._began
+        for event in self._events:
+            self._stats.note(event)
         self._events.append(finished(self.job, self._stats, seconds, self._machine))
         self.is_over = True
 
