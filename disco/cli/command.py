@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from disco.cli import verbs, video
 from disco.cli.signals import Interrupted, StopFlag
 from disco.cli.streams import unsaid
-from disco.errors import DiscoError, InputError
+from disco.errors import DiscoError, InputError, shortened
+from disco.files.paths import check_current_folder, path_argument
 from disco.files.places import RECIPES
 from disco.settings.load import Run, load_runs
 
@@ -64,6 +65,7 @@ def _all_printed(words: list[str]) -> int:
 
 
 def _dispatch(words: list[str], flag: StopFlag) -> int:
+    check_current_folder()
     if not words:
         return _help()
     verb = verbs.VERBS.get(words[0]) or video.VERBS.get(words[0])
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
     )
-    add("--out", type=Path, default=Path("images_out"), metavar="DIR", help="in place of images_out")
+    add("--out", type=path_argument, default=Path("images_out"), metavar="DIR", help="in place of images_out")
     add("--device", metavar="auto|cpu|cuda[:N]|mps", help="where to compute")
     add("--images", metavar="0,2-4", type=_images, help="only these pictures of each run")
     add("--plan", action="store_true", help="print what would be done; load and write nothing")
@@ -108,19 +110,19 @@ def _images(text: str) -> list[int]:
     """ "0,2-4" -> [0, 2, 3, 4]; argparse shows the error's sentence."""
     pictures: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise argparse.ArgumentTypeError(f"{part!r}: write picture numbers like 0,2-4")
+            raise argparse.ArgumentTypeError(f"{shortened(part)!r}: write picture numbers like 0,2-4")
         if match[2] and int(match[2]) - int(match[1]) > 1_000_000:
-            raise argparse.ArgumentTypeError(f"{part!r}: more than a million pictures")
+            raise argparse.ArgumentTypeError(f"{shortened(part)!r}: more than a million pictures")
         pictures |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
     return sorted(pictures)
 
 
 def _run_number(text: str) -> int | str:
-    if text == "latest" or text.isdecimal():
+    if text == "latest" or (text.isdecimal() and len(text) < 10):
         return "latest" if text == "latest" else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: write --resume or --resume=NUMBER of a run")
+    raise argparse.ArgumentTypeError(f"{shortened(text)!r}: write --resume or --resume=NUMBER of a run")
 
 
 def _help() -> int:
@@ -209,7 +211,7 @@ def _runs_of(
             )
         from disco.runs.new_run import read_again
 
-        again = read_again(Path(pngs[0]), overrides)
+        again = read_again(path_argument(pngs[0]), overrides)
         return [again.run], again
     if options.settings or options.prompt is not None:
         return load_runs(options.settings, overrides=overrides, prompt=options.prompt), None

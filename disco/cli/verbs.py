@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from disco.errors import InputError
+from disco.files.paths import path_argument
 
 
 def show(words: Sequence[str]) -> int:
     """Print what a picture carries, as YAML that `run.py` renders again."""
     parser = argparse.ArgumentParser(prog="run.py show", description=show.__doc__)
-    parser.add_argument("picture", type=Path, metavar="PICTURE.png")
+    parser.add_argument("picture", type=path_argument, metavar="PICTURE.png")
     options = parser.parse_args(words)
     from disco.files.yaml_io import dump
     from disco.media.png import read_metadata
@@ -45,8 +45,8 @@ def _print_yaml_as_utf8() -> None:
 def import_file(words: Sequence[str]) -> int:
     """Translate a settings file of Disco Diffusion, DiscoArt or progrockdiffusion."""
     parser = argparse.ArgumentParser(prog="run.py import", description=import_file.__doc__)
-    parser.add_argument("old", type=Path, metavar="OLD")
-    parser.add_argument("-o", "--output", type=Path, metavar="NEW.yaml", help="default: print it")
+    parser.add_argument("old", type=path_argument, metavar="OLD")
+    parser.add_argument("-o", "--output", type=path_argument, metavar="NEW.yaml", help="default: print it")
     options = parser.parse_args(words)
     from disco.files.atomic import write_new
     from disco.settings.importers.reading import import_settings

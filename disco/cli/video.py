@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from disco.errors import InputError
+from disco.files.paths import path_argument
 from disco.settings.animation import VideoOutSettings
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ def video(words: Sequence[str]) -> int:
     """Make a video of a run's frames, by default as its settings say, or of any folder of pictures."""
     parser = argparse.ArgumentParser(prog="run.py video", description=video.__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("source", type=Path, metavar="FOLDER", help="images_out/NAME, a run's settings file, or any folder")
+    add(
+        "source",
+        type=path_argument,
+        metavar="FOLDER",
+        help="images_out/NAME, a run's settings file, or any folder",
+    )
     add("--run", type=int, metavar="N", help="this run of the batch; default: the newest with pictures")
     _add_form(parser)
     add("--blend", choices=("none", "linear", "flow"), help="mix each frame with the one before it")
@@ -55,7 +61,9 @@ def timelapse(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="run.py timelapse", description=timelapse.__doc__, allow_abbrev=False
     )
-    parser.add_argument("picture", type=Path, metavar="PICTURE.png", help="a finished picture of a run")
+    parser.add_argument(
+        "picture", type=path_argument, metavar="PICTURE.png", help="a finished picture of a run"
+    )
     _add_form(parser)
     options = parser.parse_args(words)
     from disco.runs.footage import partials_footage
@@ -71,7 +79,7 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
     add("--codec", choices=_OFFERED, help="default: by the ending of --out, else h264")
     add(
         "--out",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="output file; an existing file is kept, the new one gets a number",
     )

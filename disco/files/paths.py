@@ -2,8 +2,59 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from disco.errors import InputError, shortened
+
+_MOST_BYTES, _MOST_IN_PART = 4095, 255  # of a path, and of each name in it: what file systems take
+
+
+def path_fault(name: str) -> str:
+    """Why no file can have this path, or ""."""
+    if "\0" in name:
+        return "it holds a NUL character, which no file's name can"
+    try:
+        parts = [len(os.fsencode(part)) for part in name.split("/")]
+    except UnicodeEncodeError:
+        return "it holds half a character (a lone surrogate), which no file's name can"
+    whole = sum(parts) + len(parts) - 1
+    if whole > _MOST_BYTES:
+        return f"it has {whole} bytes, a path at most {_MOST_BYTES}"
+    if max(parts) > _MOST_IN_PART:
+        return f"a name in it has {max(parts)} bytes, {_MOST_IN_PART} at most are allowed"
+    return ""
+
+
+def check_path(name: str) -> str:
+    """The path, if a file can have it. Raises InputError."""
+    fault = path_fault(name)
+    if fault:
+        raise InputError(f"{shortened(name)}: no such path: {fault}")
+    return name
+
+
+def path_argument(name: str) -> Path:
+    """A path of the command line. Raises InputError."""
+    return Path(check_path(name))
+
+
+def check_current_folder() -> None:
+    """Raises InputError if the current folder was deleted, or may not be entered."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        what = f"the current folder is gone or cannot be entered ({error.strerror})"
+        raise InputError(f"{what}: change to another one with cd") from None
+
+
+def names_of(folder: Path) -> list[str]:
+    """The names in a folder; none if it is not there, is no folder, or may not be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return []
 
 
 def candidates(name: str, folders: Sequence[Path]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from disco.errors import SettingsError, closest_file, one_line, show
+from disco.errors import SettingsError, closest_file, one_line, shortened, show
+from disco.files.paths import names_of, path_fault
 from disco.files.text_files import NotTextError, decode, join_halves
 from disco.files.yaml_slips import Refusal, explain, no_setting
 
@@ -205,8 +207,10 @@ _Dumper.add_representer(str, _write_str)
 
 
 def _read_text(name: str) -> str:
-    path = Path(name)
-    if path.is_dir():
+    path, fault = Path(name), path_fault(name)
+    if fault:
+        raise SettingsError([f"{shortened(name)}: no such path: {fault}"])
+    if os.path.isdir(path):
         raise SettingsError([f"{name}: a folder; name a settings file in it"])
     try:
         raw = path.read_bytes()
@@ -224,9 +228,9 @@ def _read_text(name: str) -> str:
 
 def _looked_for(path: Path) -> str:
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f": the folder {folder} does not exist (looked from {Path.cwd()})"
-    siblings = [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
+    siblings = [name for name in names_of(folder) if name.endswith((".yaml", ".yml"))]
     near = closest_file(path.name, siblings)
     hint = f". Did you mean {path.with_name(near)}?" if near else ""
     if not near and " " in path.name.strip() and not path.suffix:

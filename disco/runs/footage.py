@@ -35,7 +35,7 @@ def find_run(source: Path, run: int | None = None) -> RunNames | None:
     path, another kind of file, no such run, runs of several batches.
     """
     if not os.path.exists(source):
-        near = closest(source.name, names_in(source.parent)) if source.parent.is_dir() else None
+        near = closest(source.name, names_in(source.parent)) if os.path.isdir(source.parent) else None
         hint = f"Did you mean {source.with_name(near)}?" if near else "Check the path."
         raise InputError(f"{source}: no such folder. {hint}")
     if not os.path.isdir(source):

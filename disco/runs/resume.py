@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from disco.errors import ResumeError, SettingsError, shortened
+from disco.files.paths import names_of
 from disco.runs.finishers import unfinished_pictures
 from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished, renamed_runs
 from disco.runs.frames import FrameStore
@@ -186,9 +188,7 @@ def all_runs(out: Path) -> list[str]:
 
 
 def _folders(out: Path) -> Iterable[Path]:
-    if not out.is_dir():
-        return []
-    return sorted(path for path in out.iterdir() if (path / ".state").is_dir())
+    return [out / name for name in names_of(out) if os.path.isdir(out / name / ".state")]
 
 
 def unfinished_run(out: Path, overrides: Sequence[str], which: Which) -> Run:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import SettingsError, closest, closest_file, faults_of, one_line, shortened
-from disco.files.paths import find
+from disco.files.paths import find, names_of, path_fault
 from disco.files.text_files import join_all_halves
 from disco.files.yaml_io import Document, KeyPath, parse_value, read_documents
 from disco.settings.kinds import KINDS
@@ -162,10 +162,13 @@ def _base(path: Path, location: SourceLocation, report: Report, above: tuple[Pat
 
 
 def missing_file(name: str, folders: Sequence[Path]) -> str:
-    """The name, where it was looked for, and the nearest one that is there."""
+    """The name, where it was looked for, and the nearest one that is there; or why no file can be that."""
+    fault = path_fault(name)
+    if fault:
+        return f"{shortened(name)}: {fault}"
     places = (Path(name).parent, *((folder / name).parent for folder in folders))
     looked = list(dict.fromkeys(str(path.resolve()) for path in places))
-    names = [entry.name for path in looked if Path(path).is_dir() for entry in Path(path).iterdir()]
+    names = [name for path in looked for name in names_of(Path(path))]
     near = closest_file(Path(name).name, names)
     return f"{name} (looked in {' and '.join(looked)})" + (f". Did you mean {near}?" if near else "")
 

@@ -141,6 +141,9 @@ def read_old(path: Path) -> tuple[dict[str, Any], bool]:
     return parse_old(read_text(path)[0], path)
 
 
+_MOST_DIGITS = 300  # of a whole number, as in our own settings files
+
+
 def parse_old(text: str, path: Path) -> tuple[dict[str, Any], bool]:
     """As read_old, of text that is already here."""
     bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
@@ -148,10 +151,25 @@ def parse_old(text: str, path: Path) -> tuple[dict[str, Any], bool]:
     if not is_json:
         return _read_yaml(text, path), False
     try:
-        data = json.loads(_STRING_OR_COMMA.sub(lambda match: match[1] or "", bare), strict=False)
+        plain = _STRING_OR_COMMA.sub(lambda match: match[1] or "", bare)
+        data = json.loads(plain, strict=False, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}") from None
+    except _TooManyDigits as error:
+        line = text[: text.index(str(error))].count("\n") + 1
+        digits = f"a number of {len(str(error))} digits, {_MOST_DIGITS} at most are allowed"
+        raise InputError(f"{path}:{line}: {digits}") from None
     return _with_whole_characters(data, text, path), True
+
+
+class _TooManyDigits(Exception):
+    """Its text is the number."""
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise _TooManyDigits(digits)
+    return int(digits)
 
 
 def _with_whole_characters(data: dict[str, Any], text: str, path: Path) -> dict[str, Any]:
