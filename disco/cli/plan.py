@@ -14,7 +14,7 @@ from disco.files.paths import find
 from disco.networks.clip import ClipConfig, token_report, tokenizer_of
 from disco.networks.clip_configs import clip_configs
 from disco.networks.required import check_packages, downloads
-from disco.rendering.memory import memory_lines
+from disco.rendering.memory import check_start_noise, memory_lines
 from disco.runs.names import RunNames, next_number, partial_steps
 from disco.runs.new_run import check_images, together
 from disco.runs.resume import resumable
@@ -47,6 +47,7 @@ def describe(
     parts = []
     for n, run in enumerate(runs, 1):
         check_packages(run)
+        check_start_noise(run, images)
         title = run.name + (f" (run {n} of {len(runs)})" if len(runs) > 1 else "")
         if again is None:
             in_video = count_video_frames(run)

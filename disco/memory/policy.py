@@ -18,6 +18,7 @@ class Stage(Enum):
     """The stages of a step, then the work outside of steps. The values are shown to the user."""
 
     LOADING = "loading the networks"
+    START = "the start noise and picture"
     UNET = "the diffusion network"
     SECONDARY = "the secondary network"
     CUTOUTS = "cutouts"

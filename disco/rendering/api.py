@@ -11,6 +11,8 @@ from typing import Any
 
 from disco.events import Event, Notice, RunFinished, of_run
 from disco.memory.devices import allow_exact, exactly, pick_device
+from disco.memory.oom import at_stage
+from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
@@ -20,7 +22,7 @@ from disco.rendering.checkpoint_writer import keep_start
 from disco.rendering.distributed.driver import spread
 from disco.rendering.distributed.messages import WorkerPool, check_spread
 from disco.rendering.finish import finish_group
-from disco.rendering.memory import make_oom_retry
+from disco.rendering.memory import check_start_noise, make_oom_retry
 from disco.rendering.prepare import RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.inputs import Pictures, load_pictures, with_frames
@@ -76,9 +78,11 @@ def render(
         check_spread(runs, again)
     for run in runs if pool is None else ():
         pick_device(run.settings.device)  # an error before a folder is made
+        check_start_noise(run, images)
     allow_exact(run.settings for run in runs)
     frames = Path(out) / ".video_frames"
-    pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
+    with at_stage(Stage.START):
+        pictures = [load_pictures(run.settings, run.base_dirs, frames) for run in runs]
     runs = [with_frames(run, inputs) for run, inputs in zip(runs, pictures, strict=True)]
     plan = Plan(runs, Path(out), images=images, resume=resume, again=again)
     if again is not None:

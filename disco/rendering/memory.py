@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from disco.networks.required import required
 from disco.runs.new_run import together
 from disco.settings.frame import at_frame
 from disco.settings.load import Run
-from disco.settings.model import Settings
+from disco.settings.model import Settings, picture_count
 
 RESERVE = 2**28  # bytes that no plan uses: libraries and kernels need some that are not counted
 _MUCH = 32 * 1024  # bytes for each pixel rendered or seen by a CLIP at once: more than any network here needs
@@ -53,6 +53,26 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
         yield from _to_fit(needs, free)
     if peak.total > 8 * 2**30:
         yield "to use less: " + ", ".join(_savings(settings, device))
+
+
+def check_start_noise(run: Run, images: Sequence[int] | None = None) -> None:
+    """Raise SettingsError for a size whose start noise alone, made on the CPU, needs more than is free here.
+
+    images: only these pictures of the run.
+    """
+    width, height = run.settings.width_height
+    n = min(together(run.settings), picture_count(run.settings) if images is None else max(len(images), 1))
+    needed, free = n * 3 * height * width * 4, free_memory(torch.device("cpu"))
+    if free is None or needed <= free:
+        return
+    size = f"{width} x {height}" + (f" in batches of {n}" if n > 1 else "")
+    smaller = "a smaller width_height" + (" or batch_size" if n > 1 else "")
+    raise SettingsError(
+        [
+            f"{run.name}: width_height: {size} needs about {gib(needed)} GiB for the start noise alone; "
+            f"{gib(free)} GiB are here. Choose {smaller}"
+        ]
+    )
 
 
 def _to_fit(needs: MemoryPlan, free: int) -> Iterator[str]:

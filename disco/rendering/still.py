@@ -42,8 +42,8 @@ def render_batch(batch: Batch) -> Iterator[Event]:
     checkpoint = folder.checkpoints.load(batch.pictures)
     done = checkpoint.step if checkpoint else 0
     yield PictureStarted(batch.pictures, done)
-    x_t, init = _begin(batch, random, checkpoint)
-    oom_retry = context.oom_retry
+    oom_retry, before = context.oom_retry, random.state()
+    x_t, init = oom_retry.run(lambda: _begin(batch, random, checkpoint, before), stage=Stage.START)
     labels = partial_steps(settings.intermediate_saves, batch.steps[0].n, compat=settings.compat)
     writer = CheckpointWriter(batch, random)
     began = time.monotonic()
@@ -77,9 +77,12 @@ def _last_sample(batch: Batch, checkpoint: Checkpoint) -> Sample:
     return Sample(batch.steps[-1], checkpoint.x_t, checkpoint.pred_x0, {})
 
 
-def _begin(batch: Batch, random: Randomness, checkpoint: Checkpoint | None) -> tuple[Tensor, Tensor | None]:
-    """x_t before the next step, and the picture that the init loss pulls to."""
+def _begin(
+    batch: Batch, random: Randomness, checkpoint: Checkpoint | None, before: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """x_t before the next step, and the picture that the init loss pulls to. before: the random state."""
     context, settings = batch.context, batch.context.settings
+    random.restore(before)
     if isinstance(random, StreamRandom) and batch.start is not None:
         random.restore_snapshot(batch.start)
     perlin = perlin_start(settings, random).to(context.device) if settings.perlin_init else None
