@@ -5,6 +5,6 @@ verbs     show, import, models
 video     video, timelapse
 plan      --plan: what a command would do
 terminal  what a terminal shows of the events: bars or plain lines
-streams   stdout and stderr that end no command
+streams   stdout and stderr that end no command and steer no terminal
 signals   SIGINT and SIGTERM
 """

@@ -1,10 +1,11 @@
-"""stdout and stderr that end no command: closed, on a full disk, or a pipe that nobody reads."""
+"""stdout and stderr that end no command (closed, full, a pipe that nobody reads) and steer no terminal."""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,30 @@ from typing import Any, TextIO, cast
 _LEFT = {errno.EPIPE, errno.EBADF, errno.ECONNRESET}  # closed or left on purpose: `>&-`, `| head -1`
 
 
+# Controls but tab and line feed, C1 controls, marks that turn the direction of writing, line separators.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_MOVES = re.compile(r"(?:\n|\x1b\[A)*\r?")  # how progress bars go to their line: before a text, never in it
+
+
+def printable(text: str) -> str:
+    """The text with escapes in place of what steers a terminal: names, metadata and answers of servers come
+    from outside. Only the moves of progress bars at its beginning stay.
+    """
+    moves = _MOVES.match(text)
+    assert moves is not None
+    end = moves.end() if text[: moves.end()].endswith("\r") or moves.end() == len(text) else 0
+    return text[:end] + _UNPRINTABLE.sub(lambda match: _escape(match[0]), text[end:])
+
+
+def _escape(character: str) -> str:
+    """As YAML and Python read it."""
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
 class SafeStream:
-    """A text stream whose errors are noted, once; what cannot be written from then on is discarded.
+    """A text stream whose errors are noted, once; what cannot be written from then on is discarded, and
+    what is written is printable.
 
     error: the first one, or None. Everything but writing is the stream's own.
     """
@@ -27,7 +50,7 @@ class SafeStream:
 
     def write(self, text: str) -> int:
         try:
-            self._stream.write(text)
+            self._stream.write(printable(text))
         except (OSError, ValueError) as error:
             self._lose(error)
         return len(text)

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from disco.cli.streams import SafeStream, safe_streams, unsaid
+from disco.__main__ import main
+from disco.cli.streams import SafeStream, printable, safe_streams, unsaid
+from disco.media.images import png_bytes
 from disco.settings.load import dump_yaml, run_from_mapping
 from tests.places import ROOT
 
@@ -131,3 +134,89 @@ def test_no_streams_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         print("one", file=sys.stdout)
         print("two", file=sys.stderr)
     assert sys.stdout is None and sys.stderr is None
+
+
+# texts from outside
+
+STEERING = [*(chr(n) for n in (*range(9), *range(11, 32), *range(127, 160))), *"\u061c\u200e\u200f"]
+STEERING += [chr(n) for n in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))]
+HOSTILE = {
+    "title": "\x1b]0;owned\x07",
+    "colour": "\x1b[31mred\x1b[0m",
+    "screen": "\x1b[2J\x1b[H",
+    "up": "a\x1b[Agone",
+    "overwritten": "bad\rgood",
+    "c1": "\x9b31m",
+    "bidi": "exe.\u202egnp",
+    "backspace": "bad\b\b\bgood",
+}
+
+
+@pytest.mark.parametrize("character", STEERING, ids=lambda character: f"U+{ord(character):04X}")
+def test_what_steers_a_terminal_is_escaped(character: str) -> None:
+    shown = printable(f"a{character}b")
+    assert shown.isprintable() and shown == f"a{printable('x' + character)[1:]}b"
+    assert json.loads('"' + shown.replace("\\x", "\\u00") + '"') == f"a{character}b"
+
+
+def test_words_of_every_language_stay() -> None:
+    text = "caf\u00e9 \u706f\u5854 \U0001f469\u200d\U0001f680 \u0645\u06cc\u200c\u062e\n\ttab"
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "moves", ["\r", "\n", "\x1b[A", "\n\n", "\x1b[A\x1b[A", "\x1b[A\r", "\r  50%|###  |", ""]
+)
+def test_progress_bars_find_their_line(moves: str) -> None:
+    assert printable(moves) == moves
+    assert "\x1b" not in printable(moves + "x\x1b[A")[len(moves) :]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{}.yaml"],
+        ["{}.png"],
+        ["show", "{}"],
+        ["import", "{}"],
+        ["video", "{}"],
+        ["timelapse", "{}"],
+        ["models", "fetch", "{}"],
+        ["--prompt", "x", "--device", "{}", "--plan"],
+        ["--prompt", "x", "--set", "{}=1", "--plan"],
+        ["--prompt", "x", "--set", "init_image={}", "--plan"],
+        ["--prompt", "x", "--set", "clip_models={}", "--plan"],
+        ["--images", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_no_verb_passes_it_on(name: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        main([word.format(HOSTILE[name]) for word in words])
+    except SystemExit:
+        pass
+    out, err = capsys.readouterr()
+    assert err and (out + err).replace("\n", "").isprintable()
+
+
+def test_models_in_a_folder_with_a_hostile_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DISCO_MODELS", str(tmp_path / "\x1b[31m"))
+    assert main(["models", "list"]) == 0
+    assert "\\x1b[31m\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["versions", "machine", "weights", "inputs"])
+def test_what_a_picture_carries(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts inside the metadata of a picture that somebody sent."""
+    path = tmp_path / "sent.png"
+    for name, text in HOSTILE.items():
+        settings = {"text_prompts": [text], "set_seed": 1, "batch_name": "sent"}
+        metadata = {"settings": settings, "picture": 0, "seed": 1, "batch": [0], key: {"name": text}}
+        path.write_bytes(png_bytes(np.zeros((16, 16, 3), np.uint8), metadata))
+        for words in (["show", str(path)], [str(path), "--plan"]):
+            main(words)
+            out, err = capsys.readouterr()
+            assert (out + err).replace("\n", "").isprintable(), (name, words)
