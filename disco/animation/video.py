@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -76,7 +77,7 @@ def open_video(
         raise ValueError(f"nth is {nth}; allowed are numbers from 1")
     if str(path).startswith(("http:", "https:")):
         raise InputError(f"{path}: a web address; only local videos can be read. Download it first.")
-    source = _open(Path(path).expanduser(), paper)
+    source = _open(Path(os.path.expanduser(path)), paper)
     on_paper = "" if paper == "white" else f"-{paper}"
     folder = Path(cache_dir) / f"{source.digest[:16]}-{nth}-{size[0]}x{size[1]}{on_paper}"
     index = _kept(folder, source.digest, most)

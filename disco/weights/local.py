@@ -37,7 +37,7 @@ def candidates(file: WeightFile) -> Iterator[tuple[Path, bool]]:
     """(path, whether in the user's own model folders) of all local files that may be this one."""
     own = [folder / name for folder in _own_folders() for name in _names(file)]
     for path in [POCKET / file.bundled] if file.bundled else own:
-        if path.is_file():
+        if os.path.isfile(path):
             yield path, True
     if not file.bundled:
         yield from ((path, False) for path in _elsewhere(file))
@@ -67,7 +67,7 @@ def _elsewhere(file: WeightFile) -> Iterator[Path]:
     if file.sha256 or file.sha256_prefix:  # other tools' caches: only what can be told apart by its hash
         for folder in _other_caches():
             path = folder / file.name
-            if path.is_file() and file.bytes in (None, path.stat().st_size):
+            if os.path.isfile(path) and file.bytes in (None, path.stat().st_size):
                 yield path
 
 
@@ -89,14 +89,14 @@ def _own_folders() -> list[Path]:
     if Path("models").is_dir():
         folders.insert(0, Path("models").absolute())
     if os.environ.get("DISCO_MODELS"):
-        folders.insert(0, Path(os.environ["DISCO_MODELS"]).expanduser().absolute())
+        folders.insert(0, Path(os.path.expanduser(os.environ["DISCO_MODELS"])).absolute())
     return list(dict.fromkeys(folders))
 
 
 def _other_caches() -> list[Path]:
     """Where OpenAI's clip and open_clip, and torch.hub, keep what they have downloaded."""
     torch_home = os.environ.get("TORCH_HOME")
-    torch = Path(torch_home).expanduser() if torch_home else _cache() / "torch"
+    torch = Path(os.path.expanduser(torch_home)) if torch_home else _cache() / "torch"
     return [Path.home() / ".cache" / "clip", torch / "hub" / "checkpoints"]
 
 

@@ -121,3 +121,15 @@ def test_a_deleted_current_folder(words: str, tmp_path: Path) -> None:
         "the current folder is gone or cannot be entered (No such file or directory): change to another one "
         "with cd\n"
     )
+
+
+@pytest.mark.parametrize("folder", ["b" * 300, "~nosuch/models", "file/models", "\udcff"])
+def test_models_folders_that_cannot_be(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("x")
+    for name in ("DISCO_MODELS", "TORCH_HOME"):
+        monkeypatch.setenv(name, folder)
+    assert main(["models", "list"]) == 0
+    assert main(["--prompt", "x", "--plan"]) == 0
