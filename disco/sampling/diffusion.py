@@ -6,6 +6,7 @@ x_t = alpha x0 + sigma eps, with alpha^2 + sigma^2 = 1 (Ho et al. 2020, arXiv:20
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Step:
     """Executed steps in all."""
     guided_as: Step | None = None
     """Where the guidance takes its own noise level from, if not from here (quirk Q17 of dd57's plms)."""
+    number_in_bucket: int = 0
+    """Levels of the whole schedule, skipped ones too, that come before this one in its bucket."""
 
     @property
     def index(self) -> int:
@@ -41,7 +44,17 @@ class Step:
     @property
     def log_snr(self) -> float:
         """log(alpha^2 / sigma^2) before the step: the signal-to-noise ratio; it rises over a run."""
-        return 2 * math.log(self.alpha / self.sigma)
+        return log_snr(self.alpha, self.sigma)
+
+    @property
+    def log_snr_next(self) -> float:
+        """The same after the step; infinite after the last one."""
+        return log_snr(self.alpha_next, self.sigma_next)
+
+    @property
+    def bucket(self) -> int:
+        """Which of 64 ranges of log-SNR the step begins in: runs of other step counts visit the same ones."""
+        return bucket(self.log_snr)
 
     @property
     def cosine_t(self) -> float:
@@ -52,6 +65,16 @@ class Step:
     def guidance_level(self) -> Step:
         """The step whose t, alpha, sigma and cosine_t the guidance uses. Schedules are read at self.index."""
         return self.guided_as or self
+
+
+def log_snr(alpha: float, sigma: float) -> float:
+    """log(alpha^2 / sigma^2); infinite without noise."""
+    return 2 * math.log(alpha / sigma) if sigma > 0 else math.inf
+
+
+def bucket(log_snr: float) -> int:
+    """Which of 64 equal ranges of log-SNR, from -16 to 16: 0 to 63."""
+    return min(max(int((log_snr + 16) * 2), 0), 63)
 
 
 def linear_betas(diffusion_steps: int = 1000) -> np.ndarray:
@@ -81,6 +104,7 @@ def steps_at(timesteps: Sequence[int], diffusion_steps: int, skip_steps: int = 0
     # The networks have always been given this product rounded to float32, and schedules are read at its int.
     rescale = np.float32(1000 / diffusion_steps)
     n = count - skip_steps
+    numbers = _numbers_in_buckets([log_snr(math.sqrt(b), math.sqrt(1 - b)) for b in bar[:0:-1]])
     return [
         Step(
             i=n - 1 - respaced_index,
@@ -91,9 +115,20 @@ def steps_at(timesteps: Sequence[int], diffusion_steps: int, skip_steps: int = 0
             alpha_next=math.sqrt(bar[respaced_index]),
             sigma_next=math.sqrt(1 - bar[respaced_index]),
             n=n,
+            number_in_bucket=numbers[count - 1 - respaced_index],
         )
         for respaced_index in reversed(range(n))
     ]
+
+
+def _numbers_in_buckets(levels: Sequence[float]) -> list[int]:
+    """For each log-SNR, how many before it lie in the same bucket."""
+    seen: Counter[int] = Counter()
+    numbers = []
+    for level in levels:
+        numbers.append(seen[bucket(level)])
+        seen[bucket(level)] += 1
+    return numbers
 
 
 def make_steps(steps: int, skip_steps: int = 0) -> list[Step]:

@@ -1,7 +1,7 @@
 """Random numbers, in the two ways a run can have them.
 
 FixedRandom: picture k of seed s is the same alone, in a batch, after any resume: each generator is made new
-from a hash of (seed, k, purpose, indices), so nothing is remembered and nothing global is touched.
+from a hash of (seed, k, purpose, indices), so nothing has to be remembered and nothing global is touched.
 StreamRandom (compat dd57, quirk Q10): the original's one stream, torch's global generator, in its order.
 """
 
@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from disco.sampling.brownian import BrownianMotion, rounded_level
+from disco.sampling.noise import UNCHANGED, NoiseOptions, refine, refinement, scale_cast
+
 
 class StepIndex(Protocol):
-    """What of a Step matters here: the number of steps executed before it."""
+    """What of a Step matters here: its number, its noise levels, and its place among others of its level."""
 
     @property
     def i(self) -> int: ...
+    @property
+    def log_snr(self) -> float: ...
+    @property
+    def log_snr_next(self) -> float: ...
+    @property
+    def bucket(self) -> int: ...
+    @property
+    def number_in_bucket(self) -> int: ...
 
 
 class Randomness(Protocol):
@@ -84,27 +96,42 @@ class Randomness(Protocol):
 
 
 class FixedRandom:
-    """Every generator from (seed, picture, purpose, indices). Stateless; pixel noise apart, devices agree."""
+    """Every generator from (seed, picture, purpose, indices). Pixel noise apart, devices agree.
 
-    def __init__(self, seed: int, pictures: Sequence[int]) -> None:
-        """pictures: the run's number of each picture of the batch, in its order."""
+    Nothing that was drawn before changes what is drawn next; what it keeps only saves time.
+    The place of a step is its number, or with options.by "level" its noise level (see brownian.py).
+    """
+
+    def __init__(self, seed: int, pictures: Sequence[int], options: NoiseOptions = UNCHANGED) -> None:
+        """pictures: the run's number of each picture of the batch, in its order. options: of start, step and
+        mask noise; `by` also decides about the places of cutouts.
+        """
         self.seed = seed
         self.pictures = tuple(pictures)
+        self.options = options
+        self._motions: dict[tuple[str, tuple[int, ...]], BrownianMotion] = {}
 
     def start_noise(self, shape: Sequence[int]) -> Tensor:
-        return self._normal("start", shape)
+        return self._shaped(shape, lambda kind, size: self._normal(f"start{kind}", size))
 
     def step_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
-        return self._normal("step", shape, step.i)
+        if self.options.by == "step":
+            return self._shaped(shape, lambda kind, size: self._normal(f"step{kind}", size, step.i))
+        if math.isinf(step.log_snr_next):  # the last step adds none
+            return torch.zeros(tuple(shape))
+        return self._shaped(
+            shape, lambda kind, size: self._motion(kind, size).noise(step.log_snr, step.log_snr_next)
+        )
 
     def mask_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
-        return self._normal("mask", shape, step.i)
+        indices = step.i if self.options.by == "step" else rounded_level(step.log_snr)
+        return self._shaped(shape, lambda kind, size: self._normal(f"mask{kind}", size, indices))
 
     def crops(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
-        return self._each("crops", step.i, clip_index, batch_index)
+        return self._each("crops", *self._indices(step), clip_index, batch_index)
 
     def augments(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
-        return self._each("augments", step.i, clip_index, batch_index)
+        return self._each("augments", *self._indices(step), clip_index, batch_index)
 
     def pixel_noise(
         self,
@@ -116,7 +143,7 @@ class FixedRandom:
         picture: int,
         layer: int = 0,
     ) -> Tensor:
-        indices = (step.i, clip_index, batch_index, layer)
+        indices = (*self._indices(step), clip_index, batch_index, layer)
         generator = self._generator(self.pictures[picture], "pixels", *indices, device=device)
         return torch.randn(tuple(shape), generator=generator, device=device)
 
@@ -135,6 +162,26 @@ class FixedRandom:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         if state:
             raise ValueError(f"random states of another mode: {', '.join(state)}; compat fixed has none")
+
+    def _indices(self, step: StepIndex) -> tuple[int, ...]:
+        """Of what is drawn for cutouts."""
+        return (step.i,) if self.options.by == "step" else (step.bucket, step.number_in_bucket)
+
+    def _shaped(self, shape: Sequence[int], draw: Callable[[str, Sequence[int]], Tensor]) -> Tensor:
+        """Noise of a shape as the options have it. draw(kind, shape): one of its independent fields."""
+        k = refinement(shape, self.options.size)
+        if k == 1:
+            return scale_cast(draw("", shape), self.options.cast)
+        coarse = draw("", (*shape[:-2], shape[-2] // k, shape[-1] // k))
+        return scale_cast(refine(draw(f"/fine{k}", shape), coarse), self.options.cast)
+
+    def _motion(self, kind: str, shape: Sequence[int]) -> BrownianMotion:
+        key = (kind, tuple(shape))
+        if key not in self._motions:
+            self._motions[key] = BrownianMotion(
+                lambda node, number: self._normal(f"{node}{kind}", shape, number)
+            )
+        return self._motions[key]
 
     def _generator(
         self, picture: int | str, purpose: str, *indices: int, device: torch.device | str = "cpu"
