@@ -29,7 +29,7 @@ PAGE = Path("docs/gallery.md")
 INTRO = """# Gallery
 
 Every picture was made by the networks that come with Disco, on a CPU, by the command that stands below it.
-The seed stands in its recipe. The pictures carry their settings: in the root of
+The seed stands in its recipe, and was chosen among several. The pictures carry their settings: in the root of
 the repository `python run.py docs/pictures/gallery/NAME.png` renders one again, pixel for pixel on the same
 machine with the same versions. `python -m docs.make_gallery` writes the pictures and this page.
 """
