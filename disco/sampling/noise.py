@@ -11,12 +11,12 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """The settings noise_by, noise_cast and noise_size. The defaults change nothing."""
+    """How the noise of pictures is made. The defaults change nothing; no setting asks for others yet."""
 
     by: str = "step"
     """"step": by the number of the step; "level": by its noise level, so that drafts resemble."""
     cast: float = 1.0
-    """How much of the noise's mean chroma stays, 0 to 1."""
+    """How much of the noise's mean chroma, its colour cast, stays: 0 to 1."""
     size: tuple[int, int] | None = None
     """Width and height from which larger pictures take their layout; None: from none."""
 

@@ -124,8 +124,8 @@ class FixedRandom:
         )
 
     def mask_noise(self, step: StepIndex, shape: Sequence[int]) -> Tensor:
-        indices = step.i if self.options.by == "step" else rounded_level(step.log_snr)
-        return self._shaped(shape, lambda kind, size: self._normal(f"mask{kind}", size, indices))
+        index = step.i if self.options.by == "step" else rounded_level(step.log_snr)
+        return self._shaped(shape, lambda kind, size: self._normal(f"mask{kind}", size, index))
 
     def crops(self, step: StepIndex, clip_index: int, batch_index: int) -> list[torch.Generator]:
         return self._each("crops", *self._indices(step), clip_index, batch_index)
@@ -164,7 +164,7 @@ class FixedRandom:
             raise ValueError(f"random states of another mode: {', '.join(state)}; compat fixed has none")
 
     def _indices(self, step: StepIndex) -> tuple[int, ...]:
-        """Of what is drawn for cutouts."""
+        """Which cutouts of a picture these are: their random numbers go by it."""
         return (step.i,) if self.options.by == "step" else (step.bucket, step.number_in_bucket)
 
     def _shaped(self, shape: Sequence[int], draw: Callable[[str, Sequence[int]], Tensor]) -> Tensor:
