@@ -9,11 +9,11 @@ import pytest
 
 from disco.errors import InputError
 from disco.settings.importers.old_values import fold, ramp, tidy_schedule
-from disco.settings.importers.reading import import_settings, read_old
+from disco.settings.importers.reading import import_settings
 from disco.settings.importers.writing import to_yaml
 from disco.settings.load import load_runs, run_from_mapping
 from disco.weights.registry import registry
-from tests.import_samples import ALL, DISCO, SAMPLES, edited
+from tests.import_samples import ALL, DISCO, SAMPLES, edited, read_old
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
@@ -31,7 +31,7 @@ def test_every_key_is_accounted_for(path: Path) -> None:
     imported = import_settings(path)
     account = imported.report() + " ".join(registry().clip_flags)
     renamed = {"width", "height", "width_height_scale", "cut_ic_pow_final", "cutn_batches_final"}
-    old = {key for key, value in read_old(path)[0].items() if value not in (None, "None", {})}
+    old = {key for key, value in read_old(path).items() if value not in (None, "None", {})}
     missing = sorted(key for key in old - renamed if key not in account)
     assert missing == []
     assert all("\n" not in line for line in (*imported.mapped, *imported.changed, *imported.dropped))
@@ -39,7 +39,7 @@ def test_every_key_is_accounted_for(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 def test_no_missing_key_is_fatal(path: Path, tmp_path: Path) -> None:
-    for key in read_old(path)[0]:
+    for key in read_old(path):
         if key not in ("seed", "width", "height"):  # they tell a Disco file from others
             assert edited(tmp_path, path, **{key: None}).run
 

@@ -71,7 +71,7 @@ def test_one_more_key_never_changes_the_tool_or_the_rest(sample: Path, key: str,
 
 @pytest.mark.parametrize("sample", [DISCO, DISCOART, PROGROCK], ids=lambda path: path.name)
 def test_half_a_file_is_still_of_the_same_tool(sample: Path, tmp_path: Path) -> None:
-    keys = list(read_old(sample)[0])
+    keys = list(read_old(sample))
     for start in range(4):
         gone: dict[str, Any] = dict.fromkeys(keys[start::4])
         assert edited(tmp_path, sample, **gone).source == edited(tmp_path, sample).source
@@ -233,7 +233,7 @@ OTHER_NAME = {
 WRONG = itertools.cycle(([[]], {"a": {"b": []}}, "\u00e4\u00f6", [None]))
 
 
-@pytest.mark.parametrize("key", sorted({*read_old(DISCO)[0], *KEYS, "cutn", "skip_timesteps"}))
+@pytest.mark.parametrize("key", sorted({*read_old(DISCO), *KEYS, "cutn", "skip_timesteps"}))
 def test_one_bad_value_costs_no_other(key: str, tmp_path: Path) -> None:
     good = {"steps": 60, "text_prompts": {"0": ["a lake"]}}
     run, imported = disco_file(tmp_path, **good).run, disco_file(tmp_path, **{**good, key: next(WRONG)})
@@ -245,7 +245,7 @@ def test_one_bad_value_costs_no_other(key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sample", [DISCOART, PROGROCK], ids=lambda path: path.name)
 def test_one_bad_value_of_the_other_tools_costs_no_other(sample: Path, tmp_path: Path) -> None:
-    for key in read_old(sample)[0]:
+    for key in read_old(sample):
         imported = edited(tmp_path, sample, **{key: next(WRONG)})
         assert imported.run.get("width_height") or key in ("width", "height", "width_height")
         assert key in imported.report()

@@ -32,6 +32,7 @@ _LOOKED_FOR = (
     "names such as ViT-B-32::openai, or keys such as gif_fps) and progrockdiffusion's JSON (keys such as "
     "skip_steps_ratio, values such as auto)"
 )
+_MOST_DIGITS = 300  # of a whole number, as in our own settings files
 # Strings first, so that what stands inside them is left alone.
 _STRING_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _STRING_OR_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', re.DOTALL)
@@ -136,16 +137,8 @@ def _without_idle(imported: Imported, notices: Iterable[str], old: Mapping[str, 
     )
 
 
-def read_old(path: Path) -> tuple[dict[str, Any], bool]:
-    """The file's keys and values, and whether it was written as JSON (comments and last commas allowed)."""
-    return parse_old(read_text(path)[0], path)
-
-
-_MOST_DIGITS = 300  # of a whole number, as in our own settings files
-
-
 def parse_old(text: str, path: Path) -> tuple[dict[str, Any], bool]:
-    """As read_old, of text that is already here."""
+    """Its keys and values, and whether it was written as JSON (comments and last commas allowed)."""
     bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
     is_json = bare.lstrip().startswith("{")
     if not is_json:
