@@ -30,9 +30,6 @@ class PlainOutput:
     """--quiet: finished pictures on stdout, what must be read on stderr."""
 
     def handle(self, event: Event) -> None:
-        self.show(event)
-
-    def show(self, event: Event) -> None:
         if isinstance(event, Notice):
             self.say(event.text)
         elif isinstance(event, RunStarted):
@@ -69,8 +66,8 @@ class ProgressBars(PlainOutput):
         self.losses_at = 0.0
         self.n_steps: int | None = None
 
-    def show(self, event: Event) -> None:
-        super().show(event)
+    def handle(self, event: Event) -> None:
+        super().handle(event)
         if isinstance(event, RunStarted):
             verb = "going on with" if event.resumed else "starting"
             self.say(f"{verb} run {event.run} in {event.folder} ({event.steps} steps a picture)")
