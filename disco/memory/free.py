@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+SHORT = 2**30  # bytes: with less left, a library's error may come from a failed allocation
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 _V1, _V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
@@ -22,6 +24,26 @@ def free_memory(device: torch.device) -> int | None:
         used = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + used
     return min(_of_the_computer(), default=None) if device.type == "cpu" else None
+
+
+def is_short() -> bool:
+    """Whether less than 1 GiB, or an eighth of the GPU in use, is left there or on the CPU.
+
+    torch's unused cache counts as used: other libraries cannot have it.
+    """
+    return _is_cpu_short() or (torch.cuda.is_initialized() and _is_gpu_short())  # type: ignore[no-untyped-call]
+
+
+def _is_cpu_short() -> bool:
+    left = free_memory(torch.device("cpu"))
+    return left is not None and left < SHORT
+
+
+def _is_gpu_short() -> bool:
+    with suppress(RuntimeError):  # of a device that answers nothing any more
+        free, total = torch.cuda.mem_get_info()
+        return free < max(SHORT, total // 8)
+    return False
 
 
 def _of_the_computer() -> Iterator[int]:

@@ -69,22 +69,24 @@ class OomRetry:
         """Call do() until it fits into memory, and return what it returns. It must start over at each call.
 
         stage: of errors that do not say their own. pictures: guided together in it. When no saving is left it
-        is called once more, in case another program needed the memory for a moment.
+        is called once more, in case another program needed the memory for a moment. An error that may be of
+        another fault is retried once.
         Raises RunError when that fails too.
         """
-        before, last_time = self.saving, False
+        before, last_time, guesses = self.saving, False, 0
         while True:
             try:
                 with at_stage(stage, self._require):
                     done = do()
             except OutOfMemory as error:
                 failure, text = error.failure, str(error)
+                guesses += not error.is_certain
             else:
                 self._tell(before)
                 return done
             # Outside of the handler, so that the tensors of the failed pass are gone.
             following = next_saving(self.saving, replace(failure, pictures=pictures), self.possible)
-            if following is None and last_time:
+            if guesses > 1 or (following is None and last_time):
                 raise RunError(self._lost(text))
             release()
             last_time = following is None

@@ -60,3 +60,30 @@ def test_what_ulimit_leaves(machine: Path, monkeypatch: pytest.MonkeyPatch) -> N
     page = resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda what: (100 * page, 100 * page))
     assert memory_free.free_memory(CPU) == 90 * page
+
+
+@pytest.mark.parametrize("left, short", [(2**30 - 1, True), (2**30, False)])
+def test_short_on_the_cpu(left: int, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_free, "free_memory", lambda device: left)
+    assert memory_free.is_short() is short
+
+
+@pytest.mark.parametrize(
+    "free, total, short", [(2**30, 6 * 2**30, False), (2**29, 2**30, True), (9, 80, True), (15, 80, False)]
+)
+def test_short_on_the_gpu_in_use(free: int, total: int, short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = 2**30 if total < 2**20 else 1
+    monkeypatch.setattr(memory_free, "free_memory", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * scale, total * scale))
+    assert memory_free.is_short() is short
+
+
+def test_a_gpu_that_answers_nothing_is_not_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(memory_free, "free_memory", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    assert not memory_free.is_short()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
+import cv2
 import pytest
 import torch
 
 from disco.errors import RunError
-from disco.memory.oom import OutOfMemory, at_stage, ran_out
+from disco.memory.oom import OutOfMemory, at_stage, may_have_run_out, ran_out
 from disco.memory.policy import Failure, Stage
 from disco.memory.stages import note
 
@@ -23,13 +26,45 @@ OURS = [
     RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("HIP error: out of memory"),
+    RuntimeError("miopenStatusAllocFailed"),
+    RuntimeError("XPU out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+    RuntimeError("Failed to allocate private MTLBuffer for size 8589934592"),
+    RuntimeError("Invalid buffer size: 12.00 GiB"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("unable to mmap 4096 bytes from file <a.pt>: Cannot allocate memory (12)"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    OSError("The paging file is too small for this operation to complete. (os error 1455)"),
+    cv2.error("OpenCV(4.10) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"),
+]
+DISGUISED = [
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR"),
+    RuntimeError("CUDA error: CURAND_STATUS_INITIALIZATION_FAILED"),
+    RuntimeError("HIP error: HIPBLAS_STATUS_NOT_INITIALIZED"),
+    RuntimeError("MIOpen Error: miopenStatusUnknownError"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("can't start new thread"),
 ]
 NOT_OURS = [
     RuntimeError("mat1 and mat2 shapes cannot be multiplied (16x512 and 768x64)"),
     RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"),
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED"),
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     ValueError("DefaultCPUAllocator: can't allocate memory"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    cv2.error("OpenCV(4.10) error: (-215:Assertion failed) !empty()"),
     KeyboardInterrupt(),
 ]
 
@@ -42,9 +77,26 @@ def test_allocators_without_memory(error: BaseException) -> None:
     assert caught.value.exit_code == RunError.exit_code == 1
 
 
+@pytest.mark.parametrize("error", DISGUISED, ids=str)
+def test_errors_that_may_be_of_memory_count_while_it_is_short(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not ran_out(error) and may_have_run_out(error)
+    monkeypatch.setattr("disco.memory.oom.is_short", lambda: True)
+    with pytest.raises(OutOfMemory, match=r"^perhaps out of memory \(CLIP\): ") as caught:
+        with at_stage(Stage.CLIP):
+            raise error
+    assert not caught.value.is_certain
+    monkeypatch.setattr("disco.memory.oom.is_short", lambda: False)
+    with pytest.raises(type(error)) as other, at_stage(Stage.CLIP):
+        raise error
+    assert other.value is error
+
+
 @pytest.mark.parametrize("error", NOT_OURS, ids=str)
-def test_other_errors_stay_what_they_are(error: BaseException) -> None:
-    assert not ran_out(error)
+def test_other_errors_stay_what_they_are(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ran_out(error) and not may_have_run_out(error)
+    monkeypatch.setattr("disco.memory.oom.is_short", lambda: True)
     with pytest.raises(type(error)) as caught, at_stage(Stage.CLIP):
         raise error
     assert caught.value is error

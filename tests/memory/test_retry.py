@@ -276,6 +276,35 @@ def test_an_attempt_without_a_lever_is_made_once_more() -> None:
     assert ending == ENDING
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_an_error_that_may_be_of_memory_is_retried_once(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the next saving; savings are left when it comes again."""
+    monkeypatch.setattr("disco.memory.oom.is_short", lambda: True)
+    calls: list[str] = []
+
+    def do() -> str:
+        calls.append(oom_retry.saving.words())
+        if len(calls) <= failures:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return "done"
+
+    oom_retry = OomRetry(short_networks(Shortage()))
+    if failures == 1:
+        assert oom_retry.run(do, stage=Stage.UNET, pictures=8) == "done"
+    else:
+        with pytest.raises(RunError) as caught:
+            oom_retry.run(do, stage=Stage.UNET, pictures=8)
+        assert str(caught.value).splitlines() == [
+            "perhaps out of memory (the diffusion network): "
+            "GET was unable to find an engine to execute this computation",
+            "memory saving tried: 4 pictures guided at once",
+            ENDING,
+        ]
+    assert calls == ["", "4 pictures guided at once"]
+
+
 def test_what_a_failed_pass_held_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the second attempt none of its tensors is alive, in spite of a circle among its objects."""
     monkeypatch.setattr("disco.memory.retry.release", release)
