@@ -139,6 +139,26 @@ def test_a_worker_is_killed(running: Command, tmp_path: Path, alone: Path) -> No
     same_folder(tmp_path, alone)
 
 
+LISTENS = "0A"  # the state of a socket in /proc/net/tcp
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def _listening(pids: list[int]) -> dict[int, str]:
+    """Port -> address, in hexadecimal digits, of the sockets on which these processes listen."""
+    links = [link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()]
+    own = {os.readlink(link) for link in links if os.path.lexists(link)}
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines() for name in ("tcp", "tcp6")]
+    rows = [row.split() for table in tables for row in table]
+    sockets = [row[1].split(":") for row in rows if row[3] == LISTENS and f"socket:[{row[9]}]" in own]
+    return {int(port, 16): address for address, port in sockets}
+
+
+def test_a_started_cluster_listens_on_loopback_alone(running: Command) -> None:
+    sockets = _listening([running.process.pid, *_children(running.process.pid)])
+    assert sockets and set(sockets.values()) <= LOOPBACK
+    assert 8265 not in sockets, "the dashboard"
+
+
 def test_ctrl_c_and_on_without_ray(running: Command, recipe: Path, tmp_path: Path, alone: Path) -> None:
     started = _children(running.process.pid)
     os.killpg(running.process.pid, signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ from disco.runs.names import RunNames
 from disco.settings.load import run_from_mapping
 from tests.fake_pool import FakePool
 from tests.small_run import SMALL, small_networks
+
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @pytest.mark.parametrize(
@@ -130,16 +133,20 @@ class _FakeRay:
     """So much of Ray as a pool asks for; the actors are those of the test."""
 
     exceptions = SimpleNamespace(RayError=_Dead)
+    __version__ = "2.9.0"
 
     def __init__(self) -> None:
         self.killed: list[Any] = []
         self.options: dict[str, Any] = {}
         self.answers: dict[Any, Any] = {}
         self.inits: list[dict[str, Any]] = []
-        self.nodes_here = [
-            {"Alive": True, "Resources": {"CPU": 2.0}},
-            {"Alive": False, "Resources": {"GPU": 8}},
+        self.nodes_here: list[dict[str, Any]] = [
+            {"Alive": True, "Resources": {"CPU": 2.0}, "NodeManagerAddress": "127.0.0.1"},
+            {"Alive": False, "Resources": {"GPU": 8}, "NodeManagerAddress": "127.0.0.1"},
         ]
+        self.constants = SimpleNamespace(ENABLE_RAY_CLUSTER=True)
+        self._private = SimpleNamespace(ray_constants=self.constants)
+        self.listens_to: list[tuple[bool, str | None]] = []  # at each init: the constant, the variable
         self.is_up = False
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -150,6 +157,7 @@ class _FakeRay:
 
     def init(self, **how: Any) -> None:
         self.inits.append(how)
+        self.listens_to.append((self.constants.ENABLE_RAY_CLUSTER, os.environ.get(LOOPBACK)))
         if how["address"] == "auto":
             raise ConnectionError("nobody\nthere")
         self.is_up = True
@@ -236,6 +244,33 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
         connect("local", MemoryPlan()),
     ):
         pass
+    assert not fake.is_up
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+@pytest.mark.parametrize("address, expected", [("", [(True, 1), (False, 0)]), ("local", [(False, 0)])])
+def test_a_started_cluster_is_of_this_machine_alone(
+    address: str, expected: list[tuple[bool, int]], before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that is there is joined as it is."""
+    fake = _FakeRay()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv(LOOPBACK, raising=False)
+    if before is not None:
+        monkeypatch.setenv(LOOPBACK, before)
+    ray_pool._join(fake, address)
+    assert fake.listens_to == [(can, "0" if n == 0 else before) for can, n in expected]
+    assert fake.inits[-1]["include_dashboard"] is False
+    assert fake.constants.ENABLE_RAY_CLUSTER and os.environ.get(LOOPBACK) == before
+
+
+def test_a_release_that_listens_to_the_network_all_the_same() -> None:
+    fake = _FakeRay()
+    fake.nodes_here[0]["NodeManagerAddress"] = "10.0.0.7"
+    with pytest.raises(
+        InputError, match=r"\(Ray 2.9.0 would start one that listens to the network: update ray\)"
+    ):
+        ray_pool._join(fake, "local")
     assert not fake.is_up
 
 

@@ -34,6 +34,7 @@ def connect(address: str, needs: MemoryPlan) -> Iterator[RayPool]:
     """A pool in the cluster at an address as ray.init takes it; "": the one that runs on this machine or
     that RAY_ADDRESS names, or else a new one here, for as long as the block runs; "local": a new one.
 
+    A new one listens on 127.0.0.1 only and has no dashboard; another is joined as it is.
     Raises InputError: no package ray, no cluster there, no machine in it that could work.
     """
     ray = _ray()
@@ -118,7 +119,31 @@ def _start_or_join(ray: Any, address: str) -> None:
         except ConnectionError:
             if os.environ.get("RAY_ADDRESS"):
                 raise
-    ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **_QUIET)
+    with _loopback_only(ray):
+        ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **_QUIET)
+    if any(node["NodeManagerAddress"] not in _LOOPBACK for node in ray.nodes()):
+        ray.shutdown()
+        raise RuntimeError(f"Ray {ray.__version__} would start one that listens to the network: update ray")
+
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@contextmanager
+def _loopback_only(ray: Any) -> Iterator[None]:
+    """Within, the servers of a new cluster listen on 127.0.0.1 only, Ray's own default on macOS and Windows.
+
+    The variable is for the processes that Ray starts; this one has read it already.
+    """
+    name, constants = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray._private.ray_constants
+    variable, constant = os.environ.get(name), constants.ENABLE_RAY_CLUSTER
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = constant
+        del os.environ[name]
+        os.environ.update({} if variable is None else {name: variable})
 
 
 # ---- the capacity of a cluster ----
