@@ -47,7 +47,7 @@ def describe(
     parts = []
     for n, run in enumerate(runs, 1):
         check_packages(run)
-        check_start_noise(run, images)
+        check_start_noise(run, images, () if again is None else again.batch)
         title = run.name + (f" (run {n} of {len(runs)})" if len(runs) > 1 else "")
         if again is None:
             in_video = count_video_frames(run)

@@ -18,7 +18,7 @@ def show(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     from disco.files.yaml_io import dump
     from disco.media.png import read_metadata
-    from disco.runs.metadata import check_metadata
+    from disco.runs.record import check_metadata
     from disco.settings.model import SECTIONS
 
     _print_yaml_as_utf8()

@@ -78,7 +78,7 @@ def render(
         check_spread(runs, again)
     for run in runs if pool is None else ():
         pick_device(run.settings.device)  # an error before a folder is made
-        check_start_noise(run, images)
+        check_start_noise(run, images, () if again is None else again.batch)
     allow_exact(run.settings for run in runs)
     frames = Path(out) / ".video_frames"
     with at_stage(Stage.START):

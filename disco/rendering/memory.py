@@ -55,13 +55,14 @@ def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator
         yield "to use less: " + ", ".join(_savings(settings, device))
 
 
-def check_start_noise(run: Run, images: Sequence[int] | None = None) -> None:
+def check_start_noise(run: Run, images: Sequence[int] | None = None, batch: Sequence[int] = ()) -> None:
     """Raise SettingsError for a size whose start noise alone, made on the CPU, needs more than is free here.
 
-    images: only these pictures of the run.
+    images: only these pictures of the run. batch: those rendered together, where batch_size does not say it.
     """
     width, height = run.settings.width_height
     n = min(together(run.settings), picture_count(run.settings) if images is None else max(len(images), 1))
+    n = len(batch) or n
     needed, free = n * 3 * height * width * 4, free_memory(torch.device("cpu"))
     if free is None or needed <= free:
         return

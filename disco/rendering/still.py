@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from disco.errors import InputError, one_line
 from disco.events import Event, Notice, PartialSaved, PictureFinished, PictureStarted, StepDone
 from disco.media.images import png_bytes, to_uint8
 from disco.memory.policy import Stage
@@ -84,7 +85,7 @@ def _begin(
     context, settings = batch.context, batch.context.settings
     random.restore(before)
     if isinstance(random, StreamRandom) and batch.start is not None:
-        random.restore_snapshot(batch.start)
+        _restore(random, batch.start, batch.pictures)
     perlin = perlin_start(settings, random).to(context.device) if settings.perlin_init else None
     space = context.networks.space
     init = context.init if perlin is None else perlin
@@ -96,6 +97,16 @@ def _begin(
     noise = random.start_noise(space.shape(len(batch.pictures), settings.width_height)).to(context.device)
     x0 = None if init is None else _encoded(context, init).expand_as(noise)
     return start(x0, batch.steps[0], noise, settings.skip_steps), target
+
+
+def _restore(random: StreamRandom, start: str, pictures: Sequence[int]) -> None:
+    """Raises InputError for random states that are damaged inside."""
+    try:
+        random.restore_snapshot(start)
+    except (ValueError, RuntimeError) as error:
+        text = f"picture {pictures[0]}: the random states that it begins with are damaged"
+        cure = "Use a picture or a run folder that nothing changed."
+        raise InputError(f"{text} ({one_line(str(error))}). {cure}") from error
 
 
 def _encoded(context: RunContext, pictures: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ frame_ranges  where the frame before is found: in the run, or in the run that a 
 inputs        the pictures and videos that a run is given
 report        how a run is announced, and what it leaves: sheet, status, report
 metadata      what every PNG carries
+record        what the chunk of a picture must be like, checked before it is used
 footage       what a video is made of: frames of a run, pictures of a folder, partials
 video         pictures -> one video file, whole or absent
 """

@@ -13,6 +13,7 @@ from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError, closest
 from disco.media.png import check_png, read_metadata
 from disco.runs.names import RunNames, names_in, run_of
+from disco.runs.record import check_metadata
 from disco.settings.animation import VideoOutSettings
 
 FrameFiles: TypeAlias = tuple[Path, ...]  # one frame: a picture, or several side by side
@@ -144,10 +145,10 @@ def saved_values(picture: Path) -> dict[str, Any]:
     """The settings and the seed that a picture carries; none if it is not one of ours."""
     try:
         metadata = read_metadata(picture)
+        check_metadata(metadata, str(picture))
     except InputError:
         return {}
-    settings = metadata.get("settings")
-    return {**settings, "set_seed": metadata.get("seed")} if isinstance(settings, dict) else {}
+    return {**metadata["settings"], "set_seed": metadata["seed"]}
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -202,4 +203,10 @@ def _in_order(partials: Mapping[str, Path]) -> list[Path]:
     """By the number in the label; where percents and steps are mixed, by the step that each carries."""
     if len({label.endswith("%") for label in partials}) == 1:
         return [partials[label] for label in sorted(partials, key=lambda label: int(label.rstrip("%")))]
-    return sorted(partials.values(), key=lambda path: int(read_metadata(path).get("partial", 0)))
+    return sorted(partials.values(), key=_step_of)
+
+
+def _step_of(partial: Path) -> int:
+    metadata = read_metadata(partial)
+    check_metadata(metadata, str(partial))
+    return metadata.get("partial") or 0

@@ -8,8 +8,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from disco.errors import InputError
 from disco.memory.policy import MemoryPolicy
+from disco.runs.record import FORMAT
 
 PACKAGES = (
     "torch",
@@ -25,7 +25,6 @@ OF_MODE = {
     "3D": ("transformers", "onnxruntime"),  # depth
     "Video Input": ("opencv-python-headless", "imageio-ffmpeg"),  # motion, and the video's frames
 }
-FORMAT = 1
 
 
 @lru_cache
@@ -79,21 +78,6 @@ def picture_metadata(
     if stream is not None:
         metadata["stream"] = stream
     return metadata
-
-
-def check_metadata(metadata: Mapping[str, Any], path: str) -> None:
-    """Raises InputError unless `metadata` has what render-again needs, in a format known here."""
-    if metadata.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: settings of format {metadata.get('format')!r}, known here is {FORMAT}. "
-            "Use the version of Disco that wrote it."
-        )
-    kinds = {"settings": dict, "seed": int, "picture": int, "batch": list}
-    for key, kind in kinds.items():
-        if not isinstance(metadata.get(key), kind):
-            raise InputError(
-                f"{path}: the settings in this picture lack {key!r}. It was changed after Disco wrote it."
-            )
 
 
 def other_weights(metadata: Mapping[str, Any], weights: Mapping[str, str]) -> list[str]:

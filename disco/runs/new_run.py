@@ -11,8 +11,8 @@ from typing import Any
 from disco.errors import InputError
 from disco.media.png import read_metadata
 from disco.runs.folder import RunFolder
-from disco.runs.metadata import check_metadata
 from disco.runs.names import RunNames
+from disco.runs.record import check_batch, check_metadata
 from disco.settings.load import Run, dump_yaml, run_from_mapping
 from disco.settings.model import Settings, is_animation, picture_count, plain_values
 
@@ -136,14 +136,15 @@ class RerenderRequest:
 def read_again(path: Path, overrides: Sequence[str] = ()) -> RerenderRequest:
     """What a PNG of ours says about itself, with `--set` overrides laid over it.
 
-    Raises InputError for a picture without settings, SettingsError for wrong overrides.
+    Raises InputError for a picture without settings and for damaged ones, SettingsError for wrong overrides.
     """
     metadata = read_metadata(path)
     check_metadata(metadata, str(path))
+    check_batch(metadata, str(path))
     values = dict(metadata["settings"])
     run = run_from_mapping(values, overrides=overrides, name=str(path), base_dirs=(path.parent,))
-    picture, batch = int(metadata["picture"]), tuple(metadata["batch"])
-    starts = {str(picture): metadata["stream"]} if "stream" in metadata else {}
+    picture, batch = metadata["picture"], tuple(metadata["batch"])
+    starts = {str(picture): metadata["stream"]} if metadata.get("stream") is not None else {}
     was = (values.get("set_seed"), values.get("compat"))
     is_stream = run.settings.compat == "dd57" and not is_animation(run.settings)
     if is_stream and was != (run.settings.set_seed, run.settings.compat):
