@@ -145,9 +145,18 @@ class _FakeRay:
             {"Alive": False, "Resources": {"GPU": 8}, "NodeManagerAddress": "127.0.0.1"},
         ]
         self.constants = SimpleNamespace(ENABLE_RAY_CLUSTER=True)
-        self._private = SimpleNamespace(ray_constants=self.constants)
+        services = SimpleNamespace(get_ray_address_from_environment=self._address)
+        self._private = SimpleNamespace(ray_constants=self.constants, services=services)
+        self.util = SimpleNamespace(get_node_ip_address=lambda: "127.0.0.2")
+        self.there = ""
         self.listens_to: list[tuple[bool, str | None]] = []  # at each init: the constant, the variable
         self.is_up = False
+
+    def _address(self, address: str, folder: None) -> str:
+        assert address == "auto"
+        if not self.there:
+            raise ConnectionError("nobody\nthere")
+        return self.there
 
     def nodes(self) -> list[dict[str, Any]]:
         return self.nodes_here
@@ -158,8 +167,6 @@ class _FakeRay:
     def init(self, **how: Any) -> None:
         self.inits.append(how)
         self.listens_to.append((self.constants.ENABLE_RAY_CLUSTER, os.environ.get(LOOPBACK)))
-        if how["address"] == "auto":
-            raise ConnectionError("nobody\nthere")
         self.is_up = True
 
     def shutdown(self) -> None:
@@ -231,13 +238,13 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connect("", MemoryPlan()) as pool:
         assert pool.capacity() == 2 and fake.is_up
-    assert [how["address"] for how in fake.inits] == ["auto", "local"] and not fake.is_up
+    assert [how["address"] for how in fake.inits] == ["local"] and not fake.is_up
     with (
         pytest.raises(InputError, match=r"--ray=auto: no Ray cluster that this process can use \(nobody\)"),
         connect("auto", MemoryPlan()),
     ):
         pass
-    assert ray_pool.look("", MemoryPlan())[0] >= 1 and len(fake.inits) == 4  # a plan starts none
+    assert ray_pool.look("", MemoryPlan())[0] >= 1 and len(fake.inits) == 1  # a plan starts none
     fake.nodes_here = []
     with (
         pytest.raises(InputError, match="no machine in the cluster has what a worker needs"),
@@ -248,20 +255,37 @@ def test_a_cluster_is_looked_for_and_else_started(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("before", [None, "1"])
-@pytest.mark.parametrize("address, expected", [("", [(True, 1), (False, 0)]), ("local", [(False, 0)])])
+@pytest.mark.parametrize("address", ["", "local"])
 def test_a_started_cluster_is_of_this_machine_alone(
-    address: str, expected: list[tuple[bool, int]], before: str | None, monkeypatch: pytest.MonkeyPatch
+    address: str, before: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that is there is joined as it is."""
     fake = _FakeRay()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv(LOOPBACK, raising=False)
     if before is not None:
         monkeypatch.setenv(LOOPBACK, before)
     ray_pool._join(fake, address)
-    assert fake.listens_to == [(can, "0" if n == 0 else before) for can, n in expected]
+    assert fake.listens_to == [(False, "0")]
     assert fake.inits[-1]["include_dashboard"] is False
     assert fake.constants.ENABLE_RAY_CLUSTER and os.environ.get(LOOPBACK) == before
+
+
+@pytest.mark.parametrize("address", ["", "auto", "127.0.0.1:{port}"])
+@pytest.mark.parametrize("listens, joined", [("127.0.0.1", (False, "0")), ("0.0.0.0", (True, None))])
+def test_a_cluster_is_joined_as_it_is(
+    address: str, listens: str, joined: tuple[bool, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another run started, on loopback alone, and one that the network can reach."""
+    fake = _FakeRay()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv(LOOPBACK, raising=False)
+    with socket.create_server((listens, 0)) as server:
+        port = server.getsockname()[1]
+        is_explicit = "port" in address
+        fake.there = f"127.0.0.1:{port}"
+        ray_pool._join(fake, address.format(port=port))
+    expected = fake.there if is_explicit else "auto"  # for which Ray has a token
+    assert [how["address"] for how in fake.inits] == [expected] and fake.listens_to == [joined]
 
 
 def test_a_release_that_listens_to_the_network_all_the_same() -> None:

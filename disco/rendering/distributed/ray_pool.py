@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from math import floor
 from typing import Any
@@ -89,8 +89,8 @@ def _join(ray: Any, address: str) -> None:
         if address in ("", "local"):
             _start_or_join(ray, address)
         else:
-            ray.init(address=address, **_QUIET)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            _join_at(ray, address)
+    except (AttributeError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"--ray={address}: no Ray cluster that this process can use ({first}). `ray start --head` starts "
@@ -111,10 +111,35 @@ def _knock(address: str) -> None:
         socket.create_connection((match[1], int(match[2])), timeout=10).close()
 
 
+def _join_at(ray: Any, address: str) -> None:
+    """Only for "auto" itself, not for what it leads to, does Ray look for the token of the cluster."""
+    with _loopback_only(ray) if _is_on_loopback_only(ray, _resolved(ray, address)) else nullcontext():
+        ray.init(address=address, **_QUIET)
+
+
+def _resolved(ray: Any, address: str) -> str:
+    """The address that "auto" leads to. Raises ConnectionError where there is no cluster."""
+    is_auto, services = address == "auto", ray._private.services
+    return services.get_ray_address_from_environment(address, None) if is_auto else address
+
+
+def _is_on_loopback_only(ray: Any, address: str) -> bool:
+    """As one that another run started: then nobody listens at this machine's address in the network."""
+    host, _, port = address.rpartition(":")
+    return host in _LOOPBACK and not _listens(f"{ray.util.get_node_ip_address()}:{port}")
+
+
+def _listens(address: str) -> bool:
+    with suppress(OSError):
+        _knock(address)
+        return True
+    return False
+
+
 def _start_or_join(ray: Any, address: str) -> None:
     if address == "":
         try:
-            ray.init(address="auto", **_QUIET)
+            _join_at(ray, "auto")
             return
         except ConnectionError:
             if os.environ.get("RAY_ADDRESS"):
