@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
+from disco.files.regular import MAX_JSON, read_regular
 from disco.networks.state_dicts import load_strict, read_state_dict
 
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."  # in some releases' networks, in few files; never run
@@ -58,7 +59,7 @@ def load_dpt(config: Path, weights: Path, *, device: torch.device | str = "cpu")
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_regular(path, MAX_JSON))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as the config.json of a network ({error})") from error
     kind = facts.get("model_type") if isinstance(facts, dict) else None

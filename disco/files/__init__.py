@@ -4,6 +4,7 @@ atomic      files that are whole or absent; disk errors in words
 lock        a lock that ends with its process
 paths       a path that the user wrote, looked up in folders
 places      where the package's own files and the recipes lie
+regular     the bytes of a regular file, up to a limit
 text_files  the encodings that are read; halves of characters
 yaml_io     safe YAML that remembers file and line; plain data on one line of YAML
 yaml_slips  what YAML's parser refuses, as the slip that a person made

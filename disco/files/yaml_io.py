@@ -15,10 +15,13 @@ import yaml
 
 from disco.errors import SettingsError, closest_file, one_line, shortened, show
 from disco.files.paths import names_of, path_fault
+from disco.files.regular import MAX_SETTINGS, read_regular
 from disco.files.text_files import NotTextError, decode, join_halves
 from disco.files.yaml_slips import Refusal, explain, no_setting
 
-_MOST_NODES = 100_000  # a file of a few lines can spell out millions of values through aliases
+_MOST_NODES = 100_000  # values of a file; a few lines can spell out millions of them through aliases
+_MOST_PROBLEMS = 100  # that are named one by one
+_MOST_DEEP = 50  # lists and maps inside each other
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
@@ -26,6 +29,7 @@ _WORDS |= {word: True for word in ("true", "True", "TRUE")}
 _WORDS |= {word: False for word in ("false", "False", "FALSE")}
 _INFINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _STR = "tag:yaml.org,2002:str"
+_TOO_MUCH = f"the file nests or repeats too much: more than {_MOST_NODES} values or {_MOST_DEEP} levels"
 KeyPath = tuple[Any, ...]  # keys and list positions that lead from a document to a value
 
 
@@ -47,10 +51,27 @@ class Document:
         return self.lines.get(path, 1)
 
 
+class _TooMuchError(Exception):
+    """A file that nests or repeats too much, from a line on."""
+
+
 class _Loader(yaml.SafeLoader):
     """Scans and composes only; what a plain scalar means is decided in _scalar."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - the name and form that PyYAML expects
+    nodes = deep = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.check_limits()
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.deep -= 1
+        return node
+
+    def check_limits(self) -> None:
+        """Before a node is composed: a small file may hold too much for the memory or the stack."""
+        self.nodes, self.deep = self.nodes + 1, self.deep + 1
+        if self.nodes > _MOST_NODES or self.deep > _MOST_DEEP + 1:
+            raise _TooMuchError(self.get_mark().line + 1)
 
 
 _Loader.add_implicit_resolver("!plain", re.compile(".*", re.S), None)
@@ -60,19 +81,24 @@ class _Builder:
     """Turns the nodes of one document into plain data and notes their lines."""
 
     def __init__(self, file: str) -> None:
-        self.file, self.problems, self.count = file, list[str](), 0
+        self.file, self.noted, self.count = file, dict[str, None](), 0
         self.lines: dict[tuple[Any, ...], int] = {}
 
     def problem(self, node: yaml.Node, text: str) -> None:
-        line = one_line(f"{self.file}:{_line(node)}: {text}")
-        if line not in self.problems:
-            self.problems.append(line)
+        if len(self.noted) <= _MOST_PROBLEMS:
+            full = len(self.noted) == _MOST_PROBLEMS
+            text = f"more problems, of which the first is: {text}" if full else text
+            self.noted[one_line(f"{self.file}:{_line(node)}: {text}")] = None
+
+    @property
+    def problems(self) -> list[str]:
+        return list(self.noted)
 
     def build(self, node: yaml.Node, path: KeyPath, above: tuple[int, ...] = ()) -> Any:
         self.lines.setdefault(path, _line(node))
         self.count += 1
-        if self.count > _MOST_NODES or id(node) in above or len(above) > 50:
-            raise SettingsError([f"{self.file}:{_line(node)}: the file nests or repeats too much"])
+        if self.count > _MOST_NODES or id(node) in above or len(above) > _MOST_DEEP:
+            raise SettingsError([f"{self.file}:{_line(node)}: {_TOO_MUCH}"])
         inside = (*above, id(node))
         if isinstance(node, yaml.SequenceNode):
             self.check_tag(node, "seq")
@@ -213,7 +239,7 @@ def _read_text(name: str) -> str:
     if os.path.isdir(path):
         raise SettingsError([f"{name}: a folder; name a settings file in it"])
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, MAX_SETTINGS)
     except FileNotFoundError:
         raise SettingsError([f"{name}: no such file{_looked_for(path)}"]) from None
     except (OSError, ValueError) as error:
@@ -252,8 +278,9 @@ def _nodes(text: str, fail: Callable[[int, str], SettingsError]) -> list[yaml.No
         raise fail(line, f"the character U+{ord(text[error.position]):04X} is not allowed here") from None
     except yaml.MarkedYAMLError as error:
         raise fail(*explain(_refusal(error), text)) from None
-    except RecursionError:
-        raise fail(1, "the file nests too deeply") from None
+    except (_TooMuchError, RecursionError) as error:
+        line = error.args[0] if isinstance(error, _TooMuchError) else 1
+        raise fail(line, _TOO_MUCH) from None
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*(?: [\w./-]+)*", re.ASCII)

@@ -9,6 +9,7 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from disco.errors import InputError, RunError
 from disco.files.paths import candidates
+from disco.files.regular import read_regular
 from disco.media.png import check_png, read_metadata, with_metadata
 
 __all__ = [
@@ -39,6 +41,12 @@ __all__ = [
 Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
 _MAX_BYTES = 256 << 20  # of a picture file
 _MAX_SHEET = 8192  # longest side of a contact sheet, pixels
+_MAX_RATIO = 10  # of the sides of a picture that keeps its shape
+# EPS and WMF run programs, others are no pictures of people's.
+_FORMATS = (
+    *("PNG", "JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB"),
+    *("TGA", "PPM", "PCX", "PSD", "ICO", "ICNS", "QOI", "DDS", "SGI"),
+)
 _TRY = "Save it anew as an 8-bit PNG or JPEG."
 
 
@@ -102,7 +110,8 @@ def load_picture(
 
     base_dirs: a relative path is looked for in these, in order (default: the current directory).
     size: (width, height) to resize to, Lanczos, whatever the shape, as the original does with init_image.
-    max_short_side: shrink, Lanczos, keeping the shape, until the shorter side is at most this.
+    max_short_side: shrink, Lanczos, keeping the shape, until the shorter side is at most this. Only shapes of
+        at most 10 to 1: cutouts of such a picture lie on a square of its longer side.
     as_stored: take the pixels as the original does (compat: dd57): EXIF orientation ignored, alpha dropped.
         Else the picture is turned as its EXIF says and transparent parts lie on `paper`, a colour.
     download: fetches the bytes of a URL.
@@ -112,11 +121,19 @@ def load_picture(
     picture = _to_rgb(_decode(data, source), source, as_stored, paper)
     if size is not None:
         picture = resize_lanczos(picture, size)
-    elif max_short_side is not None and min(picture.size) > max_short_side:
-        short = min(picture.size)
-        width, height = picture.size
-        picture = resize_lanczos(picture, (width * max_short_side // short, height * max_short_side // short))
+    elif max_short_side is not None:
+        picture = _shortened(picture, max_short_side, source)
     return LoadedPicture(from_uint8(np.asarray(picture)), hashlib.sha256(data).hexdigest(), source)
+
+
+def _shortened(picture: Image.Image, most: int, source: str) -> Image.Image:
+    """The picture with a shorter side of at most `most`. Raises InputError for a strip."""
+    (width, height), short = picture.size, min(picture.size)
+    if max(width, height) > _MAX_RATIO * short:
+        ratio = f"one side is more than {_MAX_RATIO} times as long as the other"
+        raise InputError(f"{source}: {width}x{height}: {ratio}. Crop the picture first.")
+    size = (width * most // short, height * most // short)
+    return picture if short <= most else resize_lanczos(picture, size)
 
 
 def load_mask(
@@ -167,7 +184,7 @@ def _read(source: str, base_dirs: Sequence[Path]) -> bytes:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: larger than {_MAX_BYTES >> 20} MiB. Shrink the picture first.")
-        return path.read_bytes()
+        return read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
 
@@ -177,7 +194,7 @@ def _decode(data: bytes, source: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data), formats=_formats())
             picture.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
@@ -187,6 +204,13 @@ def _decode(data: bytes, source: str) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"{source}: a damaged picture ({error}). {_TRY}") from error
     return picture
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    """Those of _FORMATS that this PIL reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _to_rgb(picture: Image.Image, source: str, as_stored: bool, paper: str) -> Image.Image:

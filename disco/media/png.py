@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.errors import InputError
+from disco.files.regular import open_regular, read_regular
 
 KEYWORD = b"disco"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -77,7 +78,7 @@ def png_size(path: str | Path) -> tuple[int, int]:
 
     Raises InputError for a missing file, one that is no PNG and one that is cut off.
     """
-    with _input_errors(path), open(path, "rb") as file:
+    with _input_errors(path), open_regular(path) as file:
         head = file.read(len(_SIGNATURE) + 16)
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
         end = file.read()
@@ -88,11 +89,8 @@ def png_size(path: str | Path) -> tuple[int, int]:
 
 
 def _read(path: str | Path) -> bytes:
-    file = Path(path)
     with _input_errors(path):
-        if file.stat().st_size > _MAX_FILE:
-            raise InputError(f"{path}: larger than 1 GiB, no picture of ours. Give a PNG that Disco wrote.")
-        return file.read_bytes()
+        return read_regular(path, _MAX_FILE)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from disco.errors import SettingsError
 from disco.files.paths import candidates, find
 from disco.settings.model import ModelSettings
 from disco.settings.network_defaults import CUSTOM
@@ -18,24 +17,15 @@ CONFIG_FILE = "open_clip_config.json"  # of a CLIP's folder in open_clip's forma
 
 
 def diffusion_architecture(settings: ModelSettings) -> dict[str, Any]:
-    """Of the chosen diffusion network. Raises SettingsError as custom_architecture does."""
+    """Of the chosen diffusion network."""
     if settings.diffusion_model == CUSTOM:
         return custom_architecture(settings.custom_config)
     return read_architecture(registry().get("diffusion", settings.diffusion_model))
 
 
 def custom_architecture(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The registry's `custom` architecture with the user's keys laid over it.
-
-    Raises SettingsError for keys that no architecture has.
-    """
-    base = dict(registry().get("diffusion", CUSTOM).architecture)
-    known = base.keys() | {"channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout"}
-    unknown = [key for key in config or {} if key not in known]
-    if unknown:
-        allowed = ", ".join(sorted(known - {"family", "secondary", "dropout"}))
-        raise SettingsError([f"custom_config: {key}: no such key. Allowed: {allowed}" for key in unknown])
-    return {**base, **(config or {})}
+    """The registry's `custom` architecture with the user's keys laid over it."""
+    return {**registry().get("diffusion", CUSTOM).architecture, **(config or {})}
 
 
 def read_architecture(entry: Entry) -> dict[str, Any]:

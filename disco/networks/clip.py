@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from disco.errors import RunError, WeightsError
+from disco.files.regular import MAX_JSON, read_regular
 from disco.networks import hybrid_vit
 from disco.networks.architectures import CONFIG_FILE
 
@@ -111,7 +112,7 @@ def directory_config(directory: Path) -> ClipConfig:
     """
     path = directory / CONFIG_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, MAX_JSON))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

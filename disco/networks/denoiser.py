@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from disco.errors import WeightsError
+from disco.errors import WeightsError, one_line
 from disco.networks.preconditioning import Frequencies
 from disco.sampling.diffusion import linear_betas
 
@@ -26,6 +26,7 @@ CHANNEL_MULT: dict[int, tuple[float, ...]] = {
     128: (1, 1, 2, 3, 4),
     64: (1, 2, 3, 4),
 }
+_SIZES = ("image_size", "num_channels", "channel_mult", "num_res_blocks", "num_heads", "num_head_channels")
 PREDICTIONS = ("eps", "x0", "v")
 
 
@@ -79,6 +80,17 @@ def _unet_class() -> Any:
     return UNetModel
 
 
+def _built(architecture: Mapping[str, Any], **parts: Any) -> nn.Module:
+    """UNetModel of these parts. Raises WeightsError for numbers that do not fit together."""
+    try:
+        network: nn.Module = _unet_class()(**parts)
+    except (AssertionError, ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        shown = ", ".join(f"{key} {architecture[key]}" for key in _SIZES if key in architecture)
+        why = one_line(str(error)) or type(error).__name__
+        raise WeightsError(f"architecture: no network can be built of {shown}: {why}") from error
+    return network
+
+
 def build_unet(architecture: Mapping[str, Any], *, use_checkpoint: bool = False) -> nn.Module:
     """UNetModel of an architecture (the vocabulary of registry.yaml), float32, on torch's default device.
 
@@ -90,7 +102,8 @@ def build_unet(architecture: Mapping[str, Any], *, use_checkpoint: bool = False)
     channels = 3 * int(architecture.get("patch", 1)) ** 2
     side = int(architecture["image_size"])
     resolutions = numbers(architecture.get("attention_resolutions", "16"))
-    network = _unet_class()(
+    network = _built(
+        architecture,
         image_size=side,
         in_channels=channels,
         model_channels=int(architecture["num_channels"]),

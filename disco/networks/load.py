@@ -286,7 +286,7 @@ def load_networks(
     CLIPs come in the given order; with compat dd57 in the original's order of loading, which is the order of
     its random draws. base_dirs: where relative paths are looked up after the current directory. progress and
     notice: called during downloads, as by weights.fetch. loaders: of the roles that are loaded.
-    Raises SettingsError (precision, custom_config) before anything is fetched, InputError and WeightsError.
+    Raises SettingsError (precision) before anything is fetched, InputError and WeightsError.
     """
     device = torch.device(device)
     check_precision(settings.precision, device.type)

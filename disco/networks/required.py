@@ -100,8 +100,7 @@ class Role:
 def required(settings: Settings, base_dirs: Sequence[Path] = (), *, device: str = "cpu") -> tuple[Need, ...]:
     """The networks of a run, by role, in the order of the settings. Loads nothing; looks at local files.
 
-    device: cpu, cuda or mps; only number types depend on it. Raises SettingsError for a key of custom_config
-    that no architecture has, InputError for a name that the registry does not know.
+    device: cpu, cuda or mps; only number types depend on it. Raises InputError for an unknown name.
     """
     asked = Asked(settings, tuple(base_dirs), device)
     return tuple(need for role in ROLES.values() for need in role.needs(asked))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from disco.errors import WeightsError
 
 StateDict = dict[str, Tensor]
+_UNPACKED = 16 << 20  # bytes that a weights file may unpack to beside twice its own
 _DAMAGED = "damaged or cut short. Delete the file and run again"
 
 
@@ -65,7 +66,16 @@ def _kind(path: Path) -> str:
     if head[:2] != b"PK":
         return "torch"
     with zipfile.ZipFile(path) as archive:  # torch.save and torch.jit.save both write zip files
+        _check_unpacked(path, sum(part.file_size for part in archive.infolist()))
         return "torchscript" if any("/code/" in name for name in archive.namelist()) else "torch"
+
+
+def _check_unpacked(path: Path, unpacked: int) -> None:
+    """torch does not pack weights, which hardly shrink: what grows much only fills the memory."""
+    size, most = path.stat().st_size, 2 * path.stat().st_size + _UNPACKED
+    if unpacked > most:
+        mib = f"unpacks to {unpacked >> 20} MiB, a file of its {size >> 10} KiB may to {most >> 20} MiB"
+        raise WeightsError(f"{path}: no weights of a network: it {mib}")
 
 
 def _refused(path: Path, reason: str) -> str:
@@ -87,12 +97,33 @@ def _normalised(path: Path, content: Any) -> StateDict:
     strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if strangers:
         raise WeightsError(f"{path}: holds no state dict: {strangers[0]!r} is not a tensor")
+    for key, value in content.items():
+        _check_tensor(path, str(key), value)
     prefix = "module." if all(str(key).startswith("module.") for key in content) else ""
     return {str(key)[len(prefix) :]: _float32(value) for key, value in content.items()}
 
 
+def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    """Raises WeightsError for what is no plain array of numbers."""
+    kinds = {
+        "without its numbers (a meta tensor)": tensor.is_meta,
+        "sparse": tensor.layout != torch.strided,
+        "quantized": tensor.is_quantized,
+        "complex": tensor.is_complex(),
+    }
+    wrong = [kind for kind, is_so in kinds.items() if is_so]
+    if wrong:
+        raise WeightsError(
+            f"{path}: {name} is {wrong[0]}; weights are plain tensors of floating-point numbers"
+        )
+
+
 def _float32(tensor: Tensor) -> Tensor:
     return tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+
+
+def _kind_of(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def differences(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
@@ -102,6 +133,11 @@ def differences(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         f"{name} has shape {list(state[name].shape)}, expected {list(tensor.shape)}"
         for name, tensor in own.items()
         if name in state and state[name].shape != tensor.shape
+    ]
+    shapes += [
+        f"{name} has numbers of the kind {_kind_of(state[name])}, expected {_kind_of(tensor)}"
+        for name, tensor in own.items()
+        if name in state and state[name].is_floating_point() != tensor.is_floating_point()
     ]
     missing = [f"{name} {list(own[name].shape)} is missing" for name in own if name not in state]
     extra = [f"{name} {list(state[name].shape)} is not expected" for name in state if name not in own]

@@ -8,6 +8,7 @@ kinds             each kind of value: how it is read, the words for what is allo
 load              settings files -> runs, all errors together with file and line
 layers            values of one key from several sources: which one wins, where it stands
 sweep             a sweep or several documents -> one layer for each run
+custom_network    what custom_config may say of an architecture
 aliases           old names and other names of settings
 network_defaults  what depends on the network: its defaults, sizes, CLIP flags
 checks            what must fit together in stills

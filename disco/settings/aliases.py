@@ -35,9 +35,13 @@ PRESETS = {
 }
 
 
+_MOST_UNKNOWN = 20  # unknown keys that are named one by one, each with the nearest known name
+
+
 def translate(layer: Layer, report: Report) -> Layer:
     """A layer with our names for the others. CLIP flags and DEFERRED keys stay; unknown keys are reported."""
     ours: Layer = {key: sourced for key, sourced in layer.items() if key in KEYS or _waits(key)}
+    unknown: list[str] = []
     for key, sourced in layer.items():
         if key in _READERS:
             _READERS[key](sourced, ours, report)
@@ -47,7 +51,12 @@ def translate(layer: Layer, report: Report) -> Layer:
             text = f"has no effect: presets are defaults of their networks; write {PRESETS[key]} to change it"
             report.notice(sourced.location, key, text)
         elif key not in ours:
-            report.problem(sourced.location, key, f"no such setting{_hint(key)}")
+            unknown.append(key)
+    for key in unknown[:_MOST_UNKNOWN]:
+        report.problem(layer[key].location, key, f"no such setting{_hint(key)}")
+    if len(unknown) > _MOST_UNKNOWN:
+        first, more = unknown[_MOST_UNKNOWN], len(unknown) - _MOST_UNKNOWN
+        report.problem(layer[first].location, first, f"no such setting; {more} in all from here on")
     return ours
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from disco.errors import FieldError, ValueErrors, faults_of, show
-from disco.settings import keyframes, prompts, schedules
+from disco.settings import custom_network, keyframes, prompts, schedules
 from disco.settings.keyframes import KeyFrames
 from disco.settings.prompts import parse_image_prompts, parse_prompts
 from disco.settings.schedules import Schedule, short
@@ -144,12 +144,44 @@ def _device(value: Any, facts: Facts) -> str:
     return value
 
 
-def _mapping(value: Any, facts: Facts) -> dict[str, Any] | None:
+def _custom_network(value: Any, facts: Facts) -> dict[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _refuse(value, facts)
-    return dict(value)
+    faults: list[FieldError] = []
+    config: dict[str, Any] = {}
+    for key, part in value.items():
+        try:
+            config[key] = _part_of_network(key, part)
+        except ValueError as error:
+            faults += [((key,), f"{key}: {text}") for _, text in faults_of(error)]
+    if faults:
+        raise ValueErrors(*faults)
+    return config
+
+
+def _part_of_network(key: str, value: Any) -> Any:
+    if key not in custom_network.PARTS:
+        told = sorted(custom_network.PARTS.keys() - set(custom_network.UNTOLD))
+        raise ValueError(f"no such key. Allowed: {', '.join(told)}")
+    return read_value(value, custom_network.PARTS[key])
+
+
+def _numbers(value: Any, facts: Facts) -> Any:
+    """A list of numbers, or the same as a text, as guided-diffusion has it; "" leaves it to the size."""
+    parts = _listed(value)
+    if isinstance(parts, str):
+        parts = parts.split(",") if parts.strip() else []
+    parts = parts if isinstance(parts, (list, tuple)) else [parts]
+    try:
+        for part in parts:
+            _float(part, facts)
+    except ValueError:
+        raise _refuse(value, facts) from None
+    if len(parts) > facts["most"]:
+        raise _refuse(value, facts)
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 _BAD_CHARACTERS = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
@@ -318,6 +350,17 @@ def _or_schedule(single: Callable[[Facts], Schema], number: str) -> Callable[[Fa
     return lambda facts: {"anyOf": [single(facts), {"$ref": f"#/$defs/schedule_of_{number}"}]}
 
 
+def _numbers_schema(facts: Facts) -> Schema:
+    return {
+        "anyOf": [_number_schema(facts), {"type": "string"}, {"type": "array", "maxItems": facts["most"]}]
+    }
+
+
+def _custom_network_schema() -> Schema:
+    parts = {key: schema_of(part) for key, part in custom_network.PARTS.items()}
+    return {"type": ["object", "null"], "properties": parts, "additionalProperties": False}
+
+
 _CLIP_SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "weight": prompts.WEIGHT_SCHEMA},
@@ -380,7 +423,12 @@ KINDS: dict[str, Kind] = {
         _words("auto, cpu, cuda, cuda:0 or mps"),
         _always({"type": "string", "pattern": "^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$"}),
     ),
-    "mapping": Kind(_mapping, _words("a map of names to values"), _always({"type": ["object", "null"]})),
+    "custom_network": Kind(
+        _custom_network, _words("a map of names to values"), lambda facts: _custom_network_schema()
+    ),
+    "numbers": Kind(
+        _numbers, lambda facts: f"up to {facts['most']} numbers, each{_limits(facts)}", _numbers_schema
+    ),
     "file_name": Kind(
         _file_name, _words("a name for files"), _always({"type": ["string", "integer"]}), is_text=True
     ),

@@ -64,12 +64,12 @@ Layer = dict[str, SourcedValue]
 class Report:
     """The problems and notices found so far, each once, in the order found."""
 
-    problems: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    problems: dict[str, None] = field(default_factory=dict)
+    notices: dict[str, None] = field(default_factory=dict)
 
     def problem(self, location: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note an error: `where: key: text`."""
-        self._add(self.problems, one_line(f"{location.at(*path)}: {key}: {text}"))
+        self.problems[one_line(f"{location.at(*path)}: {key}: {text}")] = None
 
     def faults(self, location: SourceLocation, key: str, error: ValueError) -> None:
         """Note all faults of a value, each with its own line."""
@@ -78,12 +78,11 @@ class Report:
 
     def notice(self, location: SourceLocation, key: str, text: str, path: KeyPath = ()) -> None:
         """Note something that the user should know."""
-        self._add(self.notices, one_line(f"{location.at(*path)}: {key}: {text}"))
+        self.notices[one_line(f"{location.at(*path)}: {key}: {text}")] = None
 
     def error(self, error: SettingsError) -> None:
         """Note the problems of an error that was raised."""
-        for line in error.problems:
-            self._add(self.problems, line)
+        self.problems |= dict.fromkeys(error.problems)
 
     def by_line(self) -> list[str]:
         """The problems file by file in the order found, each file's by line."""
@@ -91,14 +90,10 @@ class Report:
         for problem in self.problems:
             match = re.match(r"(.*?):(\d+): ", problem)
             keyed.append((match[1], int(match[2])) if match else (problem.split(": ")[0], 0))
-        files = list(dict.fromkeys(file for file, _ in keyed))
-        order = sorted(range(len(keyed)), key=lambda n: (files.index(keyed[n][0]), keyed[n][1]))
-        return [self.problems[n] for n in order]
-
-    @staticmethod
-    def _add(lines: list[str], line: str) -> None:
-        if line not in lines:
-            lines.append(line)
+        files = {file: n for n, file in enumerate(dict.fromkeys(file for file, _ in keyed))}
+        order = sorted(range(len(keyed)), key=lambda n: (files[keyed[n][0]], keyed[n][1]))
+        problems = list(self.problems)
+        return [problems[n] for n in order]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -121,56 +116,80 @@ def layer_of(location: SourceLocation) -> Layer:
 
 def file_layers(location: SourceLocation, report: Report) -> list[Layer]:
     """The layers of a document: what it extends, deepest first, then itself."""
-    return _extended(layer_of(location), report, (Path(location.shown).resolve(),))
+    return list(_Extends(report).of(layer_of(location), (Path(location.shown).resolve(),)).values())
 
 
-def _extended(layer: Layer, report: Report, above: tuple[Path, ...]) -> list[Layer]:
-    sourced = layer.pop("extends", None)
-    if sourced is None:
-        return [layer]
-    names = sourced.value if isinstance(sourced.value, list) else [sourced.value]
-    layers: list[Layer] = []
-    for name in names:
+_MOST_FILES = 100
+_FileLayers = dict[Path, Layer]  # by the file's resolved path, in the order in which they are laid over
+
+
+class _Extends:
+    """Follows `extends`. Each file is read once; of one that is met twice the later place counts."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.known: dict[Path, _FileLayers] = {}
+
+    def of(self, layer: Layer, above: tuple[Path, ...]) -> _FileLayers:
+        """The layers of the file above[-1], its own last. above: the files that lead to it, then itself."""
+        sourced = layer.pop("extends", None)
+        layers: _FileLayers = {}
+        if sourced is not None:
+            for name in sourced.value if isinstance(sourced.value, list) else [sourced.value]:
+                for path, base in self.named(name, sourced.location, above).items():
+                    layers.pop(path, None)
+                    layers[path] = base
+        return {**layers, above[-1]: layer}
+
+    def named(self, name: Any, location: SourceLocation, above: tuple[Path, ...]) -> _FileLayers:
+        """The layers of an entry of `extends`; none if it is a problem, which is reported."""
         if not isinstance(name, str) or not name.strip():
-            report.problem(sourced.location, "extends", "write the path of a settings file")
-            continue
-        file = find(name, sourced.location.folders, Path.is_file)
+            return self.fault(location, "write the path of a settings file")
+        file = find(name, location.folders, Path.is_file)
         if file is None:
-            report.problem(
-                sourced.location, "extends", f"no such file: {missing_file(name, sourced.location.folders)}"
-            )
-        elif file.resolve() in above:
+            return self.fault(location, missing_file(name, location.folders))
+        path = file.resolve()
+        if path in above:
             circle = " -> ".join(path.name for path in (*above, file))
-            report.problem(sourced.location, "extends", f"goes in a circle: {circle}")
-        else:
-            layers += _base(file, sourced.location, report, above)
-    return [*layers, layer]
+            return self.fault(location, f"goes in a circle: {circle}")
+        if path not in self.known:
+            if len(self.known) == _MOST_FILES:
+                return self.fault(location, f"more than {_MOST_FILES} files in all")
+            self.known[path] = {}  # counts while it is read
+            self.known[path] = self.read(file, location, above)
+        return self.known[path]
 
+    def read(self, file: Path, location: SourceLocation, above: tuple[Path, ...]) -> _FileLayers:
+        """The layers of a file that nobody read yet."""
+        try:
+            documents = read_documents(file)
+        except SettingsError as error:
+            self.report.error(error)
+            return {}
+        if len(documents) == 1:
+            return self.of(layer_of(place_of(documents[0])), (*above, file.resolve()))
+        text = f"{file} holds {len(documents)} documents: only a single one can be extended"
+        return self.fault(location, text)
 
-def _base(path: Path, location: SourceLocation, report: Report, above: tuple[Path, ...]) -> list[Layer]:
-    try:
-        documents = read_documents(path)
-    except SettingsError as error:
-        report.error(error)
-        return []
-    if len(documents) > 1:
-        report.problem(
-            location, "extends", f"{path} holds {len(documents)} documents: only a single one can be extended"
-        )
-        return []
-    return _extended(layer_of(place_of(documents[0])), report, (*above, path.resolve()))
+    def fault(self, location: SourceLocation, text: str) -> _FileLayers:
+        self.report.problem(location, "extends", text)
+        return {}
 
 
 def missing_file(name: str, folders: Sequence[Path]) -> str:
     """The name, where it was looked for, and the nearest one that is there; or why no file can be that."""
     fault = path_fault(name)
     if fault:
-        return f"{shortened(name)}: {fault}"
+        return f"no such file: {shortened(name)}: {fault}"
+    if find(name, folders) is not None:
+        return f"{name}: a named pipe, socket or device; only regular files are read"
     places = (Path(name).parent, *((folder / name).parent for folder in folders))
     looked = list(dict.fromkeys(str(path.resolve()) for path in places))
     names = [name for path in looked for name in names_of(Path(path))]
     near = closest_file(Path(name).name, names)
-    return f"{name} (looked in {' and '.join(looked)})" + (f". Did you mean {near}?" if near else "")
+    return f"no such file: {name} (looked in {' and '.join(looked)})" + (
+        f". Did you mean {near}?" if near else ""
+    )
 
 
 def override_layers(

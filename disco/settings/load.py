@@ -170,7 +170,7 @@ def _runs(
 def _run(
     name: str, here: SourceLocation, layers: list[Layer], point: SweepPoint | None, above: Report
 ) -> Run:
-    report = Report(above.problems, list(above.notices))
+    report = Report(above.problems, dict(above.notices))
     layers = [translate(layer, report) for layer in layers]
     written: Layer = {}
     for layer in layers:
@@ -298,7 +298,7 @@ def _file(name: str, key: str, sourced: SourcedValue, path: tuple[Any, ...], rep
     if file is None:
         is_folder = find(name, sourced.location.folders, Path.is_dir) is not None
         what = f"{name} is a folder; name a file in it" if is_folder else ""
-        missing = what or f"no such file: {missing_file(name, sourced.location.folders)}"
+        missing = what or missing_file(name, sourced.location.folders)
         report.problem(sourced.location, key, missing, path)
         return name
     return name if file == Path(name) else str(file)

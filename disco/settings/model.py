@@ -166,7 +166,7 @@ class ModelSettings(Section):
     )
     custom_path: str | None = setting(None, "path", "the weights of diffusion_model: custom")
     custom_config: dict[str, Any] | None = setting(
-        None, "mapping", "the architecture of diffusion_model: custom, as in the registry"
+        None, "custom_network", "the architecture of diffusion_model: custom, as in the registry"
     )
     use_secondary_model: bool = setting(
         True, "bool", "guide through the small secondary network: much faster, a little less exact"

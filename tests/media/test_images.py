@@ -268,3 +268,20 @@ def test_a_large_sheet_is_shrunk() -> None:
 def test_pil_opens_what_png_bytes_wrote() -> None:
     with Image.open(io.BytesIO(png_bytes(flat(7), {}))) as picture:
         assert (picture.mode, picture.size, picture.getpixel((0, 0))) == ("RGB", (8, 8), (7, 7, 7))
+
+
+def test_a_strip_is_no_prompt_but_may_be_an_init(tmp_path: Path) -> None:
+    path = tmp_path / "strip.png"
+    path.write_bytes(png_bytes(np.zeros((1, 500, 3), dtype=np.uint8)))
+    with pytest.raises(InputError) as error:
+        load_picture(str(path), max_short_side=64)
+    ratio = "one side is more than 10 times as long as the other"
+    assert str(error.value) == f"{path}: 500x1: {ratio}. Crop the picture first."
+    assert load_picture(str(path), size=(32, 16)).tensor.shape == (1, 3, 16, 32)
+
+
+def test_formats_that_run_programs_are_no_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "a.eps"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(InputError, match=r"a\.eps: not a picture in a known format"):
+        load_picture(str(path))

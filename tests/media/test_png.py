@@ -185,7 +185,10 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with open(path, "wb") as file:
         file.truncate((1 << 30) + 1)  # sparse: takes no room
-    assert message(path) == f"{path}: larger than 1 GiB, no picture of ours. Give a PNG that Disco wrote."
+    assert (
+        message(path)
+        == f"{path}: cannot be read: it has over {1 << 30} bytes, the most that is read of such a file."
+    )
 
 
 def test_reading_settings_needs_neither_torch_nor_pil() -> None:

@@ -336,10 +336,13 @@ def test_custom_networks(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as settings_error:
         load(**custom)
     assert str(settings_error.value) == "custom_path: diffusion_model: custom needs the path of its weights"
-    with pytest.raises(SettingsError) as settings_error:
-        load(diffusion_model="custom", custom_path="tiny.pt", custom_config={"num_chanels": 3, "x": 1})
-    assert settings_error.value.problems[0].startswith("custom_config: num_chanels: no such key. Allowed: ")
-    assert len(settings_error.value.problems) == 2
+    with pytest.raises(WeightsError) as error:
+        load(**custom | {"custom_config": {"image_size": 16, "num_channels": 33}}, custom_path="tiny.pt")
+    assert str(error.value).startswith("architecture: image_size 16 has no channel_mult of its own")
+    with pytest.raises(WeightsError) as error:
+        load(**custom | {"custom_config": config | {"num_channels": 33}}, custom_path=str(folder / "tiny.pt"))
+    built = "image_size 16, num_channels 33, channel_mult 1,2, num_res_blocks 1"
+    assert str(error.value).startswith(f"architecture: no network can be built of {built}")
 
 
 def test_customs_defaults_are_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,44 @@ def test_a_network_without_memory_is_filled(state: dict[str, Tensor]) -> None:
     load_strict(network, state, Path("a.pt"))
     assert_same(network.state_dict(), state)
     assert network(torch.ones(1, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "tensor, kind",
+    [
+        (torch.zeros(4, 2, device="meta"), "without its numbers (a meta tensor)"),
+        (torch.eye(4, 2).to_sparse(), "sparse"),
+        (torch.zeros(4, 2, dtype=torch.complex64), "complex"),
+    ],
+)
+def test_tensors_that_are_no_weights(
+    tensor: Tensor, kind: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({**state, "first.weight": tensor}, path)
+    with pytest.raises(WeightsError) as error:
+        read_state_dict(path)
+    told = f"first.weight is {kind}; weights are plain tensors of floating-point numbers"
+    assert str(error.value) == f"{path}: {told}"
+
+
+@pytest.mark.parametrize("kind", ["int64", "bool", "uint8"])
+def test_numbers_of_another_kind(kind: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({**state, "first.weight": state["first.weight"].to(getattr(torch, kind))}, path)
+    with pytest.raises(WeightsError) as error:
+        load_strict(Pair(), read_state_dict(path), path)
+    told = f"first.weight has numbers of the kind {kind}, expected float32"
+    assert str(error.value) == f"{path}: does not fit the network: {told}"
+
+
+def test_a_file_that_unpacks_to_much_more_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"")
+        archive.writestr("bomb/data/0", bytes(40 << 20))
+    size = path.stat().st_size
+    with pytest.raises(WeightsError) as error:
+        read_state_dict(path)
+    told = f"it unpacks to 40 MiB, a file of its {size >> 10} KiB may to 16 MiB"
+    assert str(error.value) == f"{path}: no weights of a network: {told}"

@@ -186,7 +186,7 @@ def test_the_driver_is_killed(running: Command, recipe: Path, tmp_path: Path, al
 def test_errors_are_those_of_one_process(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"not weights")
     words = [recipe, "--out", tmp_path / "out", "--quiet", "--set", "diffusion_model=custom"]
-    words += ["--set", f"custom_path={tmp_path}/bad.pt", "--set", "custom_config={kind: pocket}"]
+    words += ["--set", f"custom_path={tmp_path}/bad.pt", "--set", "custom_config={patch: 4}"]
     alone, there = Command(*words).end(), Command(*words, "--ray=local").end()
     assert there == alone and there[0] != 0
 

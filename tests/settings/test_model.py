@@ -8,6 +8,7 @@ import pydantic
 import pytest
 
 from disco.media.perlin import MODES as PERLIN_MODES
+from disco.settings import custom_network
 from disco.settings.kinds import KINDS, ClipChoice, allowed, read_value
 from disco.settings.model import (
     KEYS,
@@ -52,7 +53,8 @@ def test_every_key_stands_in_one_section_and_describes_itself() -> None:
 
 
 def test_every_kind_is_that_of_a_setting() -> None:
-    assert {facts_of(key)["kind"] for key in KEYS} == set(KINDS)
+    parts = {facts["kind"] for facts in custom_network.PARTS.values()}
+    assert {facts_of(key)["kind"] for key in KEYS} | parts == set(KINDS)
 
 
 def test_choices_are_those_of_the_literal() -> None:
@@ -111,6 +113,13 @@ READ: list[tuple[str, Any, Any]] = [
     ("clip_models", "RN50", (ClipChoice("RN50"),)),
     ("clip_models", {"name": "RN50", "weight": 0.5}, (ClipChoice("RN50", Schedule.parse(0.5)),)),
     ("custom_config", {"image_size": 64}, {"image_size": 64}),
+    ("custom_config", {"image_size": "64", "use_fp16": 0}, {"image_size": 64, "use_fp16": False}),
+    (
+        "custom_config",
+        {"channel_mult": "1, 2", "attention_resolutions": ""},
+        {"channel_mult": "1, 2", "attention_resolutions": ""},
+    ),
+    ("custom_config", {"channel_mult": [0.5, 1], "patch": 4.0}, {"channel_mult": [0.5, 1], "patch": 4}),
     ("custom_config", None, None),
 ]
 
@@ -145,6 +154,25 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("init_image", ["a.png"], "['a.png'] is not allowed: write a path or none"),
     ("diffusion_model", "", '"" is not allowed: write some text'),
     ("custom_config", {1: 2}, "{1: 2} is not allowed: write a map of names to values"),
+    ("custom_config", {"x": 1, "patch": 1}, "x: no such key. Allowed: attention_resolutions, channel_mult, "),
+    (
+        "custom_config",
+        {"num_res_blocks": 10**9},
+        "num_res_blocks: 1000000000 is not allowed: write a whole number from 1 to 16",
+    ),
+    ("custom_config", {"image_size": [64]}, "image_size: [64] is not allowed: write a whole number from 4"),
+    ("custom_config", {"learn_sigma": 3}, "learn_sigma: 3 is not allowed: write true or false"),
+    ("custom_config", {"prediction": "y"}, 'prediction: "y" is not allowed: write one of eps, x0, v'),
+    (
+        "custom_config",
+        {"channel_mult": "1,a"},
+        'channel_mult: "1,a" is not allowed: write up to 12 numbers, each from 0.1 to 64',
+    ),
+    (
+        "custom_config",
+        {"channel_mult": [1] * 13},
+        "channel_mult: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1] is",
+    ),
     ("clip_models", [5], "5 is not allowed: write a list of names or {name, weight}"),
     ("clip_models", {"weight": 1}, "is not allowed: write a list of names or {name, weight}"),
     ("eta", {"frames": {0: 0.5, 9: 2}}, "2 is not allowed: write a number from 0 to 1 or a schedule of them"),

@@ -45,7 +45,7 @@ def test_animation_settings_are_known_and_idle() -> None:
         ("clamp_grad: false\nclamp_max: 1", "clamp_max", "has no effect with clamp_grad: false"),
         ("init_scale: 500", "init_scale", "has no effect without an init_image"),
         ("transformation_percent: [0.5]", "transformation_percent", "has no effect without a symmetry"),
-        ("custom_config: {a: 1}", "custom_config", "has no effect without diffusion_model: custom"),
+        ("custom_config: {patch: 1}", "custom_config", "has no effect without diffusion_model: custom"),
         (
             "compat: dd57\ndiffusion_sampling_mode: plms\nuse_vertical_symmetry: true",
             "use_vertical_symmetry",

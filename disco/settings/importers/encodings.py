@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from disco.errors import InputError
+from disco.files.regular import MAX_SETTINGS, read_regular
 from disco.files.text_files import NotTextError, decode
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -19,7 +20,7 @@ def read_text(path: Path) -> tuple[str, str]:
     Raises InputError for a file that cannot be read or is no text.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, MAX_SETTINGS)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from disco.settings.custom_network import PARTS
 from disco.settings.importers.builder import ImportBuilder
 from disco.settings.importers.old_values import ORIGINAL_NETWORK, nothing, put_network
 from disco.settings.network_defaults import CUSTOM
-from disco.weights.registry import registry
 
 CUSTOM_PREFIX = "custom_model_"  # the form's names of the parts of an architecture
-MORE_PARTS = ("channel_mult", "num_heads_upsample", "use_new_attention_order", "dropout")
 
 
 def put_disco_network(builder: ImportBuilder, folder: Path) -> None:
@@ -39,12 +38,11 @@ def put_disco_network(builder: ImportBuilder, folder: Path) -> None:
 
 def _config(builder: ImportBuilder) -> dict[str, Any]:
     """The parts of an architecture that the form names, without those that no architecture has."""
-    parts = {*registry().get("diffusion", CUSTOM).architecture, *MORE_PARTS}
     architecture: dict[str, Any] = {}
     for key in [key for key in builder.old if key.startswith(CUSTOM_PREFIX)]:
         part = key.removeprefix(CUSTOM_PREFIX)
         value = builder.old[key]
-        if part in parts and value is not None:
+        if part in PARTS and value is not None:
             architecture[part] = builder.take(key)
     return architecture
 

@@ -148,6 +148,8 @@ def parse_old(text: str, path: Path) -> tuple[dict[str, Any], bool]:
         data = json.loads(plain, strict=False, parse_int=_whole_number)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}") from None
+    except RecursionError:
+        raise InputError(f"{path}: not readable as JSON: its lists and maps nest too deeply") from None
     except _TooManyDigits as error:
         line = text[: text.index(str(error))].count("\n") + 1
         digits = f"a number of {len(str(error))} digits, {_MOST_DIGITS} at most are allowed"
