@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from disco.errors import InputError
 from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
-from disco.rendering.batch import Batch, Stop
+from disco.rendering.batch import ArtifactSink, Batch, Stop
 from disco.rendering.finish import finish_group, finish_picture
 from disco.rendering.prepare import RunContext, open_run
 from disco.rendering.still import executed_steps, metadata_of, render_batch
@@ -27,24 +28,61 @@ from disco.runs.names import RunNames
 from disco.runs.new_run import Job, saved_values
 from disco.runs.report import RunStats
 from disco.settings.frame import at_frame, executed, is_chained, random_place, stream_seed
+from disco.settings.load import Run
 from disco.settings.model import Settings
 
 FIRST = 0
 Postprocess = Callable[[Tensor], Tensor]
 
 
+class FrameStates(Protocol):
+    """The states of frames, which later ones start from."""
+
+    def load(self, frame: int) -> FrameState | None: ...
+
+    def save(self, state: FrameState) -> Any: ...
+
+    def keep(self, frames: Collection[int]) -> None:
+        """Remove all others."""
+
+
+@dataclass(frozen=True)
+class FrameChain:
+    """Frames of a run that one process renders, in order. folder, store: where their files and states go.
+
+    wanted: those that are still to be saved.
+    """
+
+    run: Run
+    seed: int
+    folder: ArtifactSink
+    store: FrameStates
+    frames: tuple[int, ...]
+    wanted: frozenset[int]
+
+
+class _StoredFrames(FrameStore):
+    """The frames of a run's folder, and of the run that a range goes on from."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.folder.names.state)
+        self.runs = _sources(job)
+
+    def load(self, frame: int) -> FrameState | None:
+        return load_frame(self.runs, frame)
+
+
 @dataclass
 class AnimationState:
     """The state of an animation. context: of the run, with its networks; last: the frame rendered last."""
 
-    job: Job
+    chain: FrameChain
     context: RunContext
     pictures: Pictures
     stats: RunStats
     stop: Stop
     transition: FrameTransition
     turbo: Turbo | None
-    store: FrameStore
     last: FrameState | None = None
     first: Tensor | None = None
     saved: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +90,7 @@ class AnimationState:
 
     @property
     def settings(self) -> Settings:
-        return self.job.run.settings
+        return self.chain.run.settings
 
 
 @dataclass(frozen=True)
@@ -73,18 +111,34 @@ def render_frames(
     job: Job, context: RunContext, pictures: Pictures, stats: RunStats, stop: Stop
 ) -> Iterator[Event]:
     """Render the wanted frames, going on from those there. Raises InputError if a frame before is missing."""
-    settings, networks = job.run.settings, context.networks
-    if networks.depth is None and networks.flow is None:  # the caller handed networks of stills in
+    frames = tuple(frame for (frame,) in job.groups)
+    chain = FrameChain(job.run, job.seed, job.folder, _StoredFrames(job), frames, job.wanted)
+    is_left = partial(finish_group, job, context)
+    yield from render_chain(chain, context, pictures, stats, stop, is_left)
+
+
+def render_chain(
+    chain: FrameChain,
+    context: RunContext,
+    pictures: Pictures,
+    stats: RunStats,
+    stop: Stop,
+    is_left: Callable[[tuple[int]], bool] = lambda frame: True,
+) -> Iterator[Event]:
+    """render_frames for these frames. is_left: asked before each of them whether it is to be rendered."""
+    settings, networks = chain.run.settings, context.networks
+    motion: dict[str, object] = {"3D": networks.depth, "Video Input": networks.flow}
+    if motion.get(settings.animation_mode, networks) is None:  # the caller handed others in
         add_motion_networks(networks, settings)
     transition = FrameTransition(settings, context.device, networks.depth, networks.flow, pictures.video)
     transition = context.oom_retry.wrap(transition)
     turbo = turbo_of(settings)
-    store, saved = FrameStore(job.folder.names.state), saved_values(job.run)
-    animation = AnimationState(job, context, pictures, stats, stop, transition, turbo, store, saved=saved)
-    left = sum(executed(settings, frame) for frame in job.wanted if is_rendered(turbo, frame))
-    for (frame,) in job.groups:
-        if not finish_group(job, context, (frame,)):
-            stats.stopped = (frame,) != job.groups[-1] and stop()
+    saved = saved_values(chain.run)
+    animation = AnimationState(chain, context, pictures, stats, stop, transition, turbo, saved=saved)
+    left = steps_left(settings, chain.wanted)
+    for frame in chain.frames:
+        if not is_left((frame,)):
+            stats.stopped = frame != chain.frames[-1] and stop()
             if stats.stopped:
                 return
             continue
@@ -96,12 +150,18 @@ def render_frames(
             yield from render_batch(_batch(animation, inputs, left))
         if stats.stopped:
             return
-        store.keep({FIRST, frame - 1, frame} if _looks_at_first(settings) else {frame - 1, frame})
+        chain.store.keep({FIRST, frame - 1, frame} if _looks_at_first(settings) else {frame - 1, frame})
 
 
 def is_rendered(turbo: Turbo | None, frame: int) -> bool:
     """False for a frame that turbo makes of earlier ones."""
     return turbo is None or turbo.is_rendered(frame)
+
+
+def steps_left(settings: Settings, frames: Collection[int]) -> int:
+    """All steps of these frames."""
+    turbo = turbo_of(settings)
+    return sum(executed(settings, frame) for frame in frames if is_rendered(turbo, frame))
 
 
 def _looks_at_first(settings: Settings) -> bool:
@@ -112,15 +172,21 @@ def check_frames(job: Job) -> None:
     """Raises InputError if a frame that must be there before others is not, neither as floats nor as PNG."""
     for needed in needed_frames(job.run.settings, sorted(job.wanted)):
         if not any(has_frame(names, needed) for names in _sources(job)):
-            raise _gone(job, needed)
+            raise _gone(job.folder.names, needed)
+
+
+def states_before(job: Job, frames: Sequence[int]) -> tuple[FrameState, ...]:
+    """The states that these frames start from, as far as they are there."""
+    states = (load_frame(_sources(job), frame) for frame in needed_frames(job.run.settings, frames))
+    return tuple(state for state in states if state is not None)
 
 
 def _sources(job: Job) -> tuple[RunNames, ...]:
     return (job.folder.names,) if job.source is None else (job.folder.names, job.source)
 
 
-def _gone(job: Job, frame: int) -> InputError:
-    path = job.folder.names.picture(frame)
+def _gone(names: RunNames, frame: int) -> InputError:
+    path = names.picture(frame)
     again = f"render from an earlier frame on with --resume and resume_from_frame: {max(frame - 1, 0)}"
     return InputError(
         f"{path}: frame {frame} is missing, and later frames start from it. Put it back, or {again}"
@@ -131,9 +197,9 @@ def _earlier(animation: AnimationState, frame: int) -> Generator[Event, None, Fr
     """The state of an earlier frame, with a notice if only its PNG is there."""
     if animation.last is not None and animation.last.frame == frame:
         return animation.last
-    state = load_frame(_sources(animation.job), frame)
+    state = animation.chain.store.load(frame)
     if state is None:
-        raise _gone(animation.job, frame)
+        raise _gone(animation.chain.folder.names, frame)
     width, height = animation.settings.width_height
     if state.picture.shape[-2:] != (height, width):
         there = f"{state.picture.shape[-1]}x{state.picture.shape[-2]}"
@@ -184,7 +250,7 @@ def _of_one(
 ) -> Batch:
     return Batch(
         context,
-        animation.job.folder,
+        animation.chain.folder,
         (frame,),
         frozenset({frame}),
         animation.saved,
@@ -198,7 +264,7 @@ def _of_one(
 
 def _frame_context(animation: AnimationState, frame: int) -> RunContext:
     """The frame's prompts, and in dd57 its random stream. Init picture and mask are those of frame 0."""
-    settings, seed = at_frame(animation.settings, frame), animation.job.seed
+    settings, seed = at_frame(animation.settings, frame), animation.chain.seed
     shared = (animation.context.networks, animation.context.oom_retry, animation.pictures)
     if settings.compat == "dd57":
         return open_run(settings, seed, *shared, stream_seed(animation.settings, seed, frame))
@@ -231,19 +297,19 @@ def _left_out(animation: AnimationState, inputs: FrameInputs) -> Iterator[Event]
     _keep(animation, FrameState(frame, inputs.moved, old), shown)
     metadata = metadata_of(_of_one(animation, frame, animation.context), frame)
     png = png_bytes(shown[0], metadata)
-    path = animation.job.folder.save_picture(frame, png)
+    path = animation.chain.folder.save_picture(frame, png)
     yield PictureFinished(frame, path, time.monotonic() - began)
-    finish_picture(animation.context, animation.job.folder, frame, png)
-    if frame != animation.job.groups[-1][0] and animation.stop():
+    finish_picture(animation.context, animation.chain.folder, frame, png)
+    if frame != animation.chain.frames[-1] and animation.stop():
         animation.stats.stopped = True
 
 
 def _keep(animation: AnimationState, state: FrameState, shown: Tensor) -> None:
     """Save what must be on disk before the frame's PNG, which marks it as done."""
-    animation.store.save(state)
+    animation.chain.store.save(state)
     animation.last = state
     if state.frame == FIRST:
         animation.first = state.picture
     if animation.settings.vr_mode and animation.settings.animation_mode == "3D":
         for side, eye in zip("lr", animation.transition.eyes(shown), strict=True):
-            animation.job.folder.save_eye(state.frame, side, png_bytes(eye[0]))
+            animation.chain.folder.save_eye(state.frame, side, png_bytes(eye[0]))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from disco.rendering.prepare import RunContext
 from disco.runs.checkpoints import Checkpoint
+from disco.runs.names import RunNames
 from disco.runs.report import RunStats
 from disco.sampling.diffusion import Step
 
@@ -34,6 +35,9 @@ class ArtifactSink(Protocol):
     """Where a batch writes its files: the run's folder, or messages to the driver that has it."""
 
     @property
+    def names(self) -> RunNames: ...
+
+    @property
     def checkpoints(self) -> States: ...
 
     @property
@@ -42,6 +46,8 @@ class ArtifactSink(Protocol):
     def update_info(self, **values: Any) -> None: ...
 
     def save_picture(self, picture: int, png: bytes) -> Path: ...
+
+    def save_eye(self, picture: int, side: str, png: bytes) -> Path: ...
 
     def save_finished(self, picture: int, suffix: str, png: bytes) -> Path: ...
 

@@ -29,6 +29,7 @@ from disco.runs.inputs import Pictures
 from disco.runs.metadata import versions
 from disco.runs.new_run import Job
 from disco.runs.queue import Plan, PlannedJob, plan_jobs
+from disco.runs.report import failure_noted
 
 MOST_LOSSES = 3  # of workers, one after another, at the same step of a batch
 MOST_FAILED_STARTS = 3
@@ -51,8 +52,9 @@ def spread(
     with working():
         try:
             yield from driver.go()
-        except (Exception, GeneratorExit):
+        except (Exception, GeneratorExit) as error:
             driver.rescue()
+            driver.note_failure(error)
             raise
         finally:
             driver.close()
@@ -83,6 +85,7 @@ class _Driver:
     halted: bool = False
     interrupted: bool = False
     failure: DiscoError | None = None  # of a run that could not begin
+    failed: SpreadRun | None = None
     notified: set[str] = field(default_factory=set)
     notices: deque[str] = field(default_factory=deque)
 
@@ -119,6 +122,14 @@ class _Driver:
             for worker, message in self.pool.pop_messages(0.2):
                 with suppress(DiscoError, RuntimeError):  # the first failure is raised
                     self._handle(worker, message)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Into the status of the run that failed, or of all if it was none's own; after all other writes."""
+        if not isinstance(error, DiscoError):
+            return
+        for run in self.runs if self.failed is None else [self.failed]:
+            with suppress(DiscoError), failure_noted(run.job.folder):
+                raise error
 
     def close(self) -> None:
         for worker in list(self.workers):
@@ -174,6 +185,14 @@ class _Driver:
         state = self.workers.get(worker)
         if state is None:
             return  # it was dismissed
+        run = state.run
+        try:
+            self._handle_of(worker, state, message)
+        except DiscoError:
+            self.failed = self.failed or run
+            raise
+
+    def _handle_of(self, worker: int, state: WorkerState, message: Message) -> None:
         if isinstance(message, Ready):
             state.is_ready, state.host, self.failed_starts = True, message.host, 0
             self._compare(message)
@@ -200,18 +219,19 @@ class _Driver:
         if state.run is None:
             return
         run, batch = state.run, state.batch
-        step = run.lost(batch)
+        left, step = run.lost(batch)
         loss = f"a worker on {state.host} was lost ({_first_line(why)})"
-        key = (run.job.folder.names.settings, batch, step)
+        pictures = _words(left or batch, run.is_animation)
+        key = (run.job.folder.names.settings, left or batch, step)
         self.losses[key] = self.losses.get(key, 0) + 1
         if self.losses[key] >= MOST_LOSSES:
             raise RunError(
-                f"{loss}, the third in a row at {_batch_words(batch)} after step {step}. If its memory is "
+                f"{loss}, the third in a row at {pictures} after step {step}. If its memory is "
                 "short, use fewer workers: gpus_per_picture: 1, on CPUs a higher OMP_NUM_THREADS. "
                 "Finished steps are saved: --resume goes on"
             )
-        if not self.halted and batch in run.waiting:
-            run.notify(f"{loss}: {_batch_words(batch)} goes on with another worker after step {step}")
+        if not self.halted and left:
+            run.notify(f"{loss}: {pictures} goes on with another worker after step {step}")
 
     def _compare(self, ready: Ready) -> None:
         here = versions()
@@ -259,7 +279,8 @@ class _Driver:
 
 def _opened(job: Job, inputs: Pictures) -> SpreadRun:
     try:
-        return SpreadRun(job, inputs)
+        with failure_noted(job.folder):
+            return SpreadRun(job, inputs)
     except DiscoError:
         job.folder.close()
         raise
@@ -281,7 +302,7 @@ def _first_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason given"])[0][:200]
 
 
-def _batch_words(batch: tuple[int, ...]) -> str:
-    if len(batch) == 1:
-        return f"picture {batch[0]}"
-    return f"pictures {batch[0]}-{batch[-1]}"
+def _words(pictures: tuple[int, ...], are_frames: bool) -> str:
+    if are_frames:
+        return f"frame {pictures[0]}"
+    return f"picture {pictures[0]}" if len(pictures) == 1 else f"pictures {pictures[0]}-{pictures[-1]}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from disco.errors import InputError, SettingsError
 from disco.events import Event
 from disco.runs.checkpoints import Checkpoint
+from disco.runs.frames import FrameState
 from disco.runs.inputs import Pictures
 from disco.runs.names import RunNames
 from disco.runs.new_run import together
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One batch of pictures. names: of the run's files; wanted: those that are to be saved.
+    """One batch of pictures, or an animation's frames. names: of the run's files; wanted: those to be saved.
 
     inputs: of the run, loaded by the driver. memory: the run's memory saving before. checkpoint: where
     the batch goes on. steps_after: that this worker will probably have to do after it. unfinished: saved
-    pictures of the batch that lack files of finishers: the PNG's bytes, and the suffixes.
+    pictures of the batch that lack files of finishers: the PNG's bytes, and the suffixes. frames: the states
+    of frames that those of an animation start from.
     """
 
     names: RunNames
@@ -42,6 +44,7 @@ class WorkItem:
     checkpoint: Checkpoint | None = None
     steps_after: int = 0
     unfinished: Mapping[int, tuple[bytes, tuple[str, ...]]] = field(default_factory=dict)
+    frames: tuple[FrameState, ...] = ()
 
 
 # ---- from a worker to the driver ----
@@ -57,7 +60,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class WriteMessage:
-    """A call of one of the methods of the run's folder, with these arguments."""
+    """A call of one of the methods of the run's folder or of its frames' states, with these arguments."""
 
     method: str
     args: tuple[Any, ...] = ()
@@ -151,15 +154,16 @@ def check_spread(runs: Sequence[Run], again: RerenderRequest | None = None) -> N
     problems = []
     for run in runs:
         settings = run.settings
-        if settings.compat == "dd57":
+        if settings.compat == "dd57" and not is_animation(settings):
             problems.append(
                 f"{run.origins['compat']}: compat: dd57 draws the random numbers of all pictures from one "
                 "stream, so they cannot be rendered in parallel; --ray needs compat: fixed"
             )
-        if is_animation(settings):
+        if is_animation(settings) and len(runs) == 1:
             problems.append(
                 f"{run.origins['animation_mode']}: animation_mode: {settings.animation_mode}: each frame "
-                "starts from the one before, so they cannot be rendered in parallel; leave --ray out"
+                "starts from the one before, so one animation cannot be rendered in parallel; leave --ray "
+                "out, or give several animations at once (a queue, a sweep)"
             )
         if settings.device not in ("auto", "cpu", "cuda"):
             problems.append(
@@ -191,9 +195,15 @@ def spread_lines(
 ) -> Iterator[str]:
     """What --plan says of it. kind: of the workers, in words."""
     pictures = [len(images) if images is not None else picture_count(run.settings) for run in runs]
-    batches = sum(ceil(n / together(run.settings)) for n, run in zip(pictures, runs, strict=True))
+    batches = sum(
+        1 if is_animation(run.settings) else ceil(n / together(run.settings))
+        for n, run in zip(pictures, runs, strict=True)
+    )
     workers = min(batches, capacity)
     yield f"{_many(sum(pictures), 'picture')} in {_many(batches, 'batch', 'batches')}"
+    animations = sum(is_animation(run.settings) for run in runs)
+    if animations:
+        yield f"{_many(animations, 'animation')} among them, each a batch: one worker renders all its frames"
     yield f"{_many(workers, 'worker')} of {capacity} possible, {kind}"
     yield f"at most {_many(ceil(batches / workers), 'batch', 'batches')} one after another on each"
     notice = idle_notice(runs, batches, capacity)
@@ -203,7 +213,7 @@ def spread_lines(
 
 def idle_notice(runs: Sequence[Run], batches: int, capacity: int) -> str | None:
     """Pictures that are rendered together keep workers idle."""
-    largest = max(run.settings.batch_size for run in runs)
+    largest = max(together(run.settings) for run in runs)
     if batches >= capacity or largest == 1:
         return None
     return (

@@ -6,7 +6,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
-from disco.errors import DiscoError, SettingsError
+from disco.errors import DiscoError, RunError, SettingsError
 from disco.events import Event, Notice, StepDone
 from disco.memory.devices import allow_exact, exactly
 from disco.networks.load import Networks
 from disco.networks.required import networks_key
+from disco.rendering.animate import FrameChain, render_chain
 from disco.rendering.batch import Batch, Stop
 from disco.rendering.distributed.messages import (
     Done,
@@ -36,11 +37,14 @@ from disco.rendering.memory import make_oom_retry
 from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, machine_report, render_batch
 from disco.runs.checkpoints import Checkpoint
+from disco.runs.frames import FrameState
 from disco.runs.metadata import versions
 from disco.runs.names import RunNames
 from disco.runs.new_run import saved_values
 from disco.runs.report import RunStats
+from disco.settings.frame import at_frame
 from disco.settings.load import Run
+from disco.settings.model import is_animation
 
 LOSSES_EVERY = 0.5  # seconds; reading them waits for the device
 
@@ -92,19 +96,9 @@ class Worker:
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
         for picture, (png, suffixes) in item.unfinished.items():
             finish_picture(context, sink, picture, png, suffixes)
-        batch = Batch(
-            context,
-            sink,
-            item.batch,
-            item.wanted,
-            saved_values(item.run),
-            stop,
-            stats,
-            steps_after=item.steps_after,
-            steps=executed_steps(context),
-        )
         encoder = _Encoder(context.settings.display_rate)
-        for event in render_batch(batch) if item.wanted else ():
+        render = _render_frames if is_animation(item.run.settings) else _render_pictures
+        for event in render(item, context, sink, stats, stop) if item.wanted else ():
             yield encoder.encoded(event)
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
         nan_steps = 0 if stats.nan_steps is None else int(stats.nan_steps)
@@ -131,11 +125,42 @@ class Worker:
             item.run, self.networks, item.memory, self._remember, processes=self.sharing
         )
         self._open.enter_context(closing(oom_retry))
-        return open_run(item.run.settings, item.seed, self.networks, oom_retry, item.inputs)
+        return open_run(at_frame(item.run.settings, 0), item.seed, self.networks, oom_retry, item.inputs)
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
         assert self.sink is not None
         self.sink.messages.append(PolicyMessage(memory))
+
+
+def _render_pictures(
+    item: WorkItem, context: RunContext, sink: MessageSink, stats: RunStats, stop: Stop
+) -> Iterator[Event]:
+    batch = Batch(
+        context,
+        sink,
+        item.batch,
+        item.wanted,
+        saved_values(item.run),
+        stop,
+        stats,
+        steps_after=item.steps_after,
+        steps=executed_steps(context),
+    )
+    return render_batch(batch)
+
+
+def _render_frames(
+    item: WorkItem, context: RunContext, sink: MessageSink, stats: RunStats, stop: Stop
+) -> Iterator[Event]:
+    for video in (item.inputs.video, item.inputs.video_mask):
+        if video is not None and not video.folder.is_dir():
+            raise RunError(
+                f"{video.folder}: the frames of the video are not on this machine. Let --out be a folder "
+                "that all machines of the cluster have under the same path"
+            )
+    frames, store = tuple(sorted(item.wanted)), _FrameSink(sink, item.frames)
+    chain = FrameChain(item.run, item.seed, sink, store, frames, item.wanted)
+    return render_chain(chain, context, item.inputs, stats, stop)
 
 
 class MessageSink:
@@ -164,6 +189,10 @@ class MessageSink:
         self.write("save_picture", picture, png)
         return self.names.picture(picture)
 
+    def save_eye(self, picture: int, side: str, png: bytes) -> Path:
+        self.write("save_eye", picture, side, png)
+        return self.names.eye(picture, side)
+
     def save_finished(self, picture: int, suffix: str, png: bytes) -> Path:
         self.write("save_finished", picture, suffix, png)
         return self.names.finished(picture, suffix)
@@ -186,7 +215,9 @@ class _CheckpointSink:
         self.sink, self.checkpoint = sink, checkpoint
 
     def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None:
-        return self.checkpoint
+        if self.checkpoint is None or pictures is None or self.checkpoint.pictures == tuple(pictures):
+            return self.checkpoint
+        return None
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.sink.write("save_checkpoint", _on_cpu(checkpoint))
@@ -195,20 +226,37 @@ class _CheckpointSink:
         self.sink.write("clear_checkpoints", pictures)
 
 
+class _FrameSink:
+    """The states of frames that came with the item; those that are saved go to the driver."""
+
+    def __init__(self, sink: MessageSink, states: Sequence[FrameState]) -> None:
+        self.sink, self.states = sink, {state.frame: state for state in states}
+
+    def load(self, frame: int) -> FrameState | None:
+        return self.states.get(frame)
+
+    def save(self, state: FrameState) -> None:
+        old = None if state.old is None else _copied(state.old)
+        self.sink.write("save_frame", replace(state, picture=_copied(state.picture), old=old))
+
+    def keep(self, frames: Collection[int]) -> None:
+        self.sink.write("keep_frames", frozenset(frames))
+
+
 def _on_cpu(checkpoint: Checkpoint) -> Checkpoint:
     """Its tensors as they are now, whatever the next step does to them, where any machine can read them."""
-
-    def copied(tensor: Tensor) -> Tensor:
-        return tensor.detach().to("cpu", copy=True)
-
     guess = checkpoint.pred_x0
     return replace(
         checkpoint,
-        x_t=copied(checkpoint.x_t),
-        pred_x0=None if guess is None else copied(guess),
-        history=tuple(copied(value) if isinstance(value, Tensor) else value for value in checkpoint.history),
-        random_state={name: copied(tensor) for name, tensor in checkpoint.random_state.items()},
+        x_t=_copied(checkpoint.x_t),
+        pred_x0=None if guess is None else _copied(guess),
+        history=tuple(_copied(value) if isinstance(value, Tensor) else value for value in checkpoint.history),
+        random_state={name: _copied(tensor) for name, tensor in checkpoint.random_state.items()},
     )
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 class _Encoder:
