@@ -4,7 +4,8 @@ command   the command line: arguments, exit codes
 verbs     show, import, models
 video     video, timelapse
 plan      --plan: what a command would do
-terminal  what a terminal shows of the events: bars or plain lines
+terminal  what a terminal shows of the events: bars, or with --quiet only paths
+lines     what is said where nobody watches: plain lines
 streams   stdout and stderr that end no command and steer no terminal
 signals   SIGINT and SIGTERM
 """

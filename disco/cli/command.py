@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.cli import verbs, video
 from disco.cli.signals import Interrupted, StopFlag
-from disco.cli.streams import unsaid
+from disco.cli.streams import is_terminal, unsaid
 from disco.errors import DiscoError, InputError, shortened
 from disco.files.paths import check_current_folder, path_argument
 from disco.files.places import RECIPES
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="render on the workers of a Ray cluster: --ray for this machine's GPUs, --ray=HOST:6379",
     )
-    add("--quiet", action="store_true", help="no progress bars")
+    add("--quiet", action="store_true", help="only notices and the paths of pictures")
     return parser
 
 
@@ -152,6 +152,7 @@ def _render(options: argparse.Namespace, flag: StopFlag) -> int:
     if options.plan:
         print(_plan(options, runs, again))
         return 0
+    from disco.cli.lines import PlainLines
     from disco.cli.terminal import PlainOutput, ProgressBars
     from disco.events import listen
     from disco.rendering.api import render
@@ -168,7 +169,8 @@ def _render(options: argparse.Namespace, flag: StopFlag) -> int:
             stop=flag.is_set,
             working=flag.working,
         )
-        listen(events, PlainOutput() if options.quiet else ProgressBars())
+        watched = ProgressBars if is_terminal(sys.stderr) else PlainLines
+        listen(events, PlainOutput() if options.quiet else watched())
     return flag.exit_code
 
 

@@ -17,6 +17,8 @@ from types import FrameType
 from typing import NoReturn
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_AFTER_STEP = b"\nstopping once this step is done and saved; --resume goes on. Once more: stop at once\n"
+_AFTER_IMPORTS = b"\nstopping once the libraries are loaded. Once more: stop at once\n"
 _AGAIN = 0.02  # seconds after which a signal that had to wait comes again
 
 
@@ -81,11 +83,14 @@ class StopFlag:
             return  # check() has raised it
         if self._is_working and not self.is_set():
             self.exit_code, self._waiting = 128 + number, 0
+            _say(_AFTER_STEP)
         elif not _must_wait(frame):
             self._raise(number)
         elif self._waiting and not again:
             exit_at_once(number, frame)  # asked for twice: the imports are not waited for
         else:
+            if not self._waiting:
+                _say(_AFTER_IMPORTS)
             self._waiting = number
             _thread.start_new_thread(self._come_again, (number,))
 
@@ -99,6 +104,14 @@ class StopFlag:
             if self._waiting:
                 self._comes_again = True
                 _send(number, self._thread)
+
+
+def _say(text: bytes) -> None:
+    """Onto stderr, from a handler: sys.stderr may be in the middle of a write."""
+    try:
+        os.write(2, text)
+    except OSError:  # closed, or full
+        pass
 
 
 def _must_wait(frame: FrameType | None) -> bool:

@@ -19,6 +19,14 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-
 _MOVES = re.compile(r"(?:\n|\x1b\[A)*\r?")  # how progress bars go to their line: before a text, never in it
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Does a person watch this stream?"""
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, OSError):  # closed
+        return False
+
+
 def printable(text: str) -> str:
     """The text with escapes in place of what steers a terminal: names, metadata and answers of servers come
     from outside. Only the moves of progress bars at its beginning stay.

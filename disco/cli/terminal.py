@@ -1,14 +1,18 @@
-"""What a terminal shows of a run: bars for pictures and steps, or plain lines; listeners of its events."""
+"""What a terminal shows of a run: bars for pictures and steps, or only paths; listeners of its events."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from disco.cli.streams import is_terminal
 from disco.events import (
     Download,
     Event,
@@ -22,8 +26,19 @@ from disco.events import (
     StepDone,
     VideoProgress,
 )
+from disco.files.paths import shell_quoted
 
 LOSS_EVERY = 0.5  # seconds; reading losses waits for the device
+WIDE = 100  # columns from which a bar has room for losses and the run's clock
+_BAR = 75  # columns of a bar without these: its name, numbers and ten cells
+
+
+def _columns() -> int:
+    """The width of the terminal on stderr."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        return shutil.get_terminal_size().columns
 
 
 class PlainOutput:
@@ -36,16 +51,16 @@ class PlainOutput:
             for notice in event.notices:
                 self.say(notice)
         elif isinstance(event, PictureFinished):
-            self.result(str(event.path))
+            self.result(event.path)
         elif isinstance(event, RunFinished) and event.interrupted:
             self.say("stopped after a finished step; --resume goes on from there")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr)
 
-    def result(self, text: str) -> None:
-        """Print a path to stdout."""
-        self.write(text)
+    def result(self, path: Path) -> None:
+        """Print a path to stdout: as it is for programs, to be pasted into a shell on a terminal."""
+        self.write(shell_quoted(path) if is_terminal(sys.stdout) else str(path))
         sys.stdout.flush()
 
     def write(self, text: str) -> None:
@@ -65,6 +80,7 @@ class ProgressBars(PlainOutput):
         self.video: tqdm[NoReturn] | None = None
         self.losses_at = 0.0
         self.n_steps: int | None = None
+        self.last: Path | None = None
 
     def handle(self, event: Event) -> None:
         super().handle(event)
@@ -87,6 +103,7 @@ class ProgressBars(PlainOutput):
         elif isinstance(event, PictureFinished) and self.pictures is not None:
             self._end_steps(event.picture)
             self.pictures.update(1)
+            self.last = event.path
         elif isinstance(event, VideoProgress):
             self._video_written(event)
         elif isinstance(event, RunFinished):
@@ -133,10 +150,12 @@ class ProgressBars(PlainOutput):
         if steps is None:
             return
         steps.total = event.n
-        if time.monotonic() - self.losses_at > LOSS_EVERY:
+        columns = _columns()
+        if columns >= WIDE and time.monotonic() - self.losses_at > LOSS_EVERY:
             self.losses_at = time.monotonic()
-            left = "" if event.seconds_left is None else f"run {_clock(event.seconds_left)} left "
-            steps.set_postfix_str(left + _losses(event.losses()), refresh=False)
+            left = [] if event.seconds_left is None else [f"run {clock(event.seconds_left)} left"]
+            parts = [*left, *_losses(event.losses())]
+            steps.set_postfix_str(_fitting(parts, columns - _BAR), refresh=False)
         steps.update(event.step + 1 - steps.n)
 
     def _video_written(self, event: VideoProgress) -> None:
@@ -149,7 +168,10 @@ class ProgressBars(PlainOutput):
     def _end_run(self, event: RunFinished) -> None:
         self.close()
         if event.grid is not None:
-            self.result(str(event.grid))
+            self.result(event.grid)
+        if self.last is not None and is_terminal(sys.stdout):
+            self.say(f"render one again: python run.py {shell_quoted(self.last)}")
+            self.last = None
 
     def _end_steps(self, picture: int | None = None) -> None:
         """Close the bar of the pictures that this one is rendered with, or all bars."""
@@ -167,13 +189,20 @@ class ProgressBars(PlainOutput):
             self.download = None
 
 
-def _losses(losses: Mapping[str, Sequence[float]]) -> str:
+def _losses(losses: Mapping[str, Sequence[float]]) -> list[str]:
     """Mean of each loss over the pictures. "nan" (1 for a step without a gradient) only if it is not 0."""
     means = {name: sum(values) / len(values) for name, values in losses.items() if values}
-    return " ".join(f"{name}={mean:.3g}" for name, mean in means.items() if mean or name != "nan")
+    return [f"{name}={mean:.3g}" for name, mean in means.items() if mean or name != "nan"]
 
 
-def _clock(seconds: float) -> str:
+def _fitting(parts: Sequence[str], most: int) -> str:
+    """As many of the parts, in their order, as fit into `most` columns."""
+    fitting = range(len(parts), 0, -1)
+    return next((text for n in fitting if len(text := " ".join(parts[:n])) <= most), "")
+
+
+def clock(seconds: float) -> str:
+    """ "02:05" or "1:02:05"."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes:02}:{whole % 60:02}"

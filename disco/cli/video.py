@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from disco.cli.streams import is_terminal
 from disco.errors import InputError
-from disco.files.paths import path_argument
+from disco.files.paths import path_argument, shell_quoted
 from disco.settings.animation import VideoOutSettings
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def _write(source: VideoSource, form: VideoForm, options: argparse.Namespace) ->
 
     def progress(done: int, total: int) -> None:
         if not bars:
-            bars.append(tqdm(desc="video", unit="frame", file=sys.stderr, disable=options.quiet, total=total))
+            is_hidden = options.quiet or not is_terminal(sys.stderr)
+            bars.append(tqdm(desc="video", unit="frame", file=sys.stderr, disable=is_hidden, total=total))
         bars[0].update(done - bars[0].n)
 
     try:
@@ -150,7 +152,7 @@ def _write(source: VideoSource, form: VideoForm, options: argparse.Namespace) ->
     finally:
         for bar in bars:
             bar.close()
-    print(path)
+    print(shell_quoted(path) if is_terminal(sys.stdout) else path)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 atomic      files that are whole or absent; disk errors in words
 lock        a lock that ends with its process
-paths       a path that the user wrote, looked up in folders
+paths       a path that the user wrote, looked up in folders; a path as a shell takes it
 places      where the package's own files and the recipes lie
 regular     the bytes of a regular file, up to a limit
 text_files  the encodings that are read; halves of characters

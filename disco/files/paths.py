@@ -1,8 +1,10 @@
-"""A path that the user wrote, looked up in folders."""
+"""A path that the user wrote, looked up in folders; a path as a shell takes it."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def path_fault(name: str) -> str:
     if max(parts) > _MOST_IN_PART:
         return f"a name in it has {max(parts)} bytes, {_MOST_IN_PART} at most are allowed"
     return ""
+
+
+def shell_quoted(path: str | Path) -> str:
+    """The path as a shell takes it for one word: in quotes where it has blanks, brackets and the like."""
+    text = str(path)
+    if os.name != "nt":
+        return shlex.quote(text)
+    return text if re.fullmatch(r"[\w\\/.:-]+", text) else f'"{text}"'
 
 
 def check_path(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError, closest
+from disco.files.paths import shell_quoted
 from disco.media.png import check_png, read_metadata
 from disco.runs.names import RunNames, names_in, run_of
 from disco.runs.record import check_metadata
@@ -135,7 +136,7 @@ def partials_footage(picture: Path) -> VideoSource:
     if not partials:
         raise InputError(
             f"{picture}: no partials of it, here or in {names.partials}. intermediate_saves makes them: "
-            f"render it again by python run.py '{picture}' --set intermediate_saves=20"
+            f"render it again by python run.py {shell_quoted(picture)} --set intermediate_saves=20"
         )
     shots = tuple((path,) for path in (*_in_order(partials), picture))
     return VideoSource(shots, names.video("", f"{parts[2]:04}_timelapse"))

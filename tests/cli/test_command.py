@@ -131,11 +131,11 @@ def test_render(small: str, here: Path, capsys: Capture) -> None:
     assert (same[0] == same[1]).all()
 
 
-def test_bars_are_on_stderr(small: str, capsys: Capture) -> None:
+def test_what_is_no_terminal_gets_lines(small: str, capsys: Capture) -> None:
     assert main([small]) == 0
     out, err = capsys.readouterr()
     assert [line.rpartition("_")[2] for line in out.split()] == ["0000.png", "0001.png", "grid.png"]
-    assert "starting run 0 in images_out/small" in err and "pictures:" in err
+    assert "starting run 0 in images_out/small: 2 pictures" in err and "\r" not in err + out
 
 
 def test_several_files_and_overrides(small: str, capsys: Capture) -> None:
@@ -239,7 +239,8 @@ def test_pictures_without_settings(here: Path, capsys: Capture) -> None:
     assert refused(capsys, "new.png") == refused(capsys, "show", "new.png") == said
     metadata = {"format": 1, "settings": {}, "seed": 5, "batch": [0]}
     Path("lack.png").write_bytes(with_metadata(Path("plain.png").read_bytes(), metadata))
-    said = "lack.png: the settings in this picture lack 'picture'. It was changed after Disco wrote it."
+    said = "lack.png: the settings in this picture lack 'picture'. It was changed after Disco wrote it"
+    said += ": use the file that the run wrote."
     assert refused(capsys, "lack.png") == refused(capsys, "show", "lack.png") == said
 
 

@@ -298,6 +298,7 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 """
 RUN_PY, MODULE = [str(ROOT / "run.py")], ["-m", "disco"]
+WAITS = "\nstopping once the libraries are loaded. Once more: stop at once\n"
 CONSOLE = ["-c", "import sys; from disco.__main__ import main; sys.exit(main())"]
 
 
@@ -321,7 +322,11 @@ def stopped_at(module: str, number: int, folder: Path, *words: str, times: int =
 def test_stop_while_the_command_line_is_imported(
     number: int, code: int, words: list[str], tmp_path: Path
 ) -> None:
-    assert stopped_at("disco.settings.load", number, tmp_path, *words) == (code, "", "stopped at once\n")
+    assert stopped_at("disco.settings.load", number, tmp_path, *words) == (
+        code,
+        "",
+        WAITS + "stopped at once\n",
+    )
 
 
 @BOTH
@@ -335,7 +340,7 @@ def test_stop_before_there_is_a_command_line(
 VERBS_AND_MODULES = {
     "--help": ("argparse", []),
     "settings": ("disco.settings.layers", ["--prompt", "a lake", "--plan"]),
-    "show": ("disco.runs.metadata", ["show", "a.png"]),
+    "show": ("disco.runs.record", ["show", "a.png"]),
     "import": ("disco.settings.importers.reading", ["import", "a.txt"]),
     "models": ("disco.weights.fetch", ["models", "list"]),
     "fetch": ("tqdm", ["models", "fetch", "RN50"]),
@@ -355,12 +360,12 @@ def test_a_render_stops_between_numpy_and_torch_and_leaves_no_folder(tmp_path: P
     words = ["--prompt", "a lake", "--out", "out"]
     code, out, err = stopped_at("numpy", signal.SIGINT, tmp_path, *RUN_PY, *words)
     assert (code, out) == (130, "")
-    assert err == "stopped at once; a run that had begun goes on with --resume\n"
+    assert err == WAITS + "stopped at once; a run that had begun goes on with --resume\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_the_second_signal_does_not_wait_for_the_imports(tmp_path: Path) -> None:
-    assert stopped_at("disco.settings.load", signal.SIGINT, tmp_path, *RUN_PY, times=2) == (130, "", "")
+    assert stopped_at("disco.settings.load", signal.SIGINT, tmp_path, *RUN_PY, times=2) == (130, "", WAITS)
 
 
 @pytest.mark.slow

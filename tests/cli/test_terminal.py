@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from disco.cli import terminal
+from disco.cli.lines import PlainLines
 from disco.cli.terminal import PlainOutput, ProgressBars
 from disco.events import (
     Download,
@@ -57,6 +64,7 @@ def run(*, interrupted: bool = False, resumed: bool = False) -> list[Event]:
 @pytest.fixture(autouse=True)
 def every_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "LOSS_EVERY", -1.0)
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_quiet_prints_paths_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,13 +151,13 @@ def test_losses_are_read_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch)
     "seconds, text", [(0, "00:00"), (59.9, "00:59"), (61, "01:01"), (3599, "59:59"), (36000, "10:00:00")]
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert terminal._clock(seconds) == text
+    assert terminal.clock(seconds) == text
 
 
 def test_losses_as_text() -> None:
     losses = {"clip": [1234.5, 0.5], "range": [1e-7], "init": [], "nan": [0.0, 0.0]}
-    assert terminal._losses(losses) == "clip=618 range=1e-07"
-    assert terminal._losses({"nan": [1.0, 0.0]}) == "nan=0.5"
+    assert terminal._losses(losses) == ["clip=618", "range=1e-07"]
+    assert terminal._losses({"nan": [1.0, 0.0]}) == ["nan=0.5"]
 
 
 def test_the_bars_close_when_the_run_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,3 +228,97 @@ def test_nobody_reads_the_paths(listener: str, gone: str, other: str) -> None:
     assert child.wait() == 0, said
     assert f"handled {3 * len(run())}" in said
     assert "Traceback" not in said and "BrokenPipe" not in said
+
+
+class Screen:
+    """A terminal of so many columns in place of stdout and stderr; read() gives what it shows."""
+
+    def __init__(self, columns: int) -> None:
+        self.ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.stream = os.fdopen(theirs, "w")
+        self.shown = b""
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self.ours, 1 << 16):
+                self.shown += data
+        except OSError:  # all is closed
+            pass
+
+    def read(self) -> list[str]:
+        self.stream.close()
+        self.reader.join()
+        text = re.sub(r"\x1b\[[A-Z]", "", self.shown.decode()).replace("\r", "\n")
+        return [line for line in text.splitlines() if line.strip()]
+
+
+def watched(columns: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    screen = Screen(columns)
+    monkeypatch.delenv("COLUMNS")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, screen.stream)
+    events = run()
+    events[7] = step(0, clip=[1.0], range=[0.5], tv=[3.25], sat=[0.125], init=[12.5], nan=[0.0])
+    listen(events, ProgressBars())
+    monkeypatch.undo()
+    return screen.read()
+
+
+@pytest.mark.parametrize("columns", range(40, 201, 10))
+def test_a_bar_fits_its_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = watched(columns, monkeypatch)
+    bars = [line for line in lines if "|" in line and line.startswith("pictures 0-1:")]
+    assert bars and all(len(line) <= columns for line in bars)
+    for line in bars if columns >= 80 else ():
+        cells = line.split("|")[1]
+        assert len(cells) >= 10, line
+    clocks = any("left" in line for line in bars)
+    assert clocks == (columns >= terminal.WIDE) and any("clip=" in line for line in bars) == clocks
+
+
+def test_paths_on_a_terminal_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = watched(120, monkeypatch)
+    assert "'images_out/harbour/harbour(3)_0000.png'" in lines
+    assert "'images_out/harbour/harbour(3)_grid.png'" in lines
+    assert lines[-1] == "render one again: python run.py 'images_out/harbour/harbour(3)_0001.png'"
+
+
+def test_what_fits_of_the_losses() -> None:
+    parts = ["run 01:05 left", "clip=1", "range=0.5"]
+    fitting = [terminal._fitting(parts, most) for most in (13, 14, 20, 21, 30, 31)]
+    two = "run 01:05 left clip=1"
+    assert fitting == ["", parts[0], parts[0], two, two, " ".join(parts)]
+
+
+def test_lines_for_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No carriage return; one line at a start, one a minute, and the path of each picture."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = PlainLines()
+    for event in run()[:7]:
+        lines.handle(event)
+    for k in range(20):
+        now += 10
+        lines.handle(step(k, 20, 65.0, clip=[1.0]))
+    now += 60
+    lines.handle(VideoProgress("a.mp4", 3, 9))
+    for event in run()[10:]:
+        lines.handle(event)
+    out, err = capsys.readouterr()
+    assert out.split() == [str(FOLDER / f"harbour(3)_{name}.png") for name in ("0000", "0001", "grid")]
+    assert err.splitlines() == [
+        "a notice",
+        "starting run 3 in images_out/harbour: 2 pictures, 2 steps each",
+        "fetching pocket.safetensors (0 MiB)",
+        "fetching clip.pt",
+        "networks loaded in 1.2 s",
+        "read as another name",
+        "pictures 0-1: step 6 of 20, the run about 01:05 more",
+        "pictures 0-1: step 12 of 20, the run about 01:05 more",
+        "pictures 0-1: step 18 of 20, the run about 01:05 more",
+        "a.mp4: frame 3 of 9",
+    ]
+    assert "\r" not in err
