@@ -27,6 +27,7 @@ from disco.memory.devices import pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.policy import MemoryPolicy, Stage
 from disco.memory.retry import OomRetry
+from disco.memory.streams import executor_for
 from disco.networks.clip import ClipConfig, ClipModel, build_clip, builtin_config
 from disco.networks.denoiser import Denoiser, build_unet, convert
 from disco.networks.estimate import MemoryEstimate, Workload, peak_memory
@@ -89,7 +90,7 @@ def cells(real: bool) -> Iterator[Cell]:
         MemoryPolicy(clip_batch=4),
         MemoryPolicy(grad_checkpoint_guess=True),
         MemoryPolicy(grad_checkpoint=True),
-        *([MemoryPolicy(offload=True)] if real else []),
+        *([MemoryPolicy(one_stream=True), MemoryPolicy(offload=True)] if real else []),
     ):
         yield replace(base, saving=saving.plain())
 
@@ -182,7 +183,7 @@ def _two_steps(cell: Cell, oom_retry: OomRetry) -> None:
     def guided(some: range) -> Guidance:
         random = FixedRandom(0, some)
         parts = (networks.denoiser, networks.secondary, targets, settings, random)
-        return Guidance(*parts, saving=oom_retry.saving)
+        return Guidance(*parts, saving=oom_retry.saving, side=executor_for(device, oom_retry.saving))
 
     width, height = cell.size
     for at in range(0, cell.batch_size, together):

@@ -49,17 +49,25 @@ class Failure:
 class PossibleSavings:
     """The savings that a run can use.
 
-    through_unet: without a secondary network the gradient goes through the UNet; grad_checkpoint: there are
-    networks with known blocks, which can be checkpointed; offload: the device has memory of its own.
+    second_stream: the UNet may run beside the guidance; through_unet: without a secondary network the
+    gradient goes through the UNet; grad_checkpoint: there are networks with known blocks, which can be
+    checkpointed; offload: the device has memory of its own.
     """
 
+    second_stream: bool = False
     through_unet: bool = False
     grad_checkpoint: bool = True
     offload: bool = False
 
 
+def has_second_stream(device_type: str, through_unet: bool) -> bool:
+    """May the UNet run beside the guidance, where memory is free and no saving is on?"""
+    return device_type == "cuda" and not through_unet
+
+
 # Field -> key in run.json, reports and PNGs: the names of the first version, so that old runs resume.
 ON_DISK = {
+    "one_stream": "one_stream",
     "clip_batch": "clip_batch",
     "together": "together",
     "grad_checkpoint": "twice",
@@ -72,11 +80,13 @@ ON_DISK = {
 class MemoryPolicy:
     """The memory savings in use. clip_batch: cutouts per CLIP pass; together: pictures guided at once.
 
+    one_stream: the UNet never runs beside the guidance, which any other saving means too;
     grad_checkpoint: gradient checkpointing in the CLIPs and in the network of init_scale;
     grad_checkpoint_guess: in the network that predicts the clean picture; offload: networks are moved to CPU
     RAM while they are not used.
     """
 
+    one_stream: bool = False
     clip_batch: int | None = None
     together: int | None = None
     grad_checkpoint: bool = False
@@ -112,6 +122,8 @@ class MemoryPolicy:
         return ", ".join(self._words())
 
     def _words(self) -> Iterator[str]:
+        if self.one_stream:
+            yield "the diffusion network and the guidance one after the other"
         if self.together is not None:
             yield f"{self.together} picture{'s' if self.together > 1 else ''} guided at once"
         if self.clip_batch is not None:
@@ -131,6 +143,11 @@ def next_saving(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) 
         if following is not None:
             return following
     return None
+
+
+def _one_stream(now: MemoryPolicy, failure: Failure, possible: PossibleSavings) -> MemoryPolicy | None:
+    helps = possible.second_stream and failure.stage in ONE_STEP
+    return replace(now, one_stream=True) if helps and not now.plain() else None
 
 
 def _fewer_cutouts(
@@ -179,6 +196,7 @@ def _offload_idle(now: MemoryPolicy, failure: Failure, possible: PossibleSavings
 
 
 _SAVINGS: tuple[Callable[[MemoryPolicy, Failure, PossibleSavings], MemoryPolicy | None], ...] = (
+    _one_stream,
     _fewer_cutouts,
     _fewer_pictures,
     _cheap_checkpoint_guess,

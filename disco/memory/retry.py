@@ -16,7 +16,7 @@ from disco.errors import RunError
 from disco.memory.grad_checkpoint import blocks_of, set_grad_checkpoint, tower_of
 from disco.memory.offload import CpuOffload, modules_of, tensors_of
 from disco.memory.oom import OutOfMemory, at_stage
-from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage, next_saving
+from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage, has_second_stream, next_saving
 from disco.memory.stages import Placed, hook_networks
 
 T = TypeVar("T")
@@ -166,8 +166,10 @@ class _Wrapped:
 
 def possible_savings(networks: Placed) -> PossibleSavings:
     """The memory savings that these networks allow."""
+    through_unet = not networks.at(Stage.SECONDARY)
     return PossibleSavings(
-        through_unet=not networks.at(Stage.SECONDARY),
+        second_stream=has_second_stream(networks.device.type, through_unet),
+        through_unet=through_unet,
         grad_checkpoint=any(blocks_of(module) for module in _seen_by(networks)),
         offload=networks.device.type == "cuda" and any(_all(networks)),
     )

@@ -2,7 +2,8 @@
 
 Weights are exact. Of the activations, those that live longest are counted: the UNet's skip connections, and
 the tensors that autograd keeps of the secondary network and of the CLIP or perceptual network that needs
-most. Kernels' scratch space comes on top.
+most; on a GPU the matrices of the cutouts too, and the UNet on its second stream beside all else. Kernels'
+scratch space comes on top.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from disco.memory.devices import at_once_by_itself
-from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
+from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, has_second_stream, next_saving
 from disco.networks.footprint import Footprints, count
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from disco.networks.required import Need
 
 SCRATCH = 1.25  # the share of kernels, fragmentation and small tensors, on top of what is counted
+# Bytes a pixel on top, by the kind of device. On a CPU the allocator keeps much of what each stage has freed:
+# measured as the peak of resident memory of whole runs (docs/results.md). There a miss is no error that a
+# step could be retried after: the system ends the process.
+PIXEL_MARGIN = {"cpu": 2048}
 _OF_A_CUTOUT = 6  # tensors of its size that autograd saves for the augmentations of a cutout
 
 
@@ -29,17 +34,18 @@ _OF_A_CUTOUT = 6  # tensors of its size that autograd saves for the augmentation
 class MemoryEstimate:
     """Bytes. work: activations of the stage that needs most, beside the weights on the device then.
 
-    stage: that one; cutouts: how many a CLIP would see at once there.
+    stage: that one; cutouts: how many a CLIP would see at once there. margin: of this kind of device.
     """
 
     weights: int
     work: int
     stage: Stage = Stage.UNET
     cutouts: int = 1
+    margin: int = 0
 
     @property
     def total(self) -> int:
-        return int((self.weights + self.work) * SCRATCH)
+        return int((self.weights + self.work) * SCRATCH) + self.margin
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class MemoryPlan:
         width, height = self.work.size
         for twentieths in range(19, 1, -1):
             sides = tuple(max(side * twentieths // 20 // 64 * 64, 64) for side in (width, height))
-            smaller = replace(self, counts=self.counts.of_size(sides[0] * sides[1] / (width * height)))
+            counts = self.counts.of_size(sides[0] * sides[1] / (width * height))
+            smaller = replace(self, counts=counts, work=replace(self.work, size=(sides[0], sides[1])))
             if sides != (width, height) and smaller.fitting(free)[1].total <= free:
                 return f"{said}; width_height: [{sides[0]}, {sides[1]}] would fit"
         return said
@@ -100,7 +107,13 @@ def peak_memory(counts: Footprints, work: Workload, saving: MemoryPolicy | None 
     if not saving.offload:
         everything = sum(weights for _, weights in _weights(counts))
         stages = [MemoryEstimate(everything, peak.work, peak.stage, peak.cutouts) for peak in stages]
-    return max(stages, key=lambda peak: peak.weights + peak.work)
+    most = max(stages, key=lambda peak: peak.weights + peak.work)
+    return replace(most, margin=_margin(work, saving))
+
+
+def _margin(work: Workload, saving: MemoryPolicy) -> int:
+    together = min(saving.together or work.batch_size, work.batch_size)
+    return together * work.size[0] * work.size[1] * PIXEL_MARGIN.get(work.device.type, 0)
 
 
 def what_fits(
@@ -136,12 +149,15 @@ def _stages(counts: Footprints, work: Workload, saving: MemoryPolicy) -> Iterato
     through_unet = counts.secondary is None
     in_blocks = through_unet and (work.use_checkpoint or saving.grad_checkpoint_guess)
     guess = together * (counts.guess.grad_checkpoint if in_blocks else counts.guess.whole)
-    kept = 0 if saving.grad_checkpoint_guess else guess
+    beside = 0  # the UNet on the second stream
+    if has_second_stream(work.device.type, through_unet) and not saving.plain():
+        beside = together * counts.forward
+    kept = beside + (0 if saving.grad_checkpoint_guess else guess)
     yield MemoryEstimate(counts.unet, together * counts.forward, Stage.UNET)
     if through_unet:
         yield MemoryEstimate(counts.unet, guess, Stage.BACK)
     else:
-        yield MemoryEstimate(counts.secondary or 0, guess, Stage.BACK)
+        yield MemoryEstimate(counts.secondary or 0, beside + guess, Stage.BACK)
     cutouts = -(-work.cutouts * together // work.batch_size)
     for clip in counts.clips:
         limits = (work.clip_batch, saving.clip_batch, at_once_by_itself(clip.side, work.device), cutouts)
@@ -150,7 +166,11 @@ def _stages(counts: Footprints, work: Workload, saving: MemoryPolicy) -> Iterato
             clip.activations.grad_checkpoint if saving.grad_checkpoint else clip.activations.whole
         )
         augmented = cutouts * _OF_A_CUTOUT * 3 * clip.side**2 * 4
-        yield MemoryEstimate(clip.weights, kept + seen + augmented, Stage.CLIP, at_once)
+        matrices, made = (
+            0 if work.device.type == "cpu" else cutouts * n for n in (clip.cut_kept, clip.cut_made)
+        )
+        yield MemoryEstimate(0, kept + made + augmented, Stage.CUTOUTS)
+        yield MemoryEstimate(clip.weights, kept + seen + augmented + matrices, Stage.CLIP, at_once)
     if counts.seen is not None:
         seen = together * (counts.seen.grad_checkpoint if saving.grad_checkpoint else counts.seen.whole)
         yield MemoryEstimate(counts.perceptual, kept + seen, Stage.PERCEPTUAL)

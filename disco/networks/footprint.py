@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from disco.media.resize import crop_matrices, dense_cuts
 from disco.memory.devices import torch_dtype
 from disco.memory.grad_checkpoint import blocks_of, tower_of
 from disco.memory.policy import Stage
@@ -39,11 +40,22 @@ class Activations:
 
 @dataclass(frozen=True)
 class ClipFootprint:
-    """weights: bytes of the image tower; activations: of one cutout; side: of a cutout, in pixels."""
+    """weights: bytes of the image tower; activations: of one cutout; side: of a cutout, in pixels.
+
+    cut_kept, cut_made: of one cutout as GPUs make it, what is kept until its backward pass, and the most at
+    any moment of making it.
+    """
 
     weights: int
     activations: Activations
     side: int
+    cut_kept: int = 0
+    cut_made: int = 0
+
+    def of_size(self, pixel_ratio: float) -> ClipFootprint:
+        """About the same for pictures of `pixel_ratio` times as many pixels: a cut grows with their sides."""
+        kept, made = (int(n_bytes * pixel_ratio**0.5) for n_bytes in (self.cut_kept, self.cut_made))
+        return replace(self, cut_kept=kept, cut_made=made)
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,9 @@ class Footprints:
         """About the same for pictures with `pixel_ratio` times as many pixels."""
         seen = None if self.seen is None else self.seen * pixel_ratio
         forward, moved = int(self.forward * pixel_ratio), int(self.moved * pixel_ratio)
-        return replace(self, forward=forward, guess=self.guess * pixel_ratio, seen=seen, moved=moved)
+        clips = tuple(clip.of_size(pixel_ratio) for clip in self.clips)
+        guess = self.guess * pixel_ratio
+        return replace(self, forward=forward, guess=guess, clips=clips, seen=seen, moved=moved)
 
 
 def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[int, int]) -> Footprints:
@@ -83,7 +97,9 @@ def count(needs: Sequence[Need], clips: Mapping[str, ClipConfig], size: tuple[in
     smaller = None
     if secondary is not None:
         smaller, guess = _secondary(secondary, size)
-    towers = (_clip(need, clips[need.name]) for need in needs if need.role == "clip" and need.name in clips)
+    towers = (
+        _clip(need, clips[need.name], size) for need in needs if need.role == "clip" and need.name in clips
+    )
     fixed, seen = (0, None) if perceptual is None else _perceptual(perceptual.architecture, size)
     others = tuple((need.stage, _published(need)) for need in needs if need.role not in _COUNTED)
     return Footprints(weights, forward, guess, smaller, tuple(towers), fixed, seen, others=others)
@@ -119,14 +135,26 @@ def _secondary(need: Need, size: tuple[int, int]) -> tuple[int, Activations]:
     return weights_of(network, torch_dtype(need.dtype)), activations
 
 
-def _clip(need: Need, config: ClipConfig) -> ClipFootprint:
+def _clip(need: Need, config: ClipConfig, size: tuple[int, int]) -> ClipFootprint:
     dtype = torch_dtype(need.dtype)
     with torch.device("meta"):
         network: Any = build_clip(config)
     visual = network.visual
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     activations = _kept_with_grad(visual, (1, 3, side, side)) * (dtype.itemsize / 4)
-    return ClipFootprint(weights_of(visual, dtype), activations, side)
+    return ClipFootprint(weights_of(visual, dtype), activations, side, *_dense_cut(size, side))
+
+
+def _dense_cut(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Bytes of one cutout by dense_cuts: kept until its backward pass, and at most while it is made."""
+    shape, nothing = (1, 3, size[1], size[0]), nn.Module()
+    boxes = torch.zeros(1, 2, 3, device="meta")  # two, since one alone saves copies
+
+    def cuts(image: Tensor) -> Tensor:
+        return dense_cuts(image, *crop_matrices(boxes, shape[2:], side))
+
+    image = torch.zeros(shape, device="meta")
+    return _kept(cuts, nothing, shape).whole // 2, most_alive(lambda: cuts(image), nothing) // 2
 
 
 def _perceptual(architecture: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, Activations]:

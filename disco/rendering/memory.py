@@ -13,7 +13,7 @@ from disco.errors import DiscoError, SettingsError
 from disco.memory.devices import device_name, pick_device
 from disco.memory.free import free_memory
 from disco.memory.number_types import check_precision
-from disco.memory.policy import MemoryPolicy, PossibleSavings
+from disco.memory.policy import MemoryPolicy, PossibleSavings, has_second_stream
 from disco.memory.retry import OomRetry, bytes_of, possible_savings
 from disco.networks.clip import ClipConfig
 from disco.networks.clip_configs import clip_configs
@@ -33,14 +33,16 @@ _MUCH = 32 * 1024  # bytes for each pixel rendered or seen by a CLIP at once: mo
 def memory_lines(run: Run, configs: Mapping[str, ClipConfig | None]) -> Iterator[str]:
     """The lines of --plan under `memory`. configs: of the CLIPs; None where only a download could tell."""
     settings, device = run.settings, _device(run.settings.device)
-    possible = PossibleSavings(through_unet=not settings.use_secondary_model, offload=device.type == "cuda")
+    through_unet, kind = not settings.use_secondary_model, device.type
+    second_stream = has_second_stream(kind, through_unet)
+    possible = PossibleSavings(second_stream, through_unet, offload=kind == "cuda")
     needs = _needs(run, configs, possible)
     if isinstance(needs, str):
         yield f"unknown: {needs}"
         return
     peak, free = peak_memory(needs.counts, needs.work), None
     here = f"about {gib(peak.total)} GiB on {device}: weights {gib(peak.weights)}, activations of a step "
-    here += f"{gib(peak.work)}, the rest for kernels"
+    here += f"{gib(peak.work)}, the rest for kernels and the allocator"
     try:
         free = _free(pick_device(str(device)))
     except SettingsError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from disco.memory.policy import Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
+from disco.memory.policy import ONE_STEP, Failure, MemoryPolicy, PossibleSavings, Stage, next_saving
 
 PARK = PossibleSavings(offload=True)
 
@@ -17,6 +17,21 @@ def saved_by(failure: Failure, possible: PossibleSavings = PARK, limit: int = 50
         now = next_saving(now, failure, possible)
         found += [] if now is None else [now]
     return found
+
+
+def test_the_second_stream_goes_first() -> None:
+    """Wherever a step needs memory; any other saving does without it too."""
+    possible = PossibleSavings(second_stream=True, offload=True)
+    steps = [saving.plain() for saving in saved_by(Failure(Stage.CLIP, cutouts=16), possible)]
+    assert steps[:2] == [{"one_stream": True}, {"one_stream": True, "clip_batch": 8}]
+    for stage in ONE_STEP:
+        following = next_saving(MemoryPolicy(), Failure(stage, pictures=2), possible)
+        assert following == MemoryPolicy(one_stream=True)
+        assert following.words() == "the diffusion network and the guidance one after the other"
+    for stage in set(Stage) - ONE_STEP:
+        assert next_saving(MemoryPolicy(), Failure(stage), possible) == MemoryPolicy(offload=True)
+    after = next_saving(MemoryPolicy(clip_batch=8), Failure(Stage.CLIP, cutouts=8), possible)
+    assert after == MemoryPolicy(clip_batch=4)
 
 
 def test_a_clip_sees_fewer_then_all_else_and_one_by_one_in_the_end() -> None:

@@ -100,6 +100,7 @@ def test_a_second_stream_is_for_gpus_with_room(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(executor_for(torch.device("cpu"), MemoryPolicy()), Inline)
     assert executor_for(cuda, MemoryPolicy()) is sides
     assert isinstance(executor_for(cuda, MemoryPolicy(offload=True)), Inline)
+    assert isinstance(executor_for(cuda, MemoryPolicy(one_stream=True)), Inline)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2, 10))
     assert isinstance(executor_for(cuda, MemoryPolicy()), Inline)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from disco.cutouts import cut, make_plan, overview_cut
 from disco.memory.number_types import Dtype
 from disco.memory.policy import MemoryPolicy, PossibleSavings, Stage
 from disco.networks.architectures import read_architecture
@@ -68,6 +69,17 @@ def test_weights_are_exact() -> None:
 
 def test_the_total_leaves_room_for_kernels() -> None:
     assert MemoryEstimate(100, 60).total == int(160 * SCRATCH)
+    assert MemoryEstimate(100, 60, margin=7).total == int(160 * SCRATCH) + 7
+
+
+@pytest.mark.parametrize("device, a_pixel", [("cpu", 2048), ("cuda", 0), ("mps", 0)])
+def test_each_kind_of_device_has_its_margin(device: str, a_pixel: int) -> None:
+    """Of the pictures that are guided together."""
+    counted = needs(size=(128, 64))
+    work = replace(counted.work, batch_size=4, device=torch.device(device))
+    for together, n in ((None, 4), (2, 2), (9, 4)):
+        found = peak_memory(counted.counts, work, MemoryPolicy(together=together))
+        assert found.margin == n * 128 * 64 * a_pixel
 
 
 @pytest.mark.parametrize(
@@ -136,6 +148,55 @@ def needs(secondary: int | None = 8, **work: object) -> MemoryPlan:
     configs = {"pocket-conv": pocket_clip()}
     counts = count(wanted(secondary), configs, given.size)
     return MemoryPlan(counts, given, possible)
+
+
+@pytest.mark.parametrize("device", [CUDA, torch.device("cpu")])
+@pytest.mark.parametrize("secondary", [8, None])
+def test_the_second_stream_counts_where_there_is_one(device: torch.device, secondary: int | None) -> None:
+    """On a GPU, where the guidance does not look through the UNet, and while no saving is on."""
+    counted = needs(secondary)
+    work = replace(counted.work, device=device)
+    two, one = (
+        peak_memory(counted.counts, work, saving).work
+        for saving in (MemoryPolicy(), MemoryPolicy(one_stream=True))
+    )
+    is_beside = device == CUDA and secondary is not None
+    assert two - one == (work.batch_size * counted.counts.forward if is_beside else 0)
+
+
+def test_the_first_saving_is_no_second_stream() -> None:
+    counted = needs()
+    counted = replace(counted, possible=replace(counted.possible, second_stream=True))
+    whole = peak_memory(counted.counts, counted.work).total
+    assert counted.fitting(whole)[0] == MemoryPolicy()
+    assert counted.fitting(whole - 1)[0] == MemoryPolicy(one_stream=True)
+
+
+def test_the_matrices_of_dense_cutouts_count_on_a_gpu() -> None:
+    """What autograd keeps of the cutouts as the guidance makes them."""
+    size, n = (512, 256), 8
+    counted = needs(size=size)
+    (clip,) = counted.counts.clips
+    image = torch.zeros(1, 3, size[1], size[0], device="meta", requires_grad=True)
+    boxes = torch.zeros(1, 2, n // 2, 3, device="meta", dtype=torch.long)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    overview = overview_cut(image, clip.side)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        cuts = cut(image, overview, boxes, make_plan(0, n // 2, 1, 0))
+    assert cuts.shape[1:3] == (2, n // 2)
+    assert n * clip.cut_kept == pytest.approx(sum(kept.values()), rel=0.05)
+    assert clip.cut_made > 3 * clip.cut_kept
+    few = MemoryPolicy(clip_batch=1, grad_checkpoint=True)
+    there, here = (
+        peak_memory(counted.counts, replace(counted.work, cutouts=400, device=device), few)
+        for device in (CUDA, torch.device("cpu"))
+    )
+    assert there.stage is Stage.CUTOUTS and there.work > here.work
 
 
 @pytest.mark.parametrize("secondary", [8, None])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from disco.memory.policy import MemoryPolicy
+from disco.memory.policy import MemoryPolicy, PossibleSavings
 from disco.networks.clip_configs import clip_configs
-from disco.rendering.memory import make_oom_retry, memory_lines
+from disco.networks.estimate import peak_memory
+from disco.rendering.memory import RESERVE, _needs, make_oom_retry, memory_lines
 from disco.rendering.prepare import load_for
 from disco.settings.load import Run, run_from_mapping
 
@@ -120,3 +125,47 @@ def test_the_error_at_the_end_says_what_would_fit(free: dict[str, int | None]) -
 
     with pytest.raises(RunError, match=r"a step needs about .* would fit"):
         oom_retry.run(do)
+
+
+PEAK = """
+import ctypes, gc, json, sys
+from pathlib import Path
+from disco.rendering.api import render
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+values = json.loads(sys.argv[1])
+list(render({**values, "width_height": [64, 64]}, out=sys.argv[2]))  # libraries are loaded, threads started
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)
+Path("/proc/self/clear_refs").write_text("5")
+before = resident("VmRSS:")
+list(render(values, out=sys.argv[2]))
+print(resident("VmHWM:") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"width_height": [640, 512]},
+        {"cutn_batches": 8},
+        {"clip_batch": 4},
+        {"use_secondary_model": False},
+    ],
+)
+def test_a_run_on_a_cpu_stays_below_the_estimate(more: dict[str, Any], tmp_path: Path) -> None:
+    """Where it does not, the system ends the process."""
+    values = {"text_prompts": "a lake", "width_height": [512, 512], "steps": 3, "device": "cpu", **more}
+    command = [sys.executable, "-c", PEAK, json.dumps(values), str(tmp_path)]
+    peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    run = run_from_mapping(values)
+    plan = _needs(run, dict(clip_configs(run)), PossibleSavings())
+    assert not isinstance(plan, str)
+    assert 0.4 * peak_memory(plan.counts, plan.work).total < peak
+    assert peak < peak_memory(plan.counts, plan.work).total + RESERVE / 2
