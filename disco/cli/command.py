@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from disco.cli import verbs, video
 from disco.cli.signals import Interrupted, StopFlag
 from disco.cli.streams import is_terminal, unsaid
-from disco.errors import DiscoError, InputError, shortened
+from disco.errors import DiscoError, InputError, RunError, one_line, shortened
 from disco.files.paths import check_current_folder, path_argument
 from disco.files.places import RECIPES
 from disco.settings.load import Run, load_runs
@@ -75,12 +75,30 @@ def _dispatch(words: list[str], flag: StopFlag) -> int:
 
 
 def _bare_words(words: list[str]) -> list[str]:
-    """Give a bare --resume or --ray its default: the settings file after it must not become its value."""
-    return [{"--resume": "--resume=latest", "--ray": "--ray="}.get(word, word) for word in words]
+    """Give a bare --resume or --ray its default: the settings file after it must not become its value.
+
+    `--resume 3` is run 3, unless there is a file of that name.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined[-1:] == ["--resume=latest"] and word.isdecimal() and not Path(word).exists():
+            joined[-1] = f"--resume={word}"
+        else:
+            joined.append({"--resume": "--resume=latest", "--ray": "--ray="}.get(word, word))
+    return joined
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows that a value which may be left out is joined by "=": --resume[=RUN]."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return super()._format_action_invocation(action).replace(" [", "[=")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run.py", usage=USAGE, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="run.py", usage=USAGE, allow_abbrev=False, formatter_class=_HelpFormatter
+    )
     add = parser.add_argument
     add("settings", nargs="*", metavar="SETTINGS", help="YAML files, or one PNG that Disco made")
     add("--prompt", help="what to paint; alone: the default recipe with this sentence")
@@ -93,12 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--plan", action="store_true", help="print what would be done; load and write nothing")
     add(
         "--resume",
+        nargs="?",
         metavar="RUN",
         type=_run_number,
         help="go on with the newest unfinished run, or --resume=3",
     )
     add(
         "--ray",
+        nargs="?",
         metavar="ADDRESS",
         help="render on the workers of a Ray cluster: --ray for this machine's GPUs, --ray=HOST:6379",
     )
@@ -149,6 +169,7 @@ def _first_sentence(path: Path) -> str:
 def _render(options: argparse.Namespace, flag: StopFlag) -> int:
     overrides = [*options.overrides, *([f"device={options.device}"] if options.device else [])]
     runs, again = _runs_of(options, overrides)
+    _check_torch()
     if options.plan:
         print(_plan(options, runs, again))
         return 0
@@ -172,6 +193,16 @@ def _render(options: argparse.Namespace, flag: StopFlag) -> int:
         watched = ProgressBars if is_terminal(sys.stderr) else PlainLines
         listen(events, PlainOutput() if options.quiet else watched())
     return flag.exit_code
+
+
+def _check_torch() -> None:
+    """Raises RunError with what to do where torch is missing, or does not fit this machine."""
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        cure = "Install both anew: pip install --force-reinstall torch torchvision"
+        raise RunError(f"torch cannot be imported ({one_line(str(error))}). {cure}") from error
 
 
 def _plan(options: argparse.Namespace, runs: Sequence[Run], again: RerenderRequest | None) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from disco.errors import InputError
+from disco.cli.streams import is_terminal
+from disco.errors import InputError, shortened
 from disco.files.paths import path_argument
+
+if TYPE_CHECKING:
+    from disco.weights.fetch import ModelRow
 
 
 def show(words: Sequence[str]) -> int:
@@ -84,21 +89,39 @@ def models(words: Sequence[str]) -> int:
 
 
 def _list(names: Sequence[str]) -> int:
-    from disco.weights.fetch import describe_models, models_dir, readable_size
+    from disco.weights.fetch import describe_models, models_dir
 
     print(f"downloads go to {models_dir()}")
-    kind = ""
-    for row in describe_models():
-        if row.kind != kind:
-            kind = row.kind
-            print(f"\n{kind}")
-        size = (
-            "size unknown" if row.bytes is None else "bundled" if row.bytes == 0 else readable_size(row.bytes)
-        )
-        size = size if row.is_exact or row.bytes is None else f"about {size}"
-        here = "here" if row.is_here else "-"
-        print(f"  {row.name:44} {size:>14}  {here:4}  {row.licence}")
+    rows = describe_models()
+    parts = {
+        "common: what comes with Disco, and what Disco Diffusion loads": [r for r in rows if r.is_common]
+    }
+    for row in rows:
+        if not row.is_common:
+            parts.setdefault(row.kind, []).append(row)
+    most = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    name = _NAME if most is None else max(20, min(_NAME, most - 28))
+    for title, part in parts.items():
+        print(f"\n{title if most is None else shortened(title, most)}")
+        for row in part:
+            title = row.name if most is None else shortened(row.name, name)
+            line = f"  {title:{name}} {_size(row):>12} {row.state or '-':5} {row.licence}"
+            print(line if most is None else shortened(line, most))
+    wrong = [row.name for row in rows if row.state == "wrong"]
+    if wrong:
+        print(f"\nnot what is published: `python run.py models verify {wrong[0]}` says why")
     return 0
+
+
+_NAME = 38  # columns of a network's name; few are longer
+
+
+def _size(row: ModelRow) -> str:
+    from disco.weights.fetch import readable_size
+
+    if row.bytes is None:
+        return "size unknown"
+    return "bundled" if row.bytes == 0 else ("" if row.is_exact else "~") + readable_size(row.bytes)
 
 
 def _fetch(names: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ load             registry entry + file -> network on a device
 denoiser         guided-diffusion's UNet as denoiser(x_t, t) -> eps
 preconditioning  frequencies of a patch, preconditioned (pocket_diffusion)
 clip             one CLIP: encode_text, encode_image, its input side, mean, std, tokenizer
+clip_files       a CLIP in one file of OpenAI's format
 hybrid_vit       the image tower of pocket-vit
 perceptual       perceptual distances: LPIPS and pocket's
 state_dicts      weights file -> tensors -> a network, strictly

@@ -9,7 +9,7 @@ from typing import Any
 
 from disco.files.paths import candidates, find
 from disco.settings.model import ModelSettings
-from disco.settings.network_defaults import CUSTOM
+from disco.settings.network_defaults import CLIP_FILES, CUSTOM
 from disco.weights.fetch import locate
 from disco.weights.registry import Entry, registry
 
@@ -43,7 +43,9 @@ def user_path(name: str, base_dirs: Sequence[Path] = ()) -> Path:
     return find(name, base_dirs) or candidates(name, (Path(),))[0]
 
 
-def clip_directory(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
-    """The directory that a CLIP's name means: written as a path, or holding open_clip_config.json."""
+def clip_path(name: str, base_dirs: Sequence[Path] = ()) -> Path | None:
+    """What a CLIP's name means: a folder with open_clip_config.json, a file, or what is written as a path."""
     path = user_path(name, base_dirs)
-    return path if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file() else None
+    if name.startswith((".", "/", "~")) or (path / CONFIG_FILE).is_file():
+        return path
+    return path if path.suffix in CLIP_FILES and path.is_file() else None

@@ -22,7 +22,7 @@ def clip_configs(run: Run) -> Iterator[tuple[str, ClipConfig | None]]:
 def _config(need: Need) -> ClipConfig | None:
     try:
         if need.entry is None:
-            return None if need.path is None else directory_config(need.path)
+            return None if need.path is None or need.path.is_file() else directory_config(need.path)
         if need.architecture["family"] == "open_clip_dir":
             path = locate(need.entry.files[0])
             return None if path is None else directory_config(path.parent)

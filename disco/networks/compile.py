@@ -119,6 +119,7 @@ class _Compiled:
         if self.shared.failed or len(self.done) >= SHAPES:
             return False
         began = time.monotonic()
+        self.shared.tell(f"{self.name}: compiling, about a minute; compile: false does without")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice for those who write networks

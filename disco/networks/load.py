@@ -25,14 +25,16 @@ from disco.networks.clip import (
     fit_state,
 )
 from disco.networks.clip_configs import published_config
+from disco.networks.clip_files import file_config
 from disco.networks.denoiser import Denoiser, build_unet, convert, facts_of
-from disco.networks.identify import describe_state_dict
+from disco.networks.identify import describe_state_dict, guess_unet
 from disco.networks.perceptual import PerceptualNet, load_perceptual
 from disco.networks.required import ROLES, Need, in_loading_order, required
 from disco.networks.state_dicts import load_strict, read_state_dict
 from disco.sampling.space import PictureSpace, PixelSpace
 from disco.secondary_model import SecondaryModel
-from disco.weights.fetch import fetch, hashes_of, sha256_of
+from disco.settings.network_defaults import CUSTOM
+from disco.weights.fetch import check_local, fetch, hashes_of, sha256_of
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
@@ -98,16 +100,16 @@ def load_denoiser(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     use_checkpoint: bool = False,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> Denoiser:
-    """A diffusion network from a file. Raises WeightsError; for another kind of file it says which."""
+    """A diffusion network from a file. Raises WeightsError; for another kind of file it says which.
+
+    state: what is in the file, if it was read already.
+    """
+    state = read_state_dict(path) if state is None else state
     with torch.device("meta"):  # no memory and no random start values: the file brings all of it
         network = build_unet(architecture, use_checkpoint=use_checkpoint)
-    load_strict(
-        network,
-        read_state_dict(path),
-        path,
-        describe=lambda s: describe_state_dict(s, _known_unets()),
-    )
+    load_strict(network, state, path, describe=lambda s: describe_state_dict(s, _known_unets()))
     return Denoiser(convert(network, dtype).to(device), architecture)
 
 
@@ -139,9 +141,28 @@ def load_clip(
     dtype: torch.dtype = torch.float32,
 ) -> ClipModel:
     """A CLIP from a file in OpenAI's or open_clip's format. Raises WeightsError."""
+    state = read_state_dict(path, torchscript=True)
+    return _clip_of(name, (state, path), config, device, dtype)
+
+
+def load_clip_file(
+    name: str, path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ClipModel:
+    """A CLIP from one file in OpenAI's format, which says itself what it is. Raises WeightsError."""
+    state = read_state_dict(path, torchscript=True)
+    return _clip_of(name, (state, path), file_config(state, path), device, dtype)
+
+
+def _clip_of(
+    name: str,
+    source: tuple[Mapping[str, torch.Tensor], Path],
+    config: ClipConfig,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> ClipModel:
+    state, path = source
     network = build_clip(config, dtype)
-    state = fit_state(network, read_state_dict(path, torchscript=True))
-    load_strict(network, state, path, describe=_not_clip)
+    load_strict(network, fit_state(network, state), path, describe=_not_clip)
     return ClipModel(name, network, config, device=device, dtype=dtype)
 
 
@@ -149,6 +170,13 @@ def _not_clip(state: Mapping[str, torch.Tensor]) -> str:
     if any(key.startswith("visual.") for key in state):
         return "The file holds another CLIP than its name or its configuration says"
     return describe_state_dict(state, _known_unets())
+
+
+def recognised(state: Mapping[str, torch.Tensor]) -> Entry | None:
+    """The first published diffusion network of the architecture that these tensors have."""
+    facts = guess_unet(state)
+    known = [registry().get("diffusion", name) for name in registry().names("diffusion") if name != CUSTOM]
+    return next((entry for entry in known if facts_of(entry.architecture) == facts), None)
 
 
 class Loader:
@@ -188,9 +216,17 @@ class Loader:
 
     def diffusion(self, need: Need) -> Denoiser:
         path, architecture = self.diffusion_file(need)
+        state = None
+        if need.entry is None and not self.settings.custom_config:
+            state = read_state_dict(path)
+            like = recognised(state)
+            if like is not None and like.architecture != architecture:
+                architecture = like.architecture
+                self.notices.append(f"{path}: has the architecture of {like.name}, and is used as that")
         return load_denoiser(
             path,
             architecture,
+            state=state,
             device=self.device,
             dtype=torch_dtype(need.dtype),
             use_checkpoint=self.settings.use_checkpoint and need.sees_gradient,
@@ -210,6 +246,10 @@ class Loader:
         return load_secondary(path, int(need.architecture["channels"]), device=self.device)
 
     def clip(self, need: Need) -> ClipModel:
+        if need.path is not None and need.path.is_file():
+            return load_clip_file(
+                need.name, self.own(need.path), device=self.device, dtype=torch_dtype(need.dtype)
+            )
         if need.path is not None:
             self.own(need.path / CONFIG_FILE)
             config, path = directory_config(need.path), self.own(directory_weights(need.path))
@@ -291,6 +331,7 @@ def load_networks(
     device = torch.device(device)
     check_precision(settings.precision, device.type)
     needs = in_loading_order(required(settings, base_dirs, device=device.type), settings.compat)
+    check_local(need.entry for need in needs if need.entry is not None and need.role in loaders)
     loader = Loader(settings, device, progress, notice)
     loaded = loader.load(needs, loaders)
     (denoiser,) = loaded["diffusion"]

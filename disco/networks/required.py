@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from disco.errors import SettingsError
 from disco.memory.number_types import Dtype, clip_dtype, unet_dtype
 from disco.memory.policy import Stage
-from disco.networks.architectures import clip_directory, diffusion_architecture, user_path
+from disco.networks.architectures import clip_path, diffusion_architecture, user_path
 from disco.settings.model import Settings, is_animation
 from disco.settings.network_defaults import CUSTOM
 from disco.settings.schedules import Schedule
@@ -138,9 +138,9 @@ def _clips(asked: Asked) -> Iterator[Need]:
 
 def _clip(name: str, asked: Asked) -> Need:
     precision, compat = asked.settings.precision, asked.settings.compat
-    directory = clip_directory(name, asked.base_dirs)
+    directory = clip_path(name, asked.base_dirs)
     if directory is not None:
-        dtype = clip_dtype(precision, asked.device, openai=False, compat=compat)
+        dtype = clip_dtype(precision, asked.device, openai=directory.is_file(), compat=compat)
         return Need("clip", name, None, dtype, Stage.CLIP, True, path=directory)
     entry, notice = registry().find_clip(name, compat)
     openai = entry.architecture.get("pretrained") == "openai"

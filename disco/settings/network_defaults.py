@@ -21,6 +21,7 @@ from disco.weights.registry import Entry, registry
 
 CUSTOM = "custom"
 POCKET = "pocket"
+CLIP_FILES = (".pt", ".pth", ".bin", ".safetensors")  # a CLIP in one file, in OpenAI's format
 # Disco's check boxes that are on unless a settings file says otherwise.
 FLAGS_ON = ("ViTB32", "ViTB16", "RN50")
 _ROUND = 64  # sides of the published networks, also assumed for custom ones
@@ -190,9 +191,14 @@ def _clip_name(name: str, settings: Settings, at: ValuePath, report: Report) -> 
     return entry.name
 
 
+def _is_clip(path: Path) -> bool:
+    is_file = path.suffix in CLIP_FILES and path.is_file()
+    return is_file or (path / "open_clip_config.json").is_file()
+
+
 def _clip_folder(name: str, folders: Sequence[Path]) -> str | None:
-    """A folder in open_clip's format, relative to the current directory or to the settings file's."""
-    folder = find(name, folders, lambda path: (path / "open_clip_config.json").is_file())
+    """A folder in open_clip's format or a file, from the current directory or the settings file's."""
+    folder = find(name, folders, _is_clip)
     return None if folder is None else name if folder == Path(name) else folder.as_posix()
 
 

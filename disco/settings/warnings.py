@@ -134,7 +134,8 @@ def _never_fires(context: CheckContext) -> Iterator[Issue]:
 @needs("diffusion_model", "custom_config")
 def _custom_config(context: CheckContext) -> Iterator[Issue]:
     if context.settings.diffusion_model == CUSTOM and not context.settings.custom_config:
-        yield Issue("custom_config", "not given: the original's architecture for custom is assumed")
+        text = "not given: read off weights of a published architecture, else the original's for custom"
+        yield Issue("custom_config", text)
 
 
 def _frames(context: CheckContext) -> Iterator[Issue]:

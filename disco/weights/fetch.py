@@ -8,7 +8,7 @@ cache, ~/.cache/clip, torch's hub/checkpoints. Downloads go to the first of the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,8 @@ __all__ = [
     "verify",
 ]
 
+ORIGINAL = "512x512_diffusion_uncond_finetune_008100"
+"""The diffusion network that Disco Diffusion 5.7 takes by default."""
 _PICTURE = 256 << 20  # bytes; the most that fetch_url takes
 _YES = {"1", "ON", "YES", "TRUE"}
 
@@ -77,14 +79,19 @@ class Verification:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One line of `models list`. bytes: of its files, None if unknown, rough unless is_exact."""
+    """One line of `models list`. bytes: of its files, None if unknown, rough unless is_exact.
+
+    state: "here", "wrong" (a local file is not what is published), or "" (to be fetched). is_common: Disco's
+    own defaults.
+    """
 
     name: str
     kind: Kind
     title: str
     bytes: int | None
     is_exact: bool
-    is_here: bool
+    state: str
+    is_common: bool
     licence: str
     notes: str
 
@@ -121,28 +128,55 @@ def fetch_paths(entry: Entry) -> list[Path]:
 
 def hashes_of(entry: Entry, paths: Mapping[str, Path]) -> dict[str, str]:
     """ "network/file" -> SHA-256 of what fetch() gave, for the metadata of a picture."""
-    return {f"{entry.name}/{file.name}": file.sha256 or sha256_of(paths[file.name]) for file in entry.files}
+    known = {file.name: None if file.bundled else file.sha256 for file in entry.files}
+    return {f"{entry.name}/{name}": digest or sha256_of(paths[name]) for name, digest in known.items()}
+
+
+def check_local(entries: Iterable[Entry]) -> None:
+    """Before anything is loaded: raise one WeightsError for all local files that are not what is published.
+
+    Downloads nothing, and files that are missing are no fault.
+    """
+    faults = [fault for entry in entries for file in entry.files if (fault := _wrong(file, entry.kind))]
+    if faults:
+        raise WeightsError("\n".join(dict.fromkeys(faults)))
 
 
 def verify(entry: Entry) -> list[Verification]:
     """Read every file of an entry afresh and compare it with what is published. Downloads nothing."""
-    return [_verify(file) for file in entry.files]
+    return [_verify(file, entry.kind) for file in entry.files]
 
 
 def describe_models() -> list[ModelRow]:
-    """Every network of the registry, in its order. No network, no hashing."""
+    """Every network of the registry, in its order. No network; a local file is read once, then remembered."""
     return [
         ModelRow(
             entry.name,
             entry.kind,
             entry.title,
             *entry.size(),
-            not to_fetch(entry),
+            _state_of(entry),
+            entry.name in _common(),
             entry.licence,
             entry.notes,
         )
         for entry in registry().entries()
     ]
+
+
+def _state_of(entry: Entry) -> str:
+    if any(_wrong(file, entry.kind) for file in entry.files):
+        return "wrong"
+    return "" if to_fetch(entry) else "here"
+
+
+def _common() -> set[str]:
+    """What comes with Disco, and what the original loads by its defaults."""
+    known = registry()
+    bundled = {entry.name for entry in known.entries() if any(file.bundled for file in entry.files)}
+    first = known.get("diffusion", ORIGINAL)
+    clips = {known.find_clip(name)[0].name for name in first.defaults["clip_models"]}
+    return {*bundled, *clips, first.name, str(first.architecture["secondary"])}
 
 
 def fetch_url(url: str) -> bytes:
@@ -154,7 +188,7 @@ def fetch_url(url: str) -> bytes:
 
 
 def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: Notice) -> Path:
-    path = _good(file)
+    path = _good(file, entry.kind)
     if path is not None:
         return path
     if file.bundled:
@@ -168,12 +202,12 @@ def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: No
             f"{file.name}: not on this machine, and HF_HUB_OFFLINE forbids downloads ({size}). "
             f"{_by_hand(target)}"
         )
-    return _from_sources(file, target, size, progress, notice)
+    return _from_sources(file, entry.kind, size, progress, notice)
 
 
-def _from_sources(
-    file: WeightFile, target: Path, size: str, progress: Progress | None, notice: Notice
-) -> Path:
+def _from_sources(file: WeightFile, kind: Kind, size: str, progress: Progress | None, notice: Notice) -> Path:
+    target = models_dir() / file.name
+
     def report(done: int, total: int | None) -> None:
         if progress is not None:
             progress(file.name, done, total)
@@ -186,7 +220,7 @@ def _from_sources(
             if isinstance(source, HubFile):
                 path, digest = hub_download(source, _expected(file), report, sha256_of)
             else:
-                path, digest = _from_mirror(source, target, file, report, notice)
+                path, digest = _from_mirror(source, target, (file, kind), report, notice)
         except MirrorFailed as error:
             address = f"huggingface.co/{source.repo}" if isinstance(source, HubFile) else source
             reasons.append(f"  {address}: {error}")
@@ -200,8 +234,9 @@ def _from_sources(
 
 
 def _from_mirror(
-    url: str, target: Path, file: WeightFile, report: Report, notice: Notice
+    url: str, target: Path, wanted: tuple[WeightFile, Kind], report: Report, notice: Notice
 ) -> tuple[Path, str]:
+    file, kind = wanted
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +246,7 @@ def _from_mirror(
         while not lock.acquire(3600):
             pass
     try:
-        path = _good(file)  # the other process may have brought it
+        path = _good(file, kind)  # the other process may have brought it
         if path is not None:
             return path, sha256_of(path)
         digest = download(url, target, _expected(file), report)
@@ -221,15 +256,23 @@ def _from_mirror(
         lock.release()
 
 
-def _good(file: WeightFile) -> Path | None:
-    """A local file that is what it should be. Raises WeightsError for a damaged one in a models folder."""
+def _good(file: WeightFile, kind: Kind) -> Path | None:
+    """A local file that is what it should be. Raises WeightsError for a wrong one in a models folder."""
+    fault = _wrong(file, kind)
+    if fault:
+        raise WeightsError(fault)
+    return next((path for path, _ in candidates(file) if file.bundled or _fault(file, path) is None), None)
+
+
+def _wrong(file: WeightFile, kind: Kind) -> str:
+    """What is wrong with the file of this name in a models folder; "" for a right one and for none."""
     for path, is_own in candidates(file):
         fault = None if file.bundled else _fault(file, path)
         if fault is None:
-            return path
+            return ""
         if is_own:
-            raise WeightsError(_damaged(path, fault))
-    return None
+            return _damaged(path, fault, kind)
+    return ""
 
 
 def _fault(file: WeightFile, path: Path) -> str | None:
@@ -241,7 +284,7 @@ def _fault(file: WeightFile, path: Path) -> str | None:
     return expected.fault(size, sha256_of(path))
 
 
-def _verify(file: WeightFile) -> Verification:
+def _verify(file: WeightFile, kind: Kind) -> Verification:
     path = locate(file)
     if path is None:
         return Verification(file.name, None, None, None, f"{file.name}: not on this machine")
@@ -250,7 +293,7 @@ def _verify(file: WeightFile) -> Verification:
     expected = _expected(file)
     fault = expected.fault(size, digest)
     if fault is not None:
-        return Verification(file.name, path, digest, False, _damaged(path, fault))
+        return Verification(file.name, path, digest, False, _damaged(path, fault, kind))
     remember(path, digest)
     if expected.sha256 is None:
         text = f"{show(path)}: no hash is published to compare with; SHA-256 computed: {digest}"
@@ -258,8 +301,13 @@ def _verify(file: WeightFile) -> Verification:
     return Verification(file.name, path, digest, True, f"{show(path)}: SHA-256 is {digest}, as published")
 
 
-def _damaged(path: Path, fault: str) -> str:
-    return f"{show(path)}: {fault}: a damaged download. Delete the file and run again."
+def _damaged(path: Path, fault: str, kind: Kind) -> str:
+    if path.is_relative_to(POCKET):
+        return f"{show(path)}: {fault}: not the file that came with Disco. Install Disco again."
+    own = ""
+    if kind == "diffusion":
+        own = " Is it a network of your own? Rename it, and use diffusion_model: custom with custom_path."
+    return f"{show(path)}: {fault}: a damaged download. Delete the file and run again.{own}"
 
 
 def _by_hand(target: Path) -> str:

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from disco.__main__ import main
-from disco.cli import command
+from disco.cli import command, verbs
 from disco.media.images import read_pixels
 from disco.media.png import read_metadata, with_metadata
 from tests.import_samples import DISCO
@@ -506,3 +506,41 @@ def test_the_installed_command() -> None:
         pytest.skip("not installed")
     done = subprocess.run([script], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("usage: ")
+
+
+def test_a_torch_that_cannot_be_imported_is_one_sentence(
+    small: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert main([small]) == 1
+    said = capsys.readouterr().err
+    cure = "Install both anew: pip install --force-reinstall torch torchvision"
+    assert said == f"torch cannot be imported (import of torchvision halted; None in sys.modules). {cure}\n"
+    assert not Path("images_out").exists()
+
+
+def test_resume_takes_the_number_after_a_blank(small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command._bare_words(["--resume", "3", small]) == ["--resume=3", small]
+    assert command._bare_words([small, "--resume"]) == [small, "--resume=latest"]
+    assert command._bare_words(["--resume", small, "--ray", "3"]) == ["--resume=latest", small, "--ray=", "3"]
+    Path("3").write_text("steps: 3\n")
+    assert command._bare_words(["--resume", "3"]) == ["--resume=latest", "3"]
+
+
+def test_help_shows_which_values_may_be_left_out(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert "--resume[=RUN]" in said and "--ray[=ADDRESS]" in said and "--out DIR" in said
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_list_of_models_fits_its_terminal(
+    columns: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(verbs, "is_terminal", lambda stream: True)
+    assert main(["models", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, lines)) <= columns
+    assert lines[1].startswith("common: ") and lines[2].split()[:3] == ["pocket", "bundled", "here"]

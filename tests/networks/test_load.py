@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from disco.errors import InputError, SettingsError, WeightsError
 from disco.networks.architectures import custom_architecture
-from disco.networks.denoiser import build_unet
+from disco.networks.denoiser import build_unet, facts_of
 from disco.networks.load import (
     Networks,
     load_clip,
     load_denoiser,
     load_networks,
     load_secondary,
+    recognised,
     with_open_clip_files,
 )
 from disco.networks.perceptual import PerceptualModel, load_perceptual
@@ -337,7 +338,7 @@ def test_custom_networks(folder: Path, tmp_path: Path) -> None:
         load(**custom)
     assert str(settings_error.value) == "custom_path: diffusion_model: custom needs the path of its weights"
     with pytest.raises(WeightsError) as error:
-        load(**custom | {"custom_config": {"image_size": 16, "num_channels": 33}}, custom_path="tiny.pt")
+        load(**custom | {"custom_config": {"image_size": 16}}, custom_path=str(folder / "tiny.pt"))
     assert str(error.value).startswith("architecture: image_size 16 has no channel_mult of its own")
     with pytest.raises(WeightsError) as error:
         load(**custom | {"custom_config": config | {"num_channels": 33}}, custom_path=str(folder / "tiny.pt"))
@@ -456,3 +457,63 @@ def test_a_wide_secondary_network_has_its_channels_last_on_a_cpu(
     assert all(p.is_contiguous() for p in found.parameters()) is not last
     x_t, t = torch.randn(1, 3, 64, 32), torch.tensor([0.4])
     torch.testing.assert_close(found(x_t, t).pred_x0, plain(x_t, t).pred_x0, atol=1e-4, rtol=0)
+
+
+ONE_FILE = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+}
+
+
+@pytest.mark.parametrize("vision", ["vit", "resnet"])
+@pytest.mark.parametrize("ending", [".pt", ".safetensors", "jit"])
+def test_a_clip_in_one_file_of_openais(vision: str, ending: str, tmp_path: Path) -> None:
+    config = ONE_FILE
+    if vision == "resnet":
+        config = ONE_FILE | {
+            "vision_cfg": {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "patch_size": None}
+        }
+    torch.manual_seed(1)
+    network = Traceable(**config, quick_gelu=True).eval()
+    path = tmp_path / ("clip.pt" if ending == "jit" else f"clip{ending}")
+    if ending == "jit":
+        torch.jit.save(torch.jit.trace(network, torch.zeros(1)), path)
+    elif ending == ".pt":
+        torch.save(network.state_dict(), path)
+    else:
+        save_file(network.state_dict(), path)
+    (clip,) = load(str(path)).clips
+    side = config["vision_cfg"]["image_size"]
+    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(2))
+    assert clip.image_size == side
+    features = network.encode_image(pictures)
+    assert torch.allclose(clip.network.encode_image(pictures), features, atol=1e-5)
+
+
+def test_what_is_no_clip_of_openais_says_so(folder: Path) -> None:
+    with pytest.raises(WeightsError) as error:
+        load(str(folder / "tiny.pt"))
+    told = "no CLIP in OpenAI's format: 'ln_final.weight' is missing"
+    assert str(error.value) == f"{folder / 'tiny.pt'}: {told}. For others name a folder in open_clip's format"
+
+
+@pytest.mark.parametrize("name", ["pocket", "512x512_diffusion_uncond_finetune_008100", "PulpSciFiDiffusion"])
+def test_published_architectures_are_recognised_by_their_tensors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("disco.networks.load.registry", registry)
+    architecture = registry().get("diffusion", name).architecture
+    with torch.device("meta"):
+        state = build_unet(architecture).state_dict()
+    like = recognised(state)
+    assert like is not None and facts_of(like.architecture) == facts_of(architecture)
+    del state["out.2.weight"]
+    assert recognised(state) is None
+
+
+def test_a_custom_network_of_a_published_architecture_needs_no_config(folder: Path) -> None:
+    networks = load(diffusion_model="custom", custom_path=str(folder / "tiny.pt"))
+    assert networks.denoiser.patch == 1
+    told = f"{folder / 'tiny.pt'}: has the architecture of tiny, and is used as that"
+    assert told in networks.notices

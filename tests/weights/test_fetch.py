@@ -686,15 +686,60 @@ def test_verify(models: Path) -> None:
     )
 
 
+def test_all_wrong_files_at_once_before_anything_is_loaded(models: Path) -> None:
+    names = ("a.pth", "b.pth", "c.pth")
+    files = [WeightFile(name=name, sha256=SHA, mirrors=("http://127.0.0.1:1/x",)) for name in names]
+    entries = [Entry(name=file.name, kind="clip", title="", files=(file,), architecture={}) for file in files]
+    fetch.check_local(entries)
+    (models / "a.pth").write_bytes(WRONG)
+    (models / "b.pth").write_bytes(DATA)
+    (models / "c.pth").write_bytes(b"")
+    with pytest.raises(WeightsError) as caught:
+        fetch.check_local([*entries, *entries])
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(
+        f"{models / 'a.pth'}: SHA-256 is {WRONG_SHA[:12]}..., expected {SHA[:12]}...: a damaged"
+    )
+    assert second.startswith(f"{models / 'c.pth'}: ") and "custom" not in first + second
+
+
+def test_a_fine_tune_under_a_published_name_is_pointed_to_custom(models: Path) -> None:
+    one = entry("http://127.0.0.1:1/a").model_copy(update={"kind": "diffusion"})
+    (models / "net.pth").write_bytes(WRONG)
+    with pytest.raises(WeightsError) as caught:
+        fetch.check_local([one])
+    own = "Is it a network of your own? Rename it, and use diffusion_model: custom with custom_path."
+    assert str(caught.value).endswith(f": a damaged download. Delete the file and run again. {own}")
+
+
+def test_bundled_files_have_their_hashes() -> None:
+    for one in registry().entries():
+        for check in fetch.verify(one) if any(file.bundled for file in one.files) else ():
+            assert check.ok is True, check.text
+
+
 def test_the_list_of_models(models: Path) -> None:
     rows = {(row.kind, row.name): row for row in fetch.describe_models()}
     assert len(rows) == len(registry().entries())
     big = rows["diffusion", "256x256_diffusion_uncond"]
-    assert (big.bytes, big.is_exact, big.is_here) == (2_211_383_297, True, False)
+    assert (big.bytes, big.is_exact, big.state, big.is_common) == (2_211_383_297, True, "", False)
     assert big.licence == "MIT (OpenAI guided-diffusion)"
     (models / "256x256_diffusion_uncond.pt").write_bytes(b"")
     rows = {(row.kind, row.name): row for row in fetch.describe_models()}
-    assert rows["diffusion", "256x256_diffusion_uncond"].is_here
+    assert rows["diffusion", "256x256_diffusion_uncond"].state == "wrong"
+    common = [name for (_, name), row in rows.items() if row.is_common]
+    assert rows["diffusion", "pocket"].state == "here" and common == [
+        "pocket",
+        "512x512_diffusion_uncond_finetune_008100",
+        "pocket_secondary",
+        "secondary_model_imagenet_2",
+        "pocket-conv",
+        "pocket-vit",
+        "ViT-B-32-quickgelu/openai",
+        "ViT-B-16-quickgelu/openai",
+        "RN50-quickgelu/openai",
+        "pocket_perceptual",
+    ]
 
 
 def test_sizes_as_people_read_them() -> None:
