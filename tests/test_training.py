@@ -74,9 +74,9 @@ def test_exported_networks_are_half_precision_and_load_strictly(tmp_path):
     assert torch.equal(network[0].weight, exact.half().float())
 
 
-def test_the_bundled_networks_fit_into_28_megabytes_and_15_each():
+def test_the_bundled_networks_fit_into_32_megabytes_and_15_each():
     sizes = {path: path.stat().st_size for path in POCKET.rglob("*") if path.is_file()}
-    assert len(sizes) >= 7 and sum(sizes.values()) <= 28_000_000
+    assert len(sizes) >= 7 and sum(sizes.values()) <= 32_000_000
     assert max(sizes.values()) <= 15_000_000
 
 

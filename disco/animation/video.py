@@ -20,6 +20,7 @@ from disco.errors import InputError, RunError
 from disco.files.atomic import clean_temporaries, disk_errors, replace
 from disco.media.ffmpeg_read import NO_FRAMES, Pixels, Probe, probe, read_frames
 from disco.media.images import check_png, from_uint8, load_picture, png_bytes, read_pixels, resize_lanczos
+from disco.settings.methods import original_name
 from disco.weights.local import hash_file
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -156,9 +157,20 @@ def _open_folder(path: Path, paper: str) -> _Folder:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in the natural order of their names. Raises InputError if there are none."""
+    """The pictures of a folder in the natural order of their names, without enlarged copies of them.
+
+    Raises InputError if there are none.
+    """
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    pictures = sorted((file for file in files if file.suffix.lower() in ENDINGS), key=_natural)
+    names = {file.name for file in files}
+    pictures = sorted(
+        (
+            file
+            for file in files
+            if file.suffix.lower() in ENDINGS and original_name(file.name) not in names - {file.name}
+        ),
+        key=_natural,
+    )
     if not pictures:
         held = f"it holds {len(files)} other files, such as {min(files).name}" if files else "it is empty"
         raise InputError(

@@ -11,6 +11,8 @@ clip             one CLIP: encode_text, encode_image, its input side, mean, std,
 clip_files       a CLIP in one file of OpenAI's format
 hybrid_vit       the image tower of pocket-vit
 perceptual       perceptual distances: LPIPS and pocket's
+srvgg            the network of an upscaler: convolutions, then a pixel shuffle
+upscaler         a picture -> the same, larger, in tiles; from a file
 state_dicts      weights file -> tensors -> a network, strictly
 identify         recognise what a state dict holds, for error messages
 compile          torch.compile: checked against the plain network, cached on disk

@@ -31,10 +31,11 @@ from disco.networks.identify import describe_state_dict, guess_unet
 from disco.networks.perceptual import PerceptualNet, load_perceptual
 from disco.networks.required import ROLES, Need, in_loading_order, required
 from disco.networks.state_dicts import load_strict, read_state_dict
+from disco.networks.upscaler import Upscaler, load_upscaler
 from disco.sampling.space import PictureSpace, PixelSpace
 from disco.secondary_model import SecondaryModel
 from disco.settings.network_defaults import CUSTOM
-from disco.weights.fetch import check_local, fetch, hashes_of, sha256_of
+from disco.weights.fetch import check_local, fetch, fetch_paths, hashes_of, sha256_of
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 
 if TYPE_CHECKING:
@@ -270,6 +271,13 @@ class Loader:
         (path,) = self.fetched(published(need))
         return load_perceptual(path, need.architecture, device=self.device)
 
+    def upscaler(self, need: Need) -> Upscaler:
+        """Its hash stands in the enlarged pictures alone: the others are the same without it."""
+        if need.path is not None:
+            return load_upscaler(need.name, need.path, need.architecture, device=self.device)
+        (path,) = fetch_paths(published(need), self.progress, self.notice)
+        return load_upscaler(need.name, path, need.architecture, device=self.device)
+
 
 LoadRole = Callable[[Loader, Sequence[Need]], list[Any]]  # all needs of a role -> its networks
 
@@ -284,6 +292,7 @@ LOADERS: dict[str, LoadRole] = {
     "secondary": _each(Loader.secondary),
     "clip": _each(Loader.clip),
     "perceptual": _each(Loader.perceptual),
+    "upscale": _each(Loader.upscaler),
 }
 
 

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 # Optical flow by OpenCV, without weights.
 _WITHOUT_WEIGHTS = frozenset({"dis"})
 # What to write in place of a network whose Python package is missing.
-_INSTEAD = {"midas_depth_model": "plane", "second_depth_model": "none"}
+_INSTEAD = {
+    "midas_depth_model": "plane",
+    "second_depth_model": "none",
+    "upscale_model": "pocket_upscale",
+}
+_EXTRAS = {"spandrel": "upscale"}  # of pyproject.toml; all other packages are in "depth"
+SPANDREL = "other kinds need the Python package spandrel. Run `pip install -e '.[upscale]'` in Disco's folder"
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,20 @@ def _flow(asked: Asked) -> Iterator[Need]:
         yield Need("flow", name, entry, "fp32", Stage.MOVING, False, facts)
 
 
-ROLES: dict[str, Role] = {  # in the order of loading
+def _upscaler(asked: Asked) -> Iterator[Need]:
+    """Always float32, in tiles of one shape."""
+    name = asked.settings.upscale_model
+    if asked.settings.upscale == "none":
+        return
+    is_known = name in registry().names("upscale")
+    entry = registry().get("upscale", name) if is_known else None
+    path = None if is_known else user_path(name, asked.base_dirs)
+    facts = {} if entry is None else entry.architecture
+    yield Need("upscale", name, entry, "fp32", Stage.PICTURE, False, facts, path, setting="upscale_model")
+
+
+ROLES: dict[str, Role] = {  # in the order of loading; an upscaler's file is the likeliest to be wrong
+    "upscale": Role(Stage.PICTURE, _upscaler),
     "diffusion": Role(Stage.UNET, _diffusion, "denoiser", compiled=True),
     "secondary": Role(Stage.SECONDARY, _secondary, "secondary", compiled=True),
     "clip": Role(Stage.CLIP, _clips, "clips", many=True, compiled=True),
@@ -253,7 +272,8 @@ def check_packages(run: Run) -> None:
         prefix = f"{origin}: " if ":" in origin or origin.startswith("--") else ""
         problems.append(
             f"{prefix}{need.setting}: {need.name} needs the Python package {need.package}, which is not "
-            f"installed. Run `pip install -e '.[depth]'` in Disco's folder, or write {_INSTEAD[need.setting]}"
+            f"installed. Run `pip install -e '.[{_EXTRAS.get(need.package or '', 'depth')}]'` in Disco's "
+            f"folder, or write {_INSTEAD[need.setting]}"
         )
     if problems:
         raise SettingsError(problems)

@@ -23,8 +23,9 @@ _DAMAGED = "damaged or cut short. Delete the file and run again"
 def read_state_dict(path: Path, *, torchscript: bool = False) -> StateDict:
     """Tensors by name from .safetensors or from what torch.save wrote, on the CPU, floats as float32.
 
-    Accepted: a plain state dict, one under the key `state_dict`, names with the prefix `module.`, 8- and
-    16-bit floats; with `torchscript` also OpenAI's CLIP archives, of which only the tensors are used.
+    Accepted: a plain state dict, one under the key `state_dict`, `params_ema` or `params` (upscalers), names
+    with the prefix `module.`, 8- and 16-bit floats; with `torchscript` also OpenAI's CLIP archives, of which
+    only the tensors are used.
     Raises WeightsError: not there, damaged, holding Python code, no state dict.
     """
     if not path.is_file():
@@ -90,8 +91,10 @@ def _refused(path: Path, reason: str) -> str:
 
 
 def _normalised(path: Path, content: Any) -> StateDict:
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for key in ("state_dict", "params_ema", "params"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path}: holds no state dict (names with tensors)")
     strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]

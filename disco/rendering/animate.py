@@ -18,7 +18,7 @@ from disco.events import Event, Notice, PictureFinished, PictureStarted
 from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
 from disco.rendering.batch import ArtifactSink, Batch, Stop
-from disco.rendering.finish import finish_group, finish_picture
+from disco.rendering.finish import finish_eye, finish_group, finish_picture
 from disco.rendering.prepare import RunContext, open_run
 from disco.rendering.still import executed_steps, metadata_of, render_batch
 from disco.runs.frame_ranges import has_frame, load_frame, needed_frames
@@ -312,4 +312,6 @@ def _keep(animation: AnimationState, state: FrameState, shown: Tensor) -> None:
         animation.first = state.picture
     if animation.settings.vr_mode and animation.settings.animation_mode == "3D":
         for side, eye in zip("lr", animation.transition.eyes(shown), strict=True):
-            animation.chain.folder.save_eye(state.frame, side, png_bytes(eye[0]))
+            png = png_bytes(eye[0])
+            animation.chain.folder.save_eye(state.frame, side, png)
+            finish_eye(animation.context, animation.chain.folder, state.frame, side, png)

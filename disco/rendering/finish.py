@@ -1,27 +1,37 @@
-"""The finishers of pictures that are saved: those just rendered, and those that a killed run left without."""
+"""The finishers of saved pictures: those just rendered, and those that a killed run left without."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from disco.memory.policy import Stage
 from disco.rendering.batch import ArtifactSink
 from disco.rendering.prepare import RunContext
-from disco.runs.finishers import finished_png, missing_suffixes, wanted_suffixes
+from disco.runs.finishers import eye_suffix, finished_png, missing_files, wanted_suffixes
 from disco.runs.new_run import Job
 
 
-def finish_picture(
-    context: RunContext, folder: ArtifactSink, picture: int, png: bytes, suffixes: Sequence[str] | None = None
-) -> None:
-    """Write the wanted files of a picture, or those with these suffixes. png: the bytes of the saved picture.
+def finish_picture(context: RunContext, folder: ArtifactSink, picture: int, png: bytes) -> None:
+    """Write the wanted files of a picture. png: the bytes of the saved picture.
 
     Raises RunError if the disk is full.
     """
-    settings, networks = context.settings, context.networks
-    for suffix in wanted_suffixes(settings) if suffixes is None else suffixes:
-        make = partial(finished_png, suffix, png, settings, networks)
+    finish_files(context, folder, picture, dict.fromkeys(wanted_suffixes(context.settings), png))
+
+
+def finish_eye(context: RunContext, folder: ArtifactSink, picture: int, side: str, png: bytes) -> None:
+    """The same of what an eye ("l" or "r") sees."""
+    suffixes = (eye_suffix(side, suffix) for suffix in wanted_suffixes(context.settings))
+    finish_files(context, folder, picture, dict.fromkeys(suffixes, png))
+
+
+def finish_files(
+    context: RunContext, folder: ArtifactSink, picture: int, sources: Mapping[str, bytes]
+) -> None:
+    """Write these files of a picture. sources: suffix -> bytes of the PNG that the file is made of."""
+    for suffix, png in sources.items():
+        make = partial(finished_png, suffix, png, context.settings, context.networks)
         folder.save_finished(picture, suffix, context.oom_retry.run(make, stage=Stage.PICTURE))
 
 
@@ -32,8 +42,8 @@ def finish_group(job: Job, context: RunContext, group: Sequence[int]) -> bool:
     """
     folder, pictures = job.folder, job.unfinished.intersection(group)
     for picture in sorted(pictures):
-        suffixes = missing_suffixes(folder, context.settings, picture)
-        finish_picture(context, folder, picture, folder.names.picture(picture).read_bytes(), suffixes)
+        files = missing_files(folder, context.settings, picture)
+        finish_files(context, folder, picture, {suffix: path.read_bytes() for suffix, path in files.items()})
     if job.wanted.intersection(group):
         return True
     folder.checkpoints.clear(group)

@@ -23,6 +23,7 @@ from disco.memory.retry import OomRetry
 from disco.networks.compile import compiled
 from disco.networks.load import LOADERS, Networks, load_networks
 from disco.networks.required import networks_key
+from disco.networks.upscaler import upscaler_of
 from disco.runs.inputs import Pictures
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.load import Run
@@ -110,8 +111,11 @@ def open_run(
 ) -> RunContext:
     """Encode the prompts. In dd57 this starts the run's random stream, as the original's order demands.
 
-    stream_seed: of that stream, where it is not the run's (frames of an animation).
+    stream_seed: of that stream, where it is not the run's (frames of an animation). Raises InputError for
+    networks without the upscaler that the settings ask for.
     """
+    if settings.upscale != "none":
+        upscaler_of(networks.of("upscale"), settings.upscale)
     return oom_retry.run(
         lambda: _opened(settings, seed, networks, oom_retry, pictures, stream_seed), stage=Stage.PROMPTS
     )

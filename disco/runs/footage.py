@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +13,7 @@ from disco.animation.video import ENDINGS, pictures_in
 from disco.errors import InputError, closest
 from disco.files.paths import shell_quoted
 from disco.media.png import check_png, read_metadata
-from disco.runs.names import RunNames, names_in, run_of
+from disco.runs.names import RunNames, names_in, run_of, upscaled_path
 from disco.runs.record import check_metadata
 from disco.settings.animation import VideoOutSettings
 
@@ -100,6 +100,13 @@ def run_footage(
         )
     what = "video" if not eyes else "vr" if eyes == "side-by-side" else eyes
     return VideoSource(tuple(shots[k] for k in range(from_frame, until + 1)), names.video("", what))
+
+
+def as_upscaled(source: VideoSource, upscale: str) -> VideoSource:
+    """The same frames enlarged, if all of them are there enlarged. upscale: none, x2 or x4."""
+    shots = tuple(tuple(upscaled_path(path, upscale) for path in shot) for shot in source.shots)
+    there = upscale != "none" and all(path.exists() for shot in shots for path in shot)
+    return replace(source, shots=shots) if there else source
 
 
 def folder_footage(folder: Path, *, first: int | None = None, last: int | None = None) -> VideoSource:

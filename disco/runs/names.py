@@ -10,6 +10,9 @@ from pathlib import Path
 
 from disco.errors import InputError
 from disco.files.atomic import disk_errors
+from disco.settings.methods import upscaled_suffix
+
+EYES = ("l", "r")
 
 
 class RunNames:
@@ -35,7 +38,7 @@ class RunNames:
         return self.folder / f"{self.prefix}_{picture:04}_{side}.png"
 
     def finished(self, picture: int, suffix: str) -> Path:
-        """What a finisher makes of a picture. suffix: _ and two or more of a-z0-9."""
+        """What a finisher makes of a picture, or of an eye's. suffix: such as _x4 or _l_x4."""
         return self.folder / f"{self.prefix}_{picture:04}{suffix}.png"
 
     def partial(self, picture: int, label: str, *, in_subfolder: bool = True) -> Path:
@@ -67,7 +70,9 @@ class RunNames:
 
     def from_picture(self, first: int) -> list[Path]:
         """Pictures `first` and later with their partials, eyes and finished files, here and in partials/."""
-        pattern = re.compile(re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|_[a-z][a-z0-9]*)?\.png")
+        pattern = re.compile(
+            re.escape(self.prefix) + r"_(\d{4,})(-(\d+%|\d{3,})|(_[a-z][a-z0-9]*){1,2})?\.png"
+        )
         folders = (self.folder, self.partials)
         matches = (
             (folder, pattern.fullmatch(name)) for folder in folders for name in sorted(names_in(folder))
@@ -83,8 +88,13 @@ def run_of(name: str) -> tuple[str, int, int] | None:
 
 def picture_name(name: str) -> str:
     """The name of the picture that a finisher's file was made of; any other name stays as it is."""
-    match = re.fullmatch(r"(.+\(\d+\)_\d{4,})_[a-z][a-z0-9]+\.png", name, re.DOTALL)
+    match = re.fullmatch(r"(.+\(\d+\)_\d{4,})(?:_[lr])?_[a-z][a-z0-9]+\.png", name, re.DOTALL)
     return f"{match[1]}.png" if match else name
+
+
+def upscaled_path(picture: Path, upscale: str) -> Path:
+    """Of the enlarged copy of a picture: NAME_x4.png. upscale: x2 or x4."""
+    return picture.with_name(f"{picture.stem}{upscaled_suffix(upscale)}.png")
 
 
 def check_batch_name(batch_name: str) -> str:

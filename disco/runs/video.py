@@ -21,7 +21,7 @@ from disco.media.ffmpeg_read import Pixels
 from disco.media.ffmpeg_write import CODECS, CodecName, Encoder, check_encoder
 from disco.media.images import load_picture
 from disco.media.png import check_png, png_size
-from disco.runs.footage import FrameFiles, VideoSource, run_footage, saved_values
+from disco.runs.footage import FrameFiles, VideoSource, as_upscaled, run_footage, saved_values
 from disco.runs.names import RunNames
 from disco.settings.animation import MOST_FPS, VideoOutSettings
 from disco.settings.model import Settings, is_animation
@@ -74,7 +74,7 @@ def write_run_videos(names: RunNames, settings: Settings) -> Iterator[VideoProgr
     footages = [run_footage(names, settings)]
     if settings.vr_mode:
         footages.append(run_footage(names, settings, eyes="side-by-side"))
-    for footage in footages:
+    for footage in (as_upscaled(footage, settings.upscale) for footage in footages):
         path = yield from _written(footage, form)
         yield Notice(f"video: {path}")
 

@@ -10,7 +10,7 @@ from disco.files.yaml_io import KeyPath
 from disco.settings.frame import step_count
 from disco.settings.kinds import ClipChoice, read_value
 from disco.settings.layers import Layer
-from disco.settings.methods import SAMPLERS
+from disco.settings.methods import SAMPLERS, too_large
 from disco.settings.model import Settings, facts_of
 from disco.settings.network_defaults import CUSTOM, size_multiple
 from disco.settings.prompts import ImagePrompt, Prompt, prompts_at
@@ -242,6 +242,19 @@ def _sum(weights: list[Schedule], index: int) -> float:
     return sum(weight.at(index) for weight in weights)
 
 
+@needs("upscale", "width_height")
+def _upscaled_size(context: CheckContext) -> Iterator[Issue]:
+    settings = context.settings
+    if settings.upscale == "none":
+        return
+    fault = too_large(settings.width_height, settings.upscale)
+    if fault:
+        smaller = "x2 or none" if settings.upscale == "x4" else "none"
+        yield Issue(
+            "upscale", f"{fault}: write {smaller}, or a smaller width_height", beside=("width_height",)
+        )
+
+
 _CHECKS: tuple[Check, ...] = (
     _skip_steps,
     _saves,
@@ -253,4 +266,5 @@ _CHECKS: tuple[Check, ...] = (
     _custom,
     _no_cuts,
     _weights,
+    _upscaled_size,
 )

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from disco.errors import SettingsError, show
+from disco.errors import SettingsError, closest, shortened, show
 from disco.files.paths import find
 from disco.files.yaml_io import Document, dump, read_documents
 from disco.settings.aliases import translate
@@ -41,7 +41,7 @@ from disco.settings.network_defaults import (
 from disco.settings.prompts import prompt_path
 from disco.settings.sweep import SweepPoint, sweep_points
 from disco.settings.warnings import notices
-from disco.weights.registry import Entry
+from disco.weights.registry import Entry, registry
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,9 @@ def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
         path, sourced = getattr(settings, key), layer.get(key)
         if path is not None and sourced is not None and is_used:
             paths[key] = _file(path, key, sourced, (), report)
+    sourced = layer.get("upscale_model")
+    if sourced is not None and settings.upscale != "none":
+        paths["upscale_model"] = _upscaler(settings.upscale_model, sourced, report)
     sourced = layer.get("image_prompts")
     if sourced is not None:
         paths["image_prompts"] = {
@@ -280,6 +283,18 @@ def _find_files(settings: Settings, layer: Layer, report: Report) -> Settings:
             for frame, group in settings.image_prompts.items()
         }
     return settings.model_copy(update=paths)
+
+
+def _upscaler(name: str, sourced: SourcedValue, report: Report) -> str:
+    """A registry name, or the path of a file."""
+    known = registry().names("upscale")
+    if name in known or find(name, sourced.location.folders, Path.exists) is not None:
+        return name if name in known else _file(name, "upscale_model", sourced, (), report)
+    near = closest(name, known)
+    hint = f"Did you mean {near}?" if near else f"Allowed: {', '.join(known)}, or the path of a file"
+    text = f"no such upscaler, and no such file: {shortened(name)}. {hint}"
+    report.problem(sourced.location, "upscale_model", text)
+    return name
 
 
 FOLDERS = ("video_init_path", "video_mask_path")  # may be folders of pictures

@@ -1,4 +1,4 @@
-"""What settings know of samplers and of losses, without torch: one row a method.
+"""What settings know of samplers, losses and upscaling, without torch: one row a method.
 
 The functions stand in sampling/samplers.py and losses/pixel.py, in tables with the same names.
 """
@@ -34,6 +34,33 @@ class LossFacts:
     description: str
     in_dd57: bool = True
     """Does it act in compat: dd57?"""
+
+
+UPSCALES: Mapping[str, int] = {"x2": 2, "x4": 4}  # values of upscale -> how many times a side grows
+MOST_UPSCALED = 89_000_000  # pixels of an enlarged picture: PIL reads no more without a warning
+
+
+def upscaled_suffix(upscale: str) -> str:
+    """What the name of an enlarged picture has after that of the original: NAME_x4.png."""
+    return f"_{upscale}"
+
+
+def original_name(name: str) -> str:
+    """The name of the picture that NAME_x4.png is an enlarged copy of; any other name stays as it is."""
+    for upscale in UPSCALES:
+        ending = f"{upscaled_suffix(upscale)}.png"
+        if name.endswith(ending) and name != ending:
+            return f"{name.removesuffix(ending)}.png"
+    return name
+
+
+def too_large(size: tuple[int, int], upscale: str) -> str:
+    """Why a picture of this size (W, H) is not enlarged, or ""."""
+    width, height = (side * UPSCALES[upscale] for side in size)
+    if width * height <= MOST_UPSCALED:
+        return ""
+    most = f"at most {MOST_UPSCALED // 1_000_000} million pixels are written"
+    return f"{upscale} of {size[0]}x{size[1]} is {width}x{height}; {most}"
 
 
 LOSSES: Mapping[str, LossFacts] = {

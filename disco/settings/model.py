@@ -232,6 +232,21 @@ class OutputSettings(Section):
     )
 
 
+class UpscaleSettings(Section):
+    """A larger copy of each picture."""
+
+    title: ClassVar[str] = "Upscaling"
+    upscale: Literal["none", "x2", "x4"] = setting(
+        "none", "choice", "save each picture larger too, as NAME_x4.png beside it", pixels=False
+    )
+    upscale_model: str = setting(
+        "pocket_upscale",
+        "text",
+        "the network that enlarges: a registry name (run.py models list) or a file of weights",
+        pixels=False,
+    )
+
+
 class ResumeSettings(Section):
     """Going on with a stopped run."""
 
@@ -257,6 +272,7 @@ SECTIONS: tuple[type[Section], ...] = (
     MaskSettings,
     ModelSettings,
     OutputSettings,
+    UpscaleSettings,
     ResumeSettings,
     AnimationSettings,
     Motion3dSettings,
@@ -274,6 +290,7 @@ class Settings(
     MaskSettings,
     ModelSettings,
     OutputSettings,
+    UpscaleSettings,
     ResumeSettings,
     AnimationSettings,
     Motion3dSettings,

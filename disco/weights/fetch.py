@@ -121,9 +121,9 @@ def fetch(entry: Entry, progress: Progress | None = None, notice: Notice | None 
     return {file.name: _fetch(file, entry, progress, notice or (lambda text: None)) for file in entry.files}
 
 
-def fetch_paths(entry: Entry) -> list[Path]:
+def fetch_paths(entry: Entry, progress: Progress | None = None, notice: Notice | None = None) -> list[Path]:
     """The files of an entry, as fetch() gives them, in the entry's order."""
-    return list(fetch(entry).values())
+    return list(fetch(entry, progress, notice).values())
 
 
 def hashes_of(entry: Entry, paths: Mapping[str, Path]) -> dict[str, str]:

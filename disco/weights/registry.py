@@ -18,7 +18,7 @@ from disco.errors import InputError, closest
 from disco.files.places import REGISTRY
 from disco.files.yaml_io import read_documents
 
-Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow"]
+Kind = Literal["diffusion", "secondary", "clip", "lpips", "depth", "flow", "upscale"]
 Compat = Literal["fixed", "dd57"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _KIND_WORDS = {
@@ -28,6 +28,7 @@ _KIND_WORDS = {
     "lpips": "LPIPS",
     "depth": "depth network",
     "flow": "flow network",
+    "upscale": "upscaler",
 }
 _QUICKGELU = "-quickgelu"
 # Weights outside the list that were trained with QuickGELU, by the tags open_clip gives them.

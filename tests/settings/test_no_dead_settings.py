@@ -155,6 +155,8 @@ ELSEWHERE = {
     "gpus_per_picture": "tests/rendering/test_driver.py",
     "use_checkpoint": "tests/networks/test_load.py",
     "compile": "tests/networks/test_compile.py",
+    "upscale": "tests/rendering/test_upscale.py",
+    "upscale_model": "tests/rendering/test_upscale.py",
     "resume_run": "tests/runs/test_resume.py",
     "run_to_resume": "tests/runs/test_resume.py",
     "resume_from_frame": "tests/runs/test_resume.py",

@@ -30,8 +30,8 @@ class WorkItem:
 
     inputs: of the run, loaded by the driver. memory: the run's memory saving before. checkpoint: where
     the batch goes on. steps_after: that this worker will probably have to do after it. unfinished: saved
-    pictures of the batch that lack files of finishers: the PNG's bytes, and the suffixes. frames: the states
-    of frames that those of an animation start from.
+    pictures of the batch that lack files of finishers: suffix -> bytes of the PNG that it is made of.
+    frames: the states of frames that those of an animation start from.
     """
 
     names: RunNames
@@ -43,7 +43,7 @@ class WorkItem:
     memory: Mapping[str, Any] | None = None
     checkpoint: Checkpoint | None = None
     steps_after: int = 0
-    unfinished: Mapping[int, tuple[bytes, tuple[str, ...]]] = field(default_factory=dict)
+    unfinished: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
     frames: tuple[FrameState, ...] = ()
 
 

@@ -22,7 +22,7 @@ from disco.rendering.distributed.messages import (
     WorkItem,
     WriteMessage,
 )
-from disco.runs.finishers import missing_suffixes
+from disco.runs.finishers import missing_files
 from disco.runs.frames import FrameStore
 from disco.runs.inputs import Pictures
 from disco.runs.new_run import Job
@@ -118,11 +118,10 @@ class SpreadRun:
         frames = [frame for frame in self._wanted(batch) if frame > after]
         return steps_left(self.job.run.settings, frames)
 
-    def _missing(self, picture: int) -> tuple[bytes, tuple[str, ...]]:
-        """A saved picture's bytes, and the suffixes of the files that it lacks."""
-        folder = self.job.folder
-        suffixes = missing_suffixes(folder, self.job.run.settings, picture)
-        return folder.names.picture(picture).read_bytes(), suffixes
+    def _missing(self, picture: int) -> dict[str, bytes]:
+        """Suffix of a file that a saved picture lacks -> bytes of the PNG that it is made of."""
+        files = missing_files(self.job.folder, self.job.run.settings, picture)
+        return {suffix: path.read_bytes() for suffix, path in files.items()}
 
     def has_begun(self, batch: Group) -> bool:
         return batch in self.in_progress and self.in_progress[batch].has_begun
@@ -192,7 +191,8 @@ class SpreadRun:
             self._note_missing(message.args[0])
         elif message.method == "save_finished":
             folder.save_finished(*message.args)
-            self._note_missing(message.args[0])
+            if message.args[0] in self.saved | self.unfinished:  # eyes' files come before their picture
+                self._note_missing(message.args[0])
         elif message.method == "save_eye":
             folder.save_eye(*message.args)
         elif message.method in ("save_frame", "keep_frames"):
@@ -220,7 +220,7 @@ class SpreadRun:
             folder.write_status({**message.args[0], "seconds_left": self._seconds_left()})
 
     def _note_missing(self, picture: int) -> None:
-        if missing_suffixes(self.job.folder, self.job.run.settings, picture):
+        if missing_files(self.job.folder, self.job.run.settings, picture):
             self.unfinished.add(picture)
         else:
             self.unfinished.discard(picture)

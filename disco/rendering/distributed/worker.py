@@ -32,7 +32,7 @@ from disco.rendering.distributed.messages import (
     WorkItem,
     WriteMessage,
 )
-from disco.rendering.finish import finish_picture
+from disco.rendering.finish import finish_files
 from disco.rendering.memory import make_oom_retry
 from disco.rendering.prepare import Load, RunContext, load_for, loading, open_run
 from disco.rendering.still import executed_steps, machine_report, render_batch
@@ -94,8 +94,8 @@ class Worker:
         context, stats, began = self.context, RunStats(), time.monotonic()
         assert context is not None
         yield from (EventMessage(Notice(text)) for text in context.oom_retry.pop_messages())
-        for picture, (png, suffixes) in item.unfinished.items():
-            finish_picture(context, sink, picture, png, suffixes)
+        for picture, sources in item.unfinished.items():
+            finish_files(context, sink, picture, sources)
         encoder = _Encoder(context.settings.display_rate)
         render = _render_frames if is_animation(item.run.settings) else _render_pictures
         for event in render(item, context, sink, stats, stop) if item.wanted else ():
