@@ -3,6 +3,7 @@
 command   the command line: arguments, exit codes
 verbs     show, import, models
 video     video, timelapse
+upscale   upscale: enlarge finished pictures
 plan      --plan: what a command would do
 terminal  what a terminal shows of the events: bars, or with --quiet only paths
 lines     what is said where nobody watches: plain lines

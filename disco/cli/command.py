@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from disco.cli import verbs, video
+from disco.cli import upscale, verbs, video
 from disco.cli.signals import Interrupted, StopFlag
 from disco.cli.streams import is_terminal, unsaid
 from disco.errors import DiscoError, InputError, RunError, one_line, shortened
@@ -29,6 +29,7 @@ USAGE = """python run.py SETTINGS... [options]      render the pictures of setti
        python run.py import OLD -o NEW.yaml     translate a file of Disco, DiscoArt or progrockdiffusion
        python run.py video images_out/NAME      make a video of a run's frames, or of a folder of pictures
        python run.py timelapse PICTURE.png      make a time-lapse video of one picture
+       python run.py upscale PICTURE.png ...    enlarge finished pictures: NAME_x4.png beside each
        python run.py models list | fetch NAME | verify [NAME]"""
 
 
@@ -46,8 +47,8 @@ def run(argv: Sequence[str], flag: StopFlag) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except (Interrupted, KeyboardInterrupt) as signal:
-        is_video = bool(words) and words[0] in video.VERBS
-        what = "no video was written" if is_video else "a run that had begun goes on with --resume"
+        left = {**dict.fromkeys(video.VERBS, "no video was written"), "upscale": "what is enlarged is kept"}
+        what = left.get(words[0] if words else "", "a run that had begun goes on with --resume")
         print(f"stopped at once; {what}", file=sys.stderr)
         return signal.exit_code if isinstance(signal, Interrupted) else 130
 
@@ -68,7 +69,7 @@ def _dispatch(words: list[str], flag: StopFlag) -> int:
     check_current_folder()
     if not words:
         return _help()
-    verb = verbs.VERBS.get(words[0]) or video.VERBS.get(words[0])
+    verb = (verbs.VERBS | video.VERBS | upscale.VERBS).get(words[0])
     if verb is not None:
         return verb(words[1:])
     return _render(_parser().parse_args(_bare_words(words)), flag)

@@ -96,6 +96,11 @@ def decode_png(png: bytes, path: str = "picture") -> Pixels:
     return np.asarray(_decode(png, path).convert("RGB"))
 
 
+def rgb_pixels(data: bytes, path: str) -> Pixels:
+    """The pixels of the bytes of any picture, as load_picture reads it. Raises InputError."""
+    return np.asarray(_to_rgb(_decode(data, path), path, as_stored=False, paper="white"))
+
+
 def load_picture(
     source: str,
     *,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from disco.errors import InputError
 from disco.media.images import Pixels, decode_png, png_bytes
 from disco.media.png import metadata_in
 from disco.networks.load import Networks
@@ -74,13 +75,19 @@ def eye_suffix(side: str, suffix: str) -> str:
 def finished_png(suffix: str, png: bytes, settings: Settings, networks: Networks) -> bytes:
     """The file of a finisher, from the bytes of a saved picture, whose metadata it carries on.
 
-    suffix: the finisher's, or an eye's; what an eye sees carries none.
+    suffix: the finisher's, or an eye's.
     """
     (finisher,) = (finisher for finisher in FINISHERS if suffix in _suffixes(finisher))
     pixels = finisher.run(decode_png(png), settings, networks)
-    if suffix != finisher.suffix:
-        return png_bytes(pixels)
-    return png_bytes(pixels, {**metadata_in(png), **finisher.facts(networks), "finisher": suffix})
+    return png_bytes(pixels, copied_metadata(png, {**finisher.facts(networks), "finisher": suffix}))
+
+
+def copied_metadata(png: bytes, more: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a PNG carries, with more facts; None for one that carries nothing."""
+    try:
+        return {**metadata_in(png), **more}
+    except InputError:
+        return None
 
 
 def _suffixes(finisher: Finisher) -> tuple[str, ...]:
