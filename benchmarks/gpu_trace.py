@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from benchmarks.kernels import _WAITS
-from benchmarks.machine import ROOT
+from benchmarks.kernels import _WAITS, Constants, devices_of, is_copy, line
 
 TOP = 30
 COUNTED = {  # row -> how the names of its events begin
@@ -76,25 +71,22 @@ class HostCalls(TorchDispatchMode):
         self.device = device
         self.copies: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self._constants = Constants(device, self.copies)
+
+    def __enter__(self) -> HostCalls:
+        self._constants.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        super().__exit__(*how)
+        self._constants.__exit__(*how)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
-        if name in _WAITS and self.device in _devices(args):
-            self.waits[_line()] += 1
-        if name in ("_to_copy", "copy_") and _devices((args, kwargs, made)) >= {"cpu", self.device}:
-            self.copies[_line()] += 1
+        if name in _WAITS and self.device in devices_of(args):
+            self.waits[line()] += 1
+        if is_copy(name, devices_of((args, kwargs, made)), self.device):
+            self.copies[line()] += 1
         return made
-
-
-def _devices(values: Any) -> set[str]:
-    return {leaf.device.type for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
-
-
-def _line() -> str:
-    """file:line of the innermost call from disco/, else that autograd made it."""
-    for frame in reversed(traceback.extract_stack()):
-        path = Path(frame.filename)
-        if path.is_relative_to(ROOT / "disco"):
-            return f"{path.relative_to(ROOT)}:{frame.lineno}"
-    return "outside of disco/"

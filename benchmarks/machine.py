@@ -59,7 +59,8 @@ def _cell(value: Any) -> str:
 
 def _git(*words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        command = ["git", "--no-optional-locks", *words]  # killed at its time limit, it leaves no lock
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown" if words[0] == "rev-parse" else ""
     return done.stdout.strip()

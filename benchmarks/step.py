@@ -31,7 +31,7 @@ from disco.guidance import Guidance
 from disco.losses.clip import ClipLoss
 from disco.losses.targets import PromptTarget
 from disco.media.images import png_bytes
-from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.devices import move, pick_device, torch_dtype
 from disco.memory.number_types import unet_dtype
 from disco.memory.policy import MemoryPolicy, Stage
 from disco.memory.stages import hook_networks, listening
@@ -158,7 +158,7 @@ class Bench:
     def sample(self, guidance: Guidance) -> Sample:
         """One whole step."""
         random, shape = FixedRandom(0, [0]), tuple(self.x_t.shape)
-        options = SamplerOptions(0.8, lambda step: random.step_noise(step, shape))
+        options = SamplerOptions(0.8, lambda step: move(random.step_noise(step, shape), self.x_t.device))
         steps = ddim(self.x_t, [self.step], guidance, options)
         return next(steps)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from disco.cutouts import grey_of
 from disco.losses.colour_jitter import jitter
+from disco.memory.devices import move
 
 N_UNIFORM = 9  # numbers that one picture draws: whether it is warped, and its four corners
 
@@ -118,13 +119,6 @@ class AugmentParams:
             move(self.back, device),
             None if self.perspective is None else move(self.perspective, device),
         )
-
-
-def move(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor to a device, without waiting for the device as a copy from pageable memory would."""
-    if device.type == "cuda" and tensor.numel():
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
 
 
 def draw_uniform(generator: torch.Generator, n: int, recipe: Recipe = STILLS) -> Tensor:

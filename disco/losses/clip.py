@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from disco.cutouts import CutPlan, cut, cut_once, draw_boxes, make_plan, overview_cut
-from disco.losses.augment import RECIPES, augment, draw_uniform, make_params, move
+from disco.losses.augment import RECIPES, augment, draw_uniform, make_params
 from disco.losses.augment_dd57 import augment_dd57
 from disco.losses.pixel import spherical_dist
 from disco.losses.targets import PromptTarget
-from disco.memory.devices import at_once_by_itself
+from disco.memory.devices import at_once_by_itself, move
 from disco.memory.policy import MemoryPolicy, Stage
 from disco.memory.stages import note
 from disco.sampling.diffusion import Step

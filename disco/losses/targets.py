@@ -12,8 +12,8 @@ from torch import Tensor
 
 from disco.cutouts import classic_cutouts
 from disco.errors import InputError, SettingsError
-from disco.losses.augment import move
 from disco.losses.augment_dd57 import augment_image_prompt
+from disco.memory.devices import move
 from disco.settings.prompts import Prompt
 from disco.settings.schedules import LENGTH, Schedule
 from disco.weights.registry import registry

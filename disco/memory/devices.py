@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from disco.errors import SettingsError
 from disco.memory.number_types import Dtype
@@ -34,6 +35,28 @@ def pick_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """The product name of a GPU; of other devices their type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def use(device: torch.device) -> None:
+    """Make a CUDA device with a number the current one of this thread, for whatever names no device."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def tf32(device: torch.device) -> list[str]:
+    """What of float32 is computed as TF32, with 10 bits of mantissa, as NVIDIA's GPUs from Ampere on can."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return []
+    backends = torch.backends
+    allowed = {"convolutions": backends.cudnn.allow_tf32, "products": backends.cuda.matmul.allow_tf32}
+    return [name for name, is_allowed in allowed.items() if is_allowed]
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor to a device, without waiting for the device as a copy from pageable memory would."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def torch_dtype(name: Dtype) -> torch.dtype:

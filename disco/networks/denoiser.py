@@ -1,14 +1,17 @@
 """The diffusion UNets: built from an architecture, called as `denoiser(x_t, t) -> eps`.
 
 The network is guided-diffusion's UNetModel (Dhariwal and Nichol 2021, arXiv:2105.05233). Only the objects
-built here are changed (attention); the package stays as it is for whoever else uses it.
+built here are changed (attention, the embedding of timesteps); the package stays as it is for whoever else
+uses it.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from disco.errors import WeightsError, one_line
+from disco.memory.devices import move
 from disco.networks.preconditioning import Frequencies
 from disco.sampling.diffusion import linear_betas
 
@@ -73,11 +77,32 @@ def _check(architecture: Mapping[str, Any]) -> None:
         )
 
 
+_frequencies: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
+    """[B] -> [B, dim]: cosines, then sines, of 1 to 1/10000 radians a timestep (Vaswani et al. 2017).
+
+    The package's own bits; but it copies the frequencies to the device at each call, and waits for that.
+    """
+    half, key = dim // 2, (dim, timesteps.device)
+    if key not in _frequencies:
+        steps = torch.arange(half, dtype=torch.float32, device="cpu")
+        _frequencies[key] = torch.exp(-math.log(10_000) * steps / half).to(timesteps.device)
+    angles = timesteps[:, None].float() * _frequencies[key]
+    return functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, dim % 2))
+
+
+@cache
 def _unet_class() -> Any:
+    """UNetModel with the timestep_embedding above; the package's own class stays as it is."""
     with warnings.catch_warnings():  # the package still spells torch.amp the old way
         warnings.simplefilter("ignore", FutureWarning)
         from guided_diffusion.unet import UNetModel
-    return UNetModel
+    forward = UNetModel.forward
+    names = {**forward.__globals__, "timestep_embedding": timestep_embedding}
+    ours = FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
+    return type("UNetModel", (UNetModel,), {"forward": ours})
 
 
 def _built(architecture: Mapping[str, Any], **parts: Any) -> nn.Module:
@@ -201,6 +226,13 @@ def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
     return alpha.to(t.device, torch.float32), sigma.to(t.device, torch.float32)
 
 
+def _on(device: torch.device, values: Tensor) -> Tensor:
+    """Values on a device, [] as [1]. A number of the CPU is filled in there: a copy would wait."""
+    if values.device.type == "cpu" and values.numel() == 1:
+        return torch.full((1,), values.item(), dtype=values.dtype, device=device)
+    return move(values, device)
+
+
 class Denoiser:
     """A diffusion network as `denoiser(x_t, t) -> eps`.
 
@@ -222,8 +254,8 @@ class Denoiser:
 
     def __call__(self, x_t: Tensor, t: float | Tensor) -> Tensor:
         t = torch.as_tensor(t, dtype=torch.float32)
-        times = t.to(x_t.device).expand(x_t.shape[0])
-        alpha, sigma = (value.to(x_t.device).view(-1, 1, 1, 1) for value in alpha_sigma(t))
+        times = _on(x_t.device, t).expand(x_t.shape[0])
+        alpha, sigma = (_on(x_t.device, value).view(-1, 1, 1, 1) for value in alpha_sigma(t))
         tokens = functional.pixel_unshuffle(x_t, self.patch) if self.patch > 1 else x_t
         if self.frequencies is None:
             answer = self.network(tokens, times)[:, : tokens.shape[1]].float()  # [B, 3 * patch^2, h, w]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.events import Event, Notice, RunFinished, of_run
-from disco.memory.devices import allow_exact, exactly, pick_device
+from disco.memory.devices import allow_exact, exactly, pick_device, use
 from disco.memory.oom import at_stage
 from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry
@@ -146,6 +146,7 @@ def _render_job(
         shared.networks = None  # let go of the old ones before the new ones come
         shared.networks = yield from loading(job.run, plan.runs, load_for)
         shared.key = networks_key(settings, job.run.base_dirs)
+    use(shared.networks.device)
     with exactly(settings), closing(_oom_retry(job, shared, plan.again)) as oom_retry:
         yield from (Notice(text) for text in oom_retry.pop_messages())
         context = open_run(at_frame(settings, 0), job.seed, shared.networks, oom_retry, pictures)

@@ -16,7 +16,7 @@ from disco.animation.load import MOTION_LOADERS
 from disco.events import Download, Event, NetworksLoaded, Notice
 from disco.losses.targets import PromptTarget, encode_targets
 from disco.media.perlin import perlin_init
-from disco.memory.devices import device_name, pick_device
+from disco.memory.devices import device_name, pick_device, tf32, use
 from disco.memory.oom import at_stage
 from disco.memory.policy import Stage
 from disco.memory.retry import OomRetry
@@ -69,7 +69,7 @@ class RunContext:
     def machine(self) -> dict[str, Any]:
         """What, besides the settings and the weights, decides about the last bits of a picture."""
         saved_by = self.oom_retry.saving.plain()
-        facts = {"memory": saved_by, "compiled": compiled(self.networks)}
+        facts = {"memory": saved_by, "compiled": compiled(self.networks), "tf32": tf32(self.device)}
         known = {name: fact for name, fact in facts.items() if fact}
         return {"device": device_name(self.device), "threads": torch.get_num_threads(), **known}
 
@@ -78,10 +78,11 @@ def load_for(
     run: Run, *, progress: Progress | None = None, notice: Callable[[str], None] | None = None
 ) -> Networks:
     """The networks that a run names, on its device. Raises WeightsError and SettingsError."""
-    settings = run.settings
+    settings, device = run.settings, pick_device(run.settings.device)
+    use(device)
     return load_networks(
         settings,
-        device=pick_device(settings.device),
+        device=device,
         progress=progress,
         notice=notice,
         base_dirs=run.base_dirs,

@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from disco.guidance import Guidance, Perceptual, in_parts
+from disco.memory.devices import move
 from disco.memory.policy import MemoryPolicy
 from disco.memory.streams import executor_for
 from disco.networks.compile import is_worth_it, prepare
@@ -143,7 +144,7 @@ def _options(batch: Batch, random: Randomness) -> SamplerOptions:
     hooks = (_symmetry(batch), _steady(context, random, shape), _mask_blend(context, random, shape))
     return SamplerOptions(
         eta=lambda step: float(settings.eta.at(step.index)),
-        noise=lambda step: random.step_noise(step, shape),
+        noise=lambda step: move(random.step_noise(step, shape), context.device),
         before_step=in_turn(*hooks),
         clip_denoised=settings.clip_denoised,
         compat=settings.compat,
@@ -183,4 +184,8 @@ def _mask_blend(context: RunContext, random: Randomness, shape: tuple[int, ...])
     to_repaint = step_count(context.settings.steps_to_repaint, context.settings.steps)
     original = context.networks.space.encode(context.init)
     mask = resize_mask(context.mask.to(context.device), shape)
-    return make_mask_blend(original, mask, lambda step: random.mask_noise(step, shape), to_repaint)
+
+    def noise(step: Step) -> Tensor:
+        return move(random.mask_noise(step, shape), context.device)
+
+    return make_mask_blend(original, mask, noise, to_repaint)

@@ -38,6 +38,7 @@ class _Memory(BaseModel):
     """The memory savings that were on (MemoryPolicy.plain)."""
 
     model_config = ConfigDict(extra="allow")
+    one_stream: StrictBool = False
     clip_batch: _Count | None = None
     together: _Count | None = None
     grad_checkpoint: StrictBool = Field(False, alias=ON_DISK["grad_checkpoint"])

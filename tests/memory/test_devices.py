@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from disco.errors import SettingsError
-from disco.memory.devices import pick_device, torch_dtype
+from disco.memory.devices import pick_device, tf32, torch_dtype, use
 from disco.memory.number_types import Dtype
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -41,3 +44,32 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SettingsError) as error:
             pick_device(name)
         assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name, used", [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", []), ("mps", [])])
+def test_a_numbered_gpu_becomes_the_current_one(
+    name: str, used: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: told.append(str(device)))
+    use(torch.device(name))
+    assert told == used
+
+
+@pytest.mark.parametrize(
+    "name, capability, cudnn, products, expected",
+    [
+        ("cuda", (9, 0), True, False, ["convolutions"]),
+        ("cuda", (8, 0), True, True, ["convolutions", "products"]),
+        ("cuda", (8, 6), False, False, []),
+        ("cuda", (7, 5), True, True, []),
+        ("cpu", (9, 0), True, True, []),
+    ],
+)
+def test_what_is_computed_as_tf32(
+    name: str, capability: Any, cudnn: bool, products: bool, expected: list[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.backends, "cudnn", SimpleNamespace(allow_tf32=cudnn))
+    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=products))
+    assert tf32(torch.device(name)) == expected

@@ -22,6 +22,7 @@ from disco.networks.denoiser import (
     convert,
     numbers,
     swap_attention,
+    timestep_embedding,
 )
 from disco.sampling.diffusion import make_steps, predict_x0
 from disco.weights.registry import registry
@@ -139,6 +140,14 @@ def test_attention_is_swapped_here_and_nowhere_else(new_order: bool) -> None:
     x, t = noise(2, 3, 16, 16), torch.tensor([10.0, 900.0])
     with torch.no_grad():
         torch.testing.assert_close(ours(x, t), theirs(x, t), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [8, 33, 256])
+def test_the_embedding_of_timesteps_is_the_packages(dim: int) -> None:
+    timesteps = torch.tensor([0.0, 0.5, 480.0, 999.96])
+    ours = timestep_embedding(timesteps, dim)
+    assert torch.equal(ours, package.timestep_embedding(timesteps, dim)) and ours.shape == (4, dim)
+    assert package.UNetModel.forward.__globals__["timestep_embedding"] is not timestep_embedding
 
 
 class Answer(nn.Module):
