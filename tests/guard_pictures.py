@@ -2,7 +2,8 @@
 
 `python -m tests.guard_pictures renew` renders them anew into tests/guarded_pictures/: run it only in a commit
 that means to change pictures, and say so in its trailer. `python -m tests.guard_pictures render FOLDER`
-renders them elsewhere. The networks are the pocket ones; depth and motion are closed forms.
+renders them elsewhere. STILL and what is built on it hold to the noise of before there were settings for it,
+TODAY's to the noise of now. The networks are the pocket ones; depth and motion are closed forms.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ STILL: Mapping[str, Any] = {
     "clip_guidance_scale": 3000,
     "clamp_max": 0.005,  # with more, other CPU kernels' rounding grows to another picture within 8 steps
     "init_image": None,
+    "noise_by": "step",
+    "noise_cast": 1,
+    "noise_size": None,
 }
+TODAY: Mapping[str, Any] = {"noise_by": "level", "noise_cast": 0.4, "noise_size": [32, 32]}
 FRAMES: Mapping[str, Any] = {
     "max_frames": 3,
     "frames_skip_steps": "50%",
@@ -90,6 +95,16 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "dd57_2d": {**FRAMES, "animation_mode": "2D", "compat": "dd57", "zoom": 1.05, "translation_x": 3},
     "3d": {**FRAMES, **FLIGHT, "vr_mode": True},
     "turbo": {**FRAMES, **FLIGHT, "max_frames": 5, "turbo_mode": True, "turbo_steps": 2, "turbo_preroll": 1},
+    "today": {**TODAY, "n_batches": 2, "batch_size": 2},
+    "today_mask": {
+        **TODAY,
+        "init_image": "init.png",
+        "mask_path": "mask.png",
+        "mask_blur": 2,
+        "steps_to_repaint": 1,
+        "skip_steps": 2,
+    },
+    "today_2d": {**TODAY, **FRAMES, "animation_mode": "2D", "angle": "0: (5), 2: (-5)", "zoom": 1.1},
     "video": {
         **FRAMES,
         "animation_mode": "Video Input",

@@ -24,7 +24,7 @@ def show(words: Sequence[str]) -> int:
     from disco.files.yaml_io import dump
     from disco.media.png import read_metadata
     from disco.runs.record import check_metadata
-    from disco.settings.model import SECTIONS
+    from disco.settings.model import SECTIONS, with_earlier
 
     _print_yaml_as_utf8()
     metadata = read_metadata(options.picture)
@@ -33,7 +33,7 @@ def show(words: Sequence[str]) -> int:
     for title in ("batch", "machine", "versions", "weights", "inputs", "partial"):
         if title in metadata:
             print(f"# {title}: {metadata[title]}")
-    values = metadata["settings"]
+    values = with_earlier(metadata["settings"])
     for section in SECTIONS:  # unchecked: the files that they name may be gone
         stored = {key: values[key] for key in section.model_fields if key in values}
         if stored:

@@ -25,6 +25,7 @@ from disco.networks.load import LOADERS, Networks, load_networks
 from disco.networks.required import networks_key
 from disco.networks.upscaler import upscaler_of
 from disco.runs.inputs import Pictures
+from disco.sampling.noise import NoiseOptions
 from disco.sampling.randomness import FixedRandom, Randomness, StreamRandom
 from disco.settings.load import Run
 from disco.settings.model import Settings, is_animation
@@ -63,7 +64,8 @@ class RunContext:
         """The random numbers of pictures rendered together."""
         if self.stream is not None:
             return self.stream
-        return FixedRandom(self.seed, pictures if self.drawn_as is None else self.drawn_as)
+        drawn_as = pictures if self.drawn_as is None else self.drawn_as
+        return FixedRandom(self.seed, drawn_as, noise_options(self.settings))
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -72,6 +74,11 @@ class RunContext:
         facts = {"memory": saved_by, "compiled": compiled(self.networks), "tf32": tf32(self.device)}
         known = {name: fact for name, fact in facts.items() if fact}
         return {"device": device_name(self.device), "threads": torch.get_num_threads(), **known}
+
+
+def noise_options(settings: Settings) -> NoiseOptions:
+    """How the noise of these pictures is made."""
+    return NoiseOptions(settings.noise_by, settings.noise_cast, settings.noise_size)
 
 
 def load_for(

@@ -14,7 +14,7 @@ from disco.runs.folder import RunFolder
 from disco.runs.names import RunNames
 from disco.runs.record import check_batch, check_metadata
 from disco.settings.load import Run, dump_yaml, run_from_mapping
-from disco.settings.model import Settings, is_animation, picture_count, plain_values
+from disco.settings.model import Settings, is_animation, picture_count, plain_values, with_earlier
 
 NOT_RESUMING = {"resume_run": False, "run_to_resume": "latest", "resume_from_frame": "latest"}
 
@@ -141,7 +141,7 @@ def read_again(path: Path, overrides: Sequence[str] = ()) -> RerenderRequest:
     metadata = read_metadata(path)
     check_metadata(metadata, str(path))
     check_batch(metadata, str(path))
-    values = dict(metadata["settings"])
+    values = with_earlier(metadata["settings"])
     run = run_from_mapping(values, overrides=overrides, name=str(path), base_dirs=(path.parent,))
     picture, batch = metadata["picture"], tuple(metadata["batch"])
     starts = {str(picture): metadata["stream"]} if metadata.get("stream") is not None else {}

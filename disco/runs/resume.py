@@ -17,7 +17,7 @@ from disco.runs.names import RunNames
 from disco.runs.new_run import Job, chunks, together
 from disco.runs.report import write_sheet, write_videos
 from disco.settings.load import Run, run_from_mapping
-from disco.settings.model import KEYS, changes_pixels, is_animation, picture_count, plain_values
+from disco.settings.model import KEYS, changes_pixels, is_animation, picture_count, plain_values, with_earlier
 
 Which = int | Literal["latest"]
 
@@ -84,6 +84,7 @@ def _continued(run: Run | None, folder: RunFolder) -> Job | None:
     info = folder.info
     saved = saved_run(info, str(folder.names.settings))
     if run is not None:
+        run = _with_saved_defaults(run, saved, info["settings"])
         compare(run, saved, folder)
         key = "max_frames" if is_animation(run.settings) else "n_batches"
         values = {"set_seed": info["seed"], key: max(picture_count(run.settings), info["n_batches"])}
@@ -135,7 +136,7 @@ def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
 def saved_run(info: Mapping[str, Any], name: str) -> Run:
     """The settings that a run was started with. Raises ResumeError if they do not load any more."""
     try:
-        run = run_from_mapping(info["settings"], name=name, base_dirs=info["base_dirs"])
+        run = run_from_mapping(with_earlier(info["settings"]), name=name, base_dirs=info["base_dirs"])
         return replace(run, notices=())
     except KeyError as error:
         raise ResumeError(
@@ -144,6 +145,12 @@ def saved_run(info: Mapping[str, Any], name: str) -> Run:
     except SettingsError as error:
         lines = "\n  ".join(error.problems)
         raise ResumeError(f"{name}: the saved settings no longer load:\n  {lines}") from error
+
+
+def _with_saved_defaults(now: Run, saved: Run, values: Mapping[str, Any]) -> Run:
+    """Keys that are newer than the saved settings (`values`) and that nobody wrote: as the run began."""
+    newer = with_earlier({}).keys() - values.keys()
+    return now.with_values({key: saved.raw[key] for key in newer if not now.is_written(key)})
 
 
 def pixel_differences(now: Run, saved: Run) -> list[str]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """How the noise of pictures is made. The defaults change nothing; no setting asks for others yet."""
+    """How the noise of pictures is made. The defaults leave the random numbers as they are."""
 
     by: str = "step"
     """"step": by the number of the step; "level": by its noise level, so that drafts resemble."""

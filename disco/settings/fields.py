@@ -1,7 +1,8 @@
 """A field of the settings: its default and the facts about it, and the base class of the sections.
 
 Each field carries its facts in `json_schema_extra`:
-kind, ge, le, choices, unit, schedulable, pixels (changed by it?), section, no_effect (why, if it has none).
+kind, ge, le, choices, unit, schedulable, pixels (changed by it?), section, no_effect (why, if it has none),
+before (what runs and pictures without the key were rendered with, where that is not the default).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from disco.settings.kinds import read_value
 def setting(default: Any, kind: str, description: str, **facts: Any) -> Any:
     """A field of a Section. kind: a name in kinds.KINDS; the default is read as any value of that kind.
 
-    facts: ge, le, choices (default: those of the field's Literal), unit, pixels (default True), no_effect.
+    facts: ge, le, choices (default: those of the field's Literal), unit, pixels (default True), no_effect,
+    before.
     """
     extra = {"kind": kind, "pixels": True, "schedulable": kind.startswith("schedule:"), **facts}
     if kind != "choice":  # its choices are not known before the class is made

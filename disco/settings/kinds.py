@@ -230,6 +230,12 @@ def _size(value: Any, facts: Facts) -> tuple[int, int]:
     return int(sides[0] or 0), int(sides[1] or 0)
 
 
+def _optional_size(value: Any, facts: Facts) -> tuple[int, int] | None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
+        return None
+    return _size(value, facts)
+
+
 def _saves(value: Any, facts: Facts) -> int | tuple[int, ...]:
     value = _listed(value)
     if isinstance(value, (list, tuple)):
@@ -342,6 +348,10 @@ def _sides_schema(facts: Facts) -> Schema:
     return {"anyOf": [sides, {"type": "string"}]}
 
 
+def _sides_or_null(facts: Facts) -> Schema:
+    return {"anyOf": [*_sides_schema(facts)["anyOf"], {"type": "null"}]}
+
+
 def _one_or_list(single: Callable[[Facts], Schema]) -> Callable[[Facts], Schema]:
     return lambda facts: {"anyOf": [single(facts), {"type": "array", "items": single(facts)}]}
 
@@ -443,6 +453,9 @@ KINDS: dict[str, Kind] = {
         _whole_or({"type": "string", "pattern": "^[0-9]{1,3} *%$"}),
     ),
     "size": Kind(_size, _words("two sides such as [1280, 768], each a whole number"), _sides_schema),
+    "optional_size": Kind(
+        _optional_size, _words("two sides such as [128, 128] or none, each a whole number"), _sides_or_null
+    ),
     "saves": Kind(_saves, _words("a whole number or a list of steps, each"), _one_or_list(_whole_schema)),
     "shares": Kind(_shares, _words("a list of numbers, each"), _one_or_list(_number_schema)),
     "keyframes": Kind(

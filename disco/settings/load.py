@@ -62,6 +62,10 @@ class Run:
     base_dirs: tuple[Path, ...]
     sweep: SweepPoint | None = None
 
+    def is_written(self, key: str) -> bool:
+        """Did a file, --set or the program give this setting? Else it is a default."""
+        return self.origins[key] not in ("default", self.settings.diffusion_model)
+
     def with_values(self, values: Mapping[str, Any], origin: str = "this run") -> Run:
         """The same run with other values, like the seed that was drawn; not checked against each other.
 

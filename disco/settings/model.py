@@ -7,6 +7,7 @@ reads, or Settings if it reads several. The scales of losses come from methods.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import create_model
@@ -138,6 +139,24 @@ class SamplingSettings(Section):
     )
     compat: Literal["fixed", "dd57"] = setting(
         "fixed", "choice", "dd57 repeats Disco Diffusion 5.7, quirks included"
+    )
+    noise_by: Literal["level", "step"] = setting(
+        "level",
+        "choice",
+        "level: noise and cutouts go by the noise level, so that fewer steps paint a similar picture; "
+        "step: by the step's number",
+        before="step",
+    )
+    noise_cast: float = setting(
+        1, "float", "how much of the noise's own colour cast stays; 1: all of it", ge=0, le=1, before=1
+    )
+    noise_size: tuple[int, int] | None = setting(
+        None,
+        "optional_size",
+        "larger pictures take their layout from the noise of about this size; none: each size is its own",
+        ge=8,
+        le=16384,
+        before=None,
     )
     randomize_class: bool = setting(
         True, "bool", "nothing", pixels=False, no_effect="the networks have no classes, in the original too"
@@ -323,6 +342,12 @@ KEYS: tuple[str, ...] = tuple(key for section in SECTIONS for key in section.mod
 def plain_values(settings: Section) -> dict[str, Any]:
     """Every setting as YAML can hold it, in the order of KEYS; reading them again gives equal settings."""
     return {key: _plain(getattr(settings, key)) for key in KEYS if key in type(settings).model_fields}
+
+
+def with_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a run or a picture holds; the keys that it lacks as things were before they came."""
+    earlier = {key: facts_of(key)["before"] for key in KEYS if "before" in facts_of(key)}
+    return {**earlier, **values}
 
 
 def _plain(value: Any) -> Any:

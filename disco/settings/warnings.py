@@ -61,6 +61,7 @@ _IGNORED: tuple[tuple[str, str, Callable[[Settings], object]], ...] = (
     *((key, _AS_BEFORE, _dd57) for key, loss in LOSSES.items() if not loss.in_dd57),
     ("video_init_range_scale", _AS_BEFORE, _dd57),
     ("hue_jitter_max", _AS_BEFORE, _dd57),
+    *((key, _AS_BEFORE, _dd57) for key in ("noise_by", "noise_cast", "noise_size")),
     ("eta", "with {sampler}", _without_eta),
     ("rand_mag", "without fuzzy_prompt: true", lambda s: not s.fuzzy_prompt),
     ("perlin_mode", "without perlin_init: true", lambda s: not s.perlin_init),

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 import disco
+from disco.cli.verbs import show
+from disco.errors import ResumeError
 from disco.events import PictureFinished, RunFinished
 from disco.media.images import read_metadata, read_pixels
+from disco.runs.new_run import read_again
+from disco.runs.resume import resume_job
 from tests.guard_pictures import facts, networks, sha256
 from tests.places import ROOT, TESTS
 from tests.test_guard_pictures import ONE_THREAD, is_close
@@ -88,3 +92,24 @@ def test_its_savings_of_memory_act_again(out: Path) -> None:
 def test_old_pictures_are_shown() -> None:
     metadata = read_metadata(OLD / "dd57_plms" / "dd57_plms(0)_0000.png")
     assert metadata["settings"]["diffusion_sampling_mode"] == "plms" and "stream" in metadata
+
+
+def test_settings_that_came_later_are_as_they_were_then(capsys: Any) -> None:
+    """A picture and a run without the keys of the noise: rendered again and gone on with by the old noise."""
+    picture = OLD / "dd57_plms" / "dd57_plms(0)_0000.png"
+    then = {"noise_by": "step", "noise_cast": 1, "noise_size": None}
+    assert not then.keys() & read_metadata(picture)["settings"].keys()
+    settings = read_again(picture).run.settings
+    assert {key: getattr(settings, key) for key in then} == then
+    assert show([str(picture)]) == 0
+    assert "noise_by: step\nnoise_cast: 1\nnoise_size: null\n" in capsys.readouterr().out
+
+
+def test_a_later_setting_that_was_written_is_a_difference(tmp_path: Path) -> None:
+    shutil.copytree(OLD / "memory_saving", tmp_path / "memory_saving")
+    saved = tmp_path / "memory_saving" / "memory_saving(0)_settings.yaml"
+    (run,) = disco.load_runs([str(saved)], overrides=["noise_cast=0.4"])
+    with pytest.raises(ResumeError) as error:
+        resume_job(run, tmp_path, "memory_saving")
+    assert "\n  noise_cast: saved 1, now 0.4\n" in str(error.value)
+    assert "noise_by" not in str(error.value)
