@@ -71,7 +71,8 @@ def test_it_plans(path: Path) -> None:
 def test_batch() -> None:
     batch = only("batch.yaml")
     assert batch.diffusion_model == "pocket"
-    assert batch.n_batches == 4
+    assert batch.n_batches == 4 and batch.upscale == "x4"
+    assert only("draft.yaml").upscale == "none"
     assert min(batch.width_height) >= 128
     assert len(batch.text_prompts[0]) >= 2
     assert len(batch.clip_models) == 2

@@ -22,6 +22,7 @@ from disco.runs.video import check_video
 from disco.sampling.diffusion import Step, make_steps
 from disco.settings.frame import at_frame, executed, is_chained
 from disco.settings.load import Run
+from disco.settings.methods import UPSCALES, upscaled_suffix
 from disco.settings.model import KEYS, SECTIONS, Settings, is_animation, picture_count
 from disco.settings.prompts import AnyPrompt, Prompt, prompts_at
 from disco.settings.schedules import Schedule
@@ -187,6 +188,10 @@ def _files(run: Run, out: Path, pictures: Sequence[int], n: int) -> Iterator[str
     names = RunNames(folder, settings.batch_name, next_number(folder, settings.batch_name))
     first, last = names.picture(pictures[0]), names.picture(pictures[-1])
     yield str(first) + (f" ... {last.name}" if len(pictures) > 1 else "")
+    if settings.upscale != "none":
+        width, height = (side * UPSCALES[settings.upscale] for side in settings.width_height)
+        enlarged = names.finished(pictures[0], upscaled_suffix(settings.upscale))
+        yield f"{enlarged.name}, {width}x{height}, beside each"
     labels = partial_steps(settings.intermediate_saves, n, compat=settings.compat)
     if labels:
         label = next(iter(labels.values()))
@@ -259,7 +264,8 @@ def disk_bytes(settings: Settings, n_frames: int) -> int:
     """Estimated bytes on disk: frames, pictures of each eye, frames of a video, states for a resume."""
     width, height = settings.width_height
     raw = width * height * 3
-    kinds = 1 + (2 if settings.vr_mode else 0) + (1 if settings.animation_mode == "Video Input" else 0)
+    larger = 1 + UPSCALES.get(settings.upscale, 0) ** 2
+    kinds = larger * (3 if settings.vr_mode else 1) + (1 if settings.animation_mode == "Video Input" else 0)
     states = 3 * 4 * raw * (2 if settings.turbo_mode else 1)
     return int(n_frames * kinds * raw * _PNG_RATIO) + states
 

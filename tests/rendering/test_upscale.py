@@ -223,3 +223,9 @@ def test_a_network_by_spandrel_needs_the_package(monkeypatch: pytest.MonkeyPatch
         "upscale_model: realesrgan-x4plus needs the Python package spandrel, which is not installed. "
         "Run `pip install -e '.[upscale]'` in Disco's folder, or write pocket_upscale"
     )
+
+
+def test_the_plan_names_the_copies(tmp_path: Path) -> None:
+    run = run_from_mapping({"upscale": "x2", "text_prompts": ["a lake"], "width_height": [64, 32]})
+    plan = describe([run], tmp_path)
+    assert "TimeToDisco(0)_0000_x2.png, 128x64, beside each" in plan

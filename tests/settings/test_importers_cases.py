@@ -176,7 +176,13 @@ OTHERWISE = {
     *("text_prompts", "image_prompts", "batch_name", "init_image", "diffusion_model", "custom_path"),
     *("custom_config", "clip_models", "width_height", "compat", "set_seed", "video_init_path"),
     *("resume_run", "run_to_resume", "resume_from_frame", "retain_overwritten_frames", "mask_path"),
-    *("animation_mode", "frames_skip_steps", "video_init_frames_skip_steps", "video_mask_path"),
+    *(
+        "animation_mode",
+        "frames_skip_steps",
+        "video_init_frames_skip_steps",
+        "video_mask_path",
+        "upscale_model",
+    ),
 }  # read in ways of their own, and tested elsewhere
 DRESSES: tuple[Any, ...] = (
     0,

@@ -301,7 +301,10 @@ def _drop_rest(builder: ImportBuilder, folder: Path) -> None:
     put_mode(builder, folder)
     contrast = [key for key in builder.old if CONTRAST.match(key)]
     builder.drop(contrast, "no correction of brightness and contrast here; see sat_scale and range_scale")
-    builder.drop_group(ENLARGING, "enlarging and sharpening are not part of this program")
+    builder.drop_group(
+        ENLARGING,
+        "gobig renders parts anew and sharpens, which this program does not; upscale: x4 only enlarges",
+    )
     symmetric = [key for key in ("symmetry_loss", "symmetry_loss_v") if builder.old.get(key)]
     symmetric += ["symmetry_loss_h"] if builder.old.get("symmetry_loss_h") else []
     hint = "; nearest are use_horizontal_symmetry and use_vertical_symmetry" if symmetric else ""
