@@ -18,6 +18,7 @@ from torch import Tensor
 
 from disco.errors import InputError, RunError
 from disco.files.atomic import clean_temporaries, disk_errors, replace
+from disco.files.urls import is_url
 from disco.media.ffmpeg_read import NO_FRAMES, Pixels, Probe, probe, read_frames
 from disco.media.images import check_png, from_uint8, load_picture, png_bytes, read_pixels, resize_lanczos
 from disco.settings.methods import original_name
@@ -76,7 +77,7 @@ def open_video(
     """
     if nth < 1:
         raise ValueError(f"nth is {nth}; allowed are numbers from 1")
-    if str(path).startswith(("http:", "https:")):
+    if is_url(str(path)):
         raise InputError(f"{path}: a web address; only local videos can be read. Download it first.")
     source = _open(Path(os.path.expanduser(path)), paper)
     on_paper = "" if paper == "white" else f"-{paper}"

@@ -22,6 +22,7 @@ from torch import Tensor
 from disco.errors import InputError, RunError
 from disco.files.paths import candidates
 from disco.files.regular import read_regular
+from disco.files.urls import is_url
 from disco.media.png import check_png, read_metadata, with_metadata
 
 __all__ = [
@@ -165,7 +166,7 @@ def load_mask(
 
 
 def _fetched(source: str, base_dirs: Sequence[Path], download: Callable[[str], bytes] | None) -> bytes:
-    if not source.startswith(("http://", "https://")):
+    if not is_url(source):
         return _read(source, base_dirs)
     if download is None:
         raise InputError(f"{source}: a web address; only local pictures can be read. Download it first.")

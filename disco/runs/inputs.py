@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from disco.files.http import fetch_picture
 from disco.files.paths import find
 from disco.losses.targets import PicturePrompt
 from disco.media.images import LoadedPicture, load_mask, load_picture
 from disco.sampling.masks import grey, soften
 from disco.settings.model import Settings, is_animation
 from disco.settings.prompts import prompts_at
-from disco.weights.fetch import fetch_url
 
 if TYPE_CHECKING:
     from disco.animation.video import VideoFrames
@@ -62,7 +62,7 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path], cache: Path) ->
     def load(source: str, **how: Any) -> Tensor:
         as_stored = settings.compat == "dd57"
         loaded: LoadedPicture = load_picture(
-            source, base_dirs=folders, as_stored=as_stored, download=fetch_url, **how
+            source, base_dirs=folders, as_stored=as_stored, download=fetch_picture, **how
         )
         inputs[source] = loaded.sha256
         return loaded.tensor
@@ -72,7 +72,7 @@ def load_pictures(settings: Settings, base_dirs: Sequence[Path], cache: Path) ->
     prompts = {source: load(source, max_short_side=min(size)) for source in _prompt_sources(settings)}
     mask = None
     if settings.mask_path:
-        loaded = load_mask(settings.mask_path, size=size, base_dirs=folders, download=fetch_url)
+        loaded = load_mask(settings.mask_path, size=size, base_dirs=folders, download=fetch_picture)
         inputs[settings.mask_path] = loaded.sha256
         mask = soften(loaded.tensor, settings.mask_blur)
     video = video_mask = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from disco.errors import SettingsError, closest, shortened, show
 from disco.files.paths import find
+from disco.files.urls import is_url
 from disco.files.yaml_io import Document, dump, read_documents
 from disco.settings.aliases import translate
 from disco.settings.animation_checks import animation_notices, animation_problems
@@ -311,7 +312,7 @@ def files_in_use(settings: Settings) -> dict[str, bool]:
 
 
 def _file(name: str, key: str, sourced: SourcedValue, path: tuple[Any, ...], report: Report) -> str:
-    if name.startswith(("http://", "https://")):
+    if is_url(name):
         return name
     file = find(name, sourced.location.folders, Path.exists if key in FOLDERS else Path.is_file)
     if file is None:

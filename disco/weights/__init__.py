@@ -3,7 +3,6 @@
 registry  reads registry.yaml: files, sizes, SHA-256, mirrors, architecture, licence, defaults
 fetch     registry entry or URL -> verified local file, with mirrors and resumed downloads
 download  one file from one source into a .part file
-http      plain HTTP requests
 hub       the Hugging Face hub
 local     where weights lie on this machine, and the record of verified files
 """

@@ -14,15 +14,16 @@ from typing import IO, Any
 
 from disco.errors import WeightsError
 from disco.files.atomic import FULL, disk_cause, sync_folder
-from disco.weights.http import (
+from disco.files.http import (
     PATIENCE,
     Cut,
-    MirrorFailed,
+    FetchError,
+    TimeLimit,
     Unreachable,
+    chunks,
     content_range,
     length,
     pause,
-    read_some,
     readable_size,
     request,
     validator,
@@ -30,6 +31,9 @@ from disco.weights.http import (
 
 CHUNK = 1 << 20
 SPARE = 64 << 20  # bytes that a download leaves free on the disk
+LOOK = 16 << 20  # bytes between two looks at the free space
+NEWS = 1 << 16  # bytes beyond the most so far that an attempt brings, else it counts as in vain
+MIRROR_SECONDS = 24 * 3600.0  # for one file from one mirror, all attempts together
 
 Report = Callable[[int, "int | None"], None]  # bytes done, bytes in all if anybody says
 
@@ -79,16 +83,16 @@ class _Part:
 def download(url: str, target: Path, expected: Expected, report: Report = lambda done, total: None) -> str:
     """Fetch url to target, whole and checked; returns its SHA-256.
 
-    What an earlier attempt left in `target.part` is continued where that is safe. Raises MirrorFailed with
+    What an earlier attempt left in `target.part` is continued where that is safe. Raises FetchError with
     the reason, keeping the part for another attempt unless it is wrong; WeightsError when the disk refuses.
     """
-    part_path = target.with_name(target.name + ".part")
+    part_path, limit = target.with_name(target.name + ".part"), TimeLimit(MIRROR_SECONDS)
     with disk_errors(target), _open_part(part_path, url, expected) as part:
-        digest = _fill(url, part, expected, report)
+        digest = _fill(url, part, expected, report, limit)
         fault = expected.fault(part.size, digest)
         if fault and part.resumed:  # perhaps the part was wrong, not this mirror: once more, from the start
             part.restart()
-            digest = _fill(url, part, expected, report)
+            digest = _fill(url, part, expected, report, limit)
             fault = expected.fault(part.size, digest)
         if not fault:
             part.file.flush()
@@ -100,7 +104,7 @@ def download(url: str, target: Path, expected: Expected, report: Report = lambda
         part_path.unlink(missing_ok=True)
         _origin_path(part_path).unlink(missing_ok=True)
     if fault:
-        raise MirrorFailed(f"{fault}: refused and removed")
+        raise FetchError(f"{fault}: refused and removed")
     return digest
 
 
@@ -142,31 +146,35 @@ def _open_part(path: Path, url: str, expected: Expected) -> Iterator[_Part]:
         yield part
 
 
-def _fill(url: str, part: _Part, expected: Expected, report: Report) -> str:
-    """Attempts until the part is whole; returns the SHA-256 of all of it. Raises MirrorFailed."""
-    idle, has_answered = 0, False
+def _fill(url: str, part: _Part, expected: Expected, report: Report, limit: TimeLimit) -> str:
+    """Attempts until the part is whole; returns the SHA-256 of all of it. Raises FetchError.
+
+    PATIENCE counts attempts in a row that bring less than NEWS bytes beyond the most that was there before.
+    """
+    idle, has_answered, most = 0, False, part.size
     while True:
         before = part.size
         try:
-            _request_rest(url, part, expected, report)
+            _request_rest(url, part, expected, report, limit)
             return str(part.digest.hexdigest())
         except Cut as cut:
-            has_news = part.size > before
-            has_answered |= has_news or not isinstance(cut, Unreachable)
-            idle = 0 if has_news else idle + 1
+            limit.check()
+            has_answered |= part.size > before or not isinstance(cut, Unreachable)
+            idle = 0 if part.size >= most + NEWS else idle + 1
+            most = max(most, part.size)
             if idle >= PATIENCE or not has_answered:
-                raise MirrorFailed(str(cut)) from cut
+                raise FetchError(str(cut)) from cut
             pause(idle)
 
 
-def _request_rest(url: str, part: _Part, expected: Expected, report: Report) -> None:
+def _request_rest(url: str, part: _Part, expected: Expected, report: Report, limit: TimeLimit) -> None:
     if expected.size is not None and part.size >= expected.size:
         return  # as long as it can be: the hash decides
     headers = {"Range": f"bytes={part.size}-"} if part.size else {}
     origin = _origin(part.path)
     if part.size and origin.get("url") == url and origin.get("validator"):
         headers["If-Range"] = origin["validator"]
-    with request(url, headers) as response:
+    with request(url, headers, limit) as response:
         if response.status == 416:  # nothing comes after what is here: it is whole, or another file
             if content_range(response)[1] != part.size:
                 part.restart()
@@ -174,11 +182,11 @@ def _request_rest(url: str, part: _Part, expected: Expected, report: Report) -> 
             return
         total = _continue_at(response, part)
         if expected.size is not None and total is not None and total != expected.size:
-            raise MirrorFailed(f"the server says {total} bytes, expected {expected.size}")
+            raise FetchError(f"the server says {total} bytes, expected {expected.size}")
         total = expected.size if total is None else total
-        check_free(part.path.parent, (total or part.size) - part.size)
+        _check_room(part, total, expected)
         _origin_path(part.path).write_text(json.dumps({"url": url, "validator": validator(response)}))
-        _pour(response, part, total, report)
+        _pour(chunks(response, limit), part, total, expected, report)
 
 
 def _continue_at(response: Any, part: _Part) -> int | None:
@@ -195,16 +203,40 @@ def _continue_at(response: Any, part: _Part) -> int | None:
     return size
 
 
-def _pour(response: Any, part: _Part, total: int | None, report: Report) -> None:
+def _pour(body: Iterator[bytes], part: _Part, total: int | None, expected: Expected, report: Report) -> None:
     report(part.size, total)
-    while chunk := read_some(response, CHUNK):
+    looked = reported = part.size
+    for chunk in body:
         part.append(chunk)
-        report(part.size, total)
+        if part.size - reported >= CHUNK:
+            reported = part.size
+            report(part.size, total)
         if total is not None and part.size > total:
             part.restart()
-            raise MirrorFailed(f"the server sends more than {total} bytes")
+            raise FetchError(f"the server sends more than {total} bytes")
+        if part.size - looked >= LOOK:
+            looked = part.size
+            _check_room(part, total, expected)
+    report(part.size, total)
     if total is not None and part.size < total:
         raise Cut(f"connection cut after {part.size} of {total} bytes")
+    if part.size == 0:
+        raise Cut("the answer is empty")
+
+
+def _check_room(part: _Part, total: int | None, expected: Expected) -> None:
+    """WeightsError where the published size does not fit; FetchError where only this server says so."""
+    folder = part.path.parent
+    if expected.size is not None:
+        check_free(folder, expected.size - part.size)
+        return
+    free = shutil.disk_usage(folder).free
+    if free >= SPARE + (0 if total is None else total - part.size):
+        return
+    size = f"more than {readable_size(part.size)}" if total is None else readable_size(total)
+    if total is None:  # perhaps without an end: make room again
+        part.restart()
+    raise FetchError(f"the server sends {size}, and {readable_size(free)} are free on the disk")
 
 
 def _origin_path(part: Path) -> Path:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from disco.errors import InputError, WeightsError
+from disco.errors import WeightsError
+from disco.files.http import FetchError, readable_size
 from disco.files.lock import FileLock
 from disco.files.places import POCKET
 from disco.weights.download import Expected, Report, disk_errors, download
-from disco.weights.http import MirrorFailed, read_url, readable_size
 from disco.weights.hub import hub_download
 from disco.weights.local import (
     candidates,
@@ -41,7 +41,6 @@ __all__ = [
     "describe_models",
     "fetch",
     "fetch_paths",
-    "fetch_url",
     "hashes_of",
     "locate",
     "models_dir",
@@ -54,7 +53,6 @@ __all__ = [
 
 ORIGINAL = "512x512_diffusion_uncond_finetune_008100"
 """The diffusion network that Disco Diffusion 5.7 takes by default."""
-_PICTURE = 256 << 20  # bytes; the most that fetch_url takes
 _YES = {"1", "ON", "YES", "TRUE"}
 
 Notice = Callable[[str], None]
@@ -179,14 +177,6 @@ def _common() -> set[str]:
     return {*bundled, *clips, first.name, str(first.architecture["secondary"])}
 
 
-def fetch_url(url: str) -> bytes:
-    """The bytes of a picture on the web, at most 256 MiB. Raises InputError."""
-    try:
-        return read_url(url, _PICTURE)
-    except MirrorFailed as error:
-        raise InputError(f"{url}: cannot be fetched: {error}.") from error
-
-
 def _fetch(file: WeightFile, entry: Entry, progress: Progress | None, notice: Notice) -> Path:
     path = _good(file, entry.kind)
     if path is not None:
@@ -221,7 +211,7 @@ def _from_sources(file: WeightFile, kind: Kind, size: str, progress: Progress | 
                 path, digest = hub_download(source, _expected(file), report, sha256_of)
             else:
                 path, digest = _from_mirror(source, target, (file, kind), report, notice)
-        except MirrorFailed as error:
+        except FetchError as error:
             address = f"huggingface.co/{source.repo}" if isinstance(source, HubFile) else source
             reasons.append(f"  {address}: {error}")
             continue

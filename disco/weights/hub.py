@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from disco.errors import WeightsError
+from disco.files.http import TIMEOUT, Cut, FetchError, TimeLimit, Unreachable, request
 from disco.weights.download import Expected, Report, check_free
-from disco.weights.http import Cut, MirrorFailed, Unreachable, request
 from disco.weights.registry import HubFile
 
 Digest = Callable[[Path], str]
@@ -46,7 +46,7 @@ def hub_download(hub: HubFile, expected: Expected, report: Report, digest_of: Di
     """Download into the hub's cache and check; returns the path and its SHA-256.
 
     A file that is wrong, be it an old one in the cache, is removed and fetched once more.
-    Raises MirrorFailed with the reason, WeightsError when the disk is full.
+    Raises FetchError with the reason, WeightsError when the disk is full.
     """
     fault: str | None = None
     for _ in range(2):
@@ -56,7 +56,7 @@ def hub_download(hub: HubFile, expected: Expected, report: Report, digest_of: Di
         if fault is None:
             return path, digest
         _remove(path)
-    raise MirrorFailed(f"{fault}: refused and removed")
+    raise FetchError(f"{fault}: refused and removed")
 
 
 def _download_any(hub: HubFile, expected: Expected, report: Report) -> Path:
@@ -66,7 +66,7 @@ def _download_any(hub: HubFile, expected: Expected, report: Report) -> Path:
         try:
             return _download(hub, filename, expected, report)
         except LocalEntryNotFoundError as error:  # its word for: no connection
-            raise MirrorFailed(_reason(error.__cause__ or error)) from error
+            raise FetchError(_reason(error.__cause__ or error)) from error
         except EntryNotFoundError:
             continue
         except OSError as error:
@@ -75,12 +75,12 @@ def _download_any(hub: HubFile, expected: Expected, report: Report) -> Path:
                     f"{filename}: the disk of the Hugging Face cache is full. Free some space, or set "
                     "HF_HOME to a folder on another disk, and run again."
                 ) from error
-            raise MirrorFailed(_reason(error)) from error
-        except MirrorFailed:
+            raise FetchError(_reason(error)) from error
+        except FetchError:
             raise
         except Exception as error:  # its libraries' errors have no common class; the reason is shown
-            raise MirrorFailed(_reason(error)) from error
-    raise MirrorFailed(f"{hub.repo} holds no {hub.filename}")
+            raise FetchError(_reason(error)) from error
+    raise FetchError(f"{hub.repo} holds no {hub.filename}")
 
 
 def _download(hub: HubFile, filename: str, expected: Expected, report: Report) -> Path:
@@ -96,13 +96,13 @@ def _download(hub: HubFile, filename: str, expected: Expected, report: Report) -
 
 
 def _reach(endpoint: str) -> None:
-    """Raise MirrorFailed at once if there is no way to the hub; its library would try for half a minute."""
+    """Raise FetchError at once if there is no way to the hub; its library would try for half a minute."""
     try:
-        with request(endpoint, {}):
+        with request(endpoint, {}, TimeLimit(TIMEOUT)):
             pass
     except Unreachable as error:
-        raise MirrorFailed(str(error)) from error
-    except (MirrorFailed, Cut):
+        raise FetchError(str(error)) from error
+    except (FetchError, Cut):
         pass  # an answer of any kind will do
 
 

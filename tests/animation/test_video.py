@@ -237,8 +237,8 @@ def test_missing_and_no_video(tmp_path: Path) -> None:
     )
     path.write_bytes(b"")
     assert message(path, tmp_path) == "an empty file. Copy or download it again."
-    with pytest.raises(InputError, match=r"https://a\.b/c\.mp4: a web address.*Download it first\."):
-        open_video("https://a.b/c.mp4", size=SIZE, cache_dir=tmp_path)
+    with pytest.raises(InputError, match=r"HTTPS://a\.b/c\.mp4: a web address.*Download it first\."):
+        open_video("HTTPS://a.b/c.mp4", size=SIZE, cache_dir=tmp_path)
 
 
 def test_sound_only(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_relative_paths_are_looked_up_in_order(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_url_goes_through_the_download_given() -> None:
-    url, data = "https://example.org/p.png", png_bytes(flat(255))
+    url, data = "HTTPS://example.org/p.png", png_bytes(flat(255))
     loaded = load_picture(url, download={url: data}.__getitem__)
     assert (loaded.tensor == 1).all()
     assert loaded.sha256 == hashlib.sha256(data).hexdigest()

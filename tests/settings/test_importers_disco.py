@@ -84,12 +84,12 @@ def test_disco_words_for_no_init_image(word: str, tmp_path: Path) -> None:
 def test_init_image_and_image_prompts_are_found_beside_the_old_file(tmp_path: Path) -> None:
     for name in ("quay.png", "boat.png"):
         (tmp_path / name).touch()
-    prompts = {"0": ["boat.png:0.5", "https://example.org/a.png", "lost.png"]}
+    prompts = {"0": ["boat.png:0.5", "HTTPS://example.org/a.png", "lost.png"]}
     imported = edited(tmp_path, DISCO, init_image="quay.png", image_prompts=prompts)
     assert imported.run["init_image"] == str(tmp_path / "quay.png")
     assert imported.run["image_prompts"] == [
         {"image": str(tmp_path / "boat.png"), "weight": 0.5},
-        "https://example.org/a.png",
+        "HTTPS://example.org/a.png",
     ]
     assert "image_prompts: lost.png is not here; add it yourself" in imported.dropped
     assert imported.run["init_scale"] == 1000

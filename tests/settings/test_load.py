@@ -28,12 +28,12 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_are_found_from_here_or_from_the_settings_file() -> None:
     write("pictures/here.png", "")
     write("settings/pictures/there.png", "")
-    text = "init_image: pictures/here.png\nimage_prompts: [pictures/there.png:2, https://x.org/a.png]\n"
+    text = "init_image: pictures/here.png\nimage_prompts: [pictures/there.png:2, HTTPS://x.org/a.png]\n"
     (run,) = load_runs([write("settings/a.yaml", text)])
     assert run.settings.init_image == "pictures/here.png"
     assert [prompt.source for prompt in run.settings.image_prompts[0]] == [
         "settings/pictures/there.png",
-        "https://x.org/a.png",
+        "HTTPS://x.org/a.png",
     ]
     assert run.settings.image_prompts[0][0].weight == Schedule.parse(2)
     (run,) = load_runs(["settings/a.yaml"], overrides=["init_image=pictures/there.png"])

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from disco.errors import InputError, WeightsError
-from disco.weights import download, fetch, http, hub, local
+from disco.errors import WeightsError
+from disco.files import http
+from disco.weights import download, fetch, hub, local
 from disco.weights.registry import Entry, HubFile, WeightFile, registry
 from tests.http_server import Page, Server, serve
 from tests.places import ROOT
@@ -252,9 +254,8 @@ def test_redirects_are_followed_and_keep_the_range(models: Path, status: int) ->
 
 
 def test_no_redirect_from_https_to_http() -> None:
-    request = http.urllib.request.Request("https://127.0.0.1/a")
-    with pytest.raises(http.MirrorFailed) as caught:
-        http._Redirects().redirect_request(request, None, 302, "", {}, "http://127.0.0.1/b")
+    with pytest.raises(http.FetchError) as caught:
+        http._redirected("https://127.0.0.1/a", "http://127.0.0.1/b")
     assert str(caught.value) == "it redirects to an unprotected address, http://127.0.0.1/b"
 
 
@@ -272,11 +273,47 @@ def test_too_little_room(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(models)._replace(free=10_000_000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: usage)
     with serve(a=Page(DATA), b=Page(DATA)) as server:
-        assert refusal(entry(f"{server.url}/a", f"{server.url}/b")) == (
+        assert refusal(entry(f"{server.url}/a", f"{server.url}/b", size=len(DATA))) == (
             f"{models}: 1.0 MB are needed and 10 MB are free. "
             "Free some space, or set DISCO_MODELS to a folder on another disk, and run again."
         )
         assert [path for path, _ in server.requests] == ["/a"]
+
+
+def test_a_size_that_only_the_server_says_and_that_cannot_fit(models: Path) -> None:
+    with serve(a=Page(DATA, claimed=10**17), b=Page(DATA, claimed=10**20), c=Page(DATA)) as server:
+        mirrors = [f"{server.url}/{name}" for name in "abc"]
+        assert fetched(entry(*mirrors)) == DATA
+        assert [path for path, _ in server.requests] == ["/a", "/b", "/c"]
+        (models / "net.pth").unlink()
+        text = refusal(entry(*mirrors[:2]))
+    free = r"[\d.]+ [GM]B are free on the disk"
+    assert re.search(rf"/a: the server sends 100000000 GB, and {free}\n", text)
+    assert "/b: the server says that it has 100000000000000000000 bytes\n" in text
+
+
+def test_an_answer_without_length_leaves_room_on_the_disk(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LOOK", 100_000)
+    frees = [10**9, 10**9, 50_000_000]
+    usage = shutil.disk_usage(models)
+    monkeypatch.setattr(
+        download.shutil, "disk_usage", lambda folder: usage._replace(free=frees.pop(0) if frees else 10**9)
+    )
+    with serve(a=Page(DATA, has_length=False), b=Page(DATA)) as server:
+        assert fetched(entry(f"{server.url}/a", f"{server.url}/b")) == DATA
+        assert server.requests == [("/a", None), ("/b", None)]
+
+
+def test_the_sentence_about_an_answer_without_length(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "LOOK", 2 * len(DATA))
+    usage = shutil.disk_usage(models)._replace(free=50_000_000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: usage)
+    with serve(a=Page(DATA, has_length=False)) as server:
+        reason = "the server sends more than 0 bytes, and 50 MB are free on the disk"
+        assert refusal(entry(f"{server.url}/a")) == failed(models, server, reason)
+    assert (models / "net.pth.part").stat().st_size == 0
 
 
 def test_the_disk_fills_up_and_nothing_is_lost(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -760,27 +797,6 @@ def test_sizes_of_files() -> None:
     assert [fetch.size_text(file, dpt) for file in dpt.files] == ["a few kB", "about 1.4 GB"]
     unknown = entry("http://127.0.0.1:1/a")
     assert fetch.size_text(unknown.files[0], unknown) == "size unknown"
-
-
-def test_pictures_from_the_web() -> None:
-    with serve(a=Page(b"picture"), b=Page(b"cut off", claimed=99)) as server:
-        assert fetch.fetch_url(f"{server.url}/a") == b"picture"
-        for name, reason in {
-            "b": "connection cut after 7 of 99 bytes",
-            "c": "the server answers 404 Not Found",
-        }.items():
-            with pytest.raises(InputError) as caught:
-                fetch.fetch_url(f"{server.url}/{name}")
-            assert str(caught.value) == f"{server.url}/{name}: cannot be fetched: {reason}."
-
-
-def test_a_picture_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_PICTURE", 1_000_000)
-    with serve(a=Page(DATA)) as server, pytest.raises(InputError) as caught:
-        fetch.fetch_url(f"{server.url}/a")
-    assert str(caught.value) == (
-        f"{server.url}/a: cannot be fetched: it has more than the 1.0 MB that are allowed here."
-    )
 
 
 def test_it_brings_neither_torch_nor_the_hub() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from disco.errors import InputError
 from disco.files.paths import find
+from disco.files.urls import is_url
 from disco.settings.importers.builder import ImportBuilder
 from disco.settings.kinds import allowed
 from disco.settings.model import facts_of
@@ -187,7 +188,7 @@ def put_image_prompts(builder: ImportBuilder, prompts: Any, folder: Path) -> Non
 
 def picture(name: str, folder: Path) -> str | None:
     """An address as it is; a path that opens the picture from here, looked for beside the old file too."""
-    if name.startswith(("http://", "https://")):
+    if is_url(name):
         return name
     path = find(name, [folder], Path.is_file)
     return None if path is None else str(path)
