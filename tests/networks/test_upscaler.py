@@ -137,7 +137,7 @@ def test_it_keeps_the_picture_and_takes_little_time() -> None:
     upscaler(pixels[:8, :8], "x4")
     began = time.process_time()
     larger = upscaler(pixels, "x4")
-    assert time.process_time() - began < 5  # 0.4 s of a core that nobody else uses
+    assert time.process_time() - began < 5  # 0.4 s of an idle core
     back = larger.reshape(128, 4, 128, 4, 3).astype(float).mean((1, 3))
     assert 10 * np.log10(255**2 / ((back - pixels) ** 2).mean()) >= 28
 
