@@ -22,6 +22,7 @@ from disco.networks import upscaler as module
 from disco.networks.load import LOADERS, Loader
 from disco.networks.required import required
 from disco.networks.srvgg import Srvgg, srvgg_facts
+from disco.networks.state_dicts import read_state_dict
 from disco.networks.upscaler import CORE, HALO, Upscaler, corners, halved, load_upscaler, upscaler_of
 from disco.settings.load import run_from_mapping
 from disco.weights.registry import registry
@@ -236,6 +237,14 @@ def test_other_files_go_to_spandrel_as_tensors(spandrel: list[Any], tmp_path: Pa
     save_file({"bad": torch.ones(2)}, tmp_path / "bad.safetensors")
     with pytest.raises(WeightsError, match=r"bad\.safetensors: no upscaler that the package spandrel knows$"):
         load_upscaler("bad", tmp_path / "bad.safetensors", {})
+
+
+def test_spandrel_itself_agrees() -> None:
+    pytest.importorskip("spandrel")
+    theirs = module._by_spandrel(FILE, read_state_dict(FILE), "cpu")
+    ours, pixels = load_upscaler("pocket_upscale", FILE, ENTRY.architecture), noise(8, 9)
+    assert theirs.factor == 4
+    assert np.abs(theirs(pixels, "x4").astype(int) - ours(pixels, "x4")).max() <= 1
 
 
 # ---- the row of the table ----
