@@ -86,8 +86,13 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write or replace a file: old or new, never a mixture. Not durable: a power cut may take it."""
+    """Write or replace a file: old or new, never a mixture. Not durable: a power cut may take it.
+
+    A folder of its name is renamed: it gets -2, -3 ... Raises RunError.
+    """
     with disk_errors(path):
+        if path.is_dir():
+            move_free(path, path)
         temporary = _write_temporary(path.parent, data, durable=durable)
         try:
             os.replace(temporary, path)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from disco.files.atomic import disk_errors
+from disco.files.atomic import disk_errors, move_free
 
 
 class FileLock:
@@ -20,7 +20,12 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def acquire(self, wait: float = 1.0) -> bool:
-        """Take the lock; False if another holder keeps it for `wait` seconds. A disk without locks: True."""
+        """Take the lock; False if another holder keeps it for `wait` seconds. A disk without locks: True.
+
+        A folder of the lock's name is renamed.
+        """
+        if self.path.is_dir():
+            move_free(self.path, self.path)
         until = time.monotonic() + wait
         with disk_errors(self.path), ExitStack() as unless_taken:
             file = unless_taken.enter_context(open(self.path, "ab"))

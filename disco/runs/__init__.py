@@ -1,6 +1,7 @@
 """Folders, resume, and what a run leaves.
 
 folder        one run's folder: numbering, settings, pictures
+info          run.json, in two copies, checked before it is used
 names         what the files of a run are called
 queue         the runs of one command, each new or resumed; the grid of a sweep
 new_run       which pictures of a new run, in which folder; a finished picture rendered again

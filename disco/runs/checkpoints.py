@@ -56,7 +56,7 @@ class Checkpoints:
         path = self.folder / f"checkpoint-{number:06}-{first:04}.disco"
         write_new(path, data)
         for older in sorted(existing, reverse=True)[_KEEP - 1 :]:
-            _remove(existing[older])
+            remove_file(existing[older])
         return path
 
     def load(self, pictures: Sequence[int] | None = None) -> Checkpoint | None:
@@ -76,21 +76,20 @@ class Checkpoints:
     def clear(self, pictures: Sequence[int] | None = None) -> None:
         """Remove all, or those of pictures that are rendered together. Call it once these are on disk."""
         for path in self._numbered(None if pictures is None else pictures[0]).values():
-            _remove(path)
+            remove_file(path)
 
     def drop_from(self, picture: int) -> None:
         """Remove those of `picture` and later: they will come anew."""
         for path in self._numbered().values():
             checkpoint = self._read(path)
             if checkpoint is not None and max(checkpoint.pictures) >= picture:
-                _remove(path)
+                remove_file(path)
 
     def _read(self, path: Path) -> Checkpoint | None:
-        with disk_errors(path):
-            data = path.read_bytes()
-        unpacked = unpack_tensors(data)
-        if unpacked is not None:
-            return _unpack(*unpacked, path)
+        with suppress(OSError):  # a folder of this name, or no permission: as damaged
+            unpacked = unpack_tensors(path.read_bytes())
+            if unpacked is not None:
+                return _unpack(*unpacked, path)
         self.damaged += (move_aside(path, self.folder / "damaged"),)
         return None
 
@@ -101,9 +100,11 @@ class Checkpoints:
         return {int(match[1]): path for match, path in matches if match and first in (None, int(match[2]))}
 
 
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
+    """Remove a file that may be gone; a folder of its name stays. Raises RunError."""
     with disk_errors(path), suppress(FileNotFoundError):
-        path.unlink()
+        if not path.is_dir():
+            path.unlink()
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:

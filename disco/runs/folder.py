@@ -5,7 +5,7 @@
                   /<batch_name>(<run>)_0000_<finisher>.png   what finishers made of a picture
                   /partials/<batch_name>(<run>)_0000-34%.png
                   /retained/                           what a resume or a repair moved out of the way
-                  /.state/<run>/                       run.json, lock, checkpoints
+                  /.state/<run>/                       run.json and its copy, lock, checkpoints
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from disco.errors import InputError, ResumeError, RunError
 from disco.files import atomic
 from disco.files.lock import FileLock
 from disco.media.png import check_png
 from disco.runs.checkpoints import Checkpoint, Checkpoints
+from disco.runs.info import NAMES, START_NEW, read_info, write_info
 from disco.runs.names import RunNames, check_batch_name, next_number, partial_steps, state_numbers
 
 __all__ = ["Checkpoint", "RunFolder", "RunSummary", "list_runs", "partial_steps"]
 
 Status = Literal["running", "interrupted", "finished"]
+State: TypeAlias = Literal["rendering", "unfinished", "finished", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class RunSummary:
     """One run of a batch, as `--resume` lists it."""
 
     run: int
-    state: Literal["rendering", "unfinished", "finished"]  # rendering: by a process that lives
+    state: State  # rendering: by a process that lives; damaged: no copy of run.json is whole
     done: int
     of: int | None
     settings: Path
+    again: bool = False  # a finished picture rendered again
 
     def __str__(self) -> str:
         of = "?" if self.of is None else self.of
@@ -54,16 +57,21 @@ def list_runs(out: Path, batch_name: str) -> list[RunSummary]:
     runs = []
     for number in state_numbers(folder):
         run = RunFolder(folder, batch_name, number)
-        if not run.names.settings.exists():
+        damage = run.damage()
+        info = {} if damage else run.info
+        is_ours = info.get("settings", {}).get("batch_name") == batch_name  # not so in a renamed folder
+        if not (run.names.settings.exists() or is_ours):
             continue  # killed before it began
-        info = run.info
-        state: Literal["rendering", "unfinished", "finished"] = "unfinished"
-        if run.lock.is_held():
+        state: State = "unfinished"
+        if damage:
+            state = "damaged"
+        elif run.lock.is_held():
             state = "rendering"
         elif info.get("status") == "finished":
             state = "finished"
         done = len(run.names.pictures_there())
-        runs.append(RunSummary(number, state, done, _planned(info), run.names.settings))
+        again = bool(info.get("again"))
+        runs.append(RunSummary(number, state, done, _planned(info), run.names.settings, again))
     return runs
 
 
@@ -90,8 +98,9 @@ def _saved_name(folder: Path, number: int) -> str | None:
 
 
 def newest_unfinished(runs: Sequence[RunSummary]) -> int | None:
-    """The highest number of a run that is not finished."""
-    return max((summary.run for summary in runs if summary.state != "finished"), default=None)
+    """The highest number of a run that is not finished and can be resumed, or waited for."""
+    unfinished = (summary.run for summary in runs if summary.state in ("unfinished", "rendering"))
+    return max(unfinished, default=None)
 
 
 def _planned(info: Mapping[str, Any]) -> int | None:
@@ -152,6 +161,9 @@ class RunFolder:
         elif run not in [summary.run for summary in runs]:
             raise ResumeError(f"{folder}: no run {run} to resume. Runs here:{listing}")
         opened = cls(folder, batch_name, run)
+        damage = opened.damage()
+        if damage:
+            raise ResumeError(damage)
         opened._take()
         return opened
 
@@ -182,18 +194,19 @@ class RunFolder:
     @property
     def info(self) -> dict[str, Any]:
         """What `update_info` stored: status, n_batches, seed ...; empty at first. Raises ResumeError."""
-        path = self.names.state / "run.json"
+        return read_info(self.names.state)
+
+    def damage(self) -> str:
+        """Why this run cannot be resumed, with what to do; "" if a copy of run.json is whole."""
         try:
-            return dict(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise ResumeError(f"{path}: cannot be read ({error}). Start a new run; pictures stay.") from error
+            return "" if self.info else f"{self.names.state / NAMES[0]}: is gone.{START_NEW}"
+        except ResumeError as error:
+            return str(error)
 
     def update_info(self, **values: Any) -> None:
         """Add to run.json, or change, values that JSON knows. `n_batches` is what listings show."""
         info = self.info | values | {"run": self.run, "updated": _now()}
-        atomic.replace(self.names.state / "run.json", json.dumps(info, indent=1).encode())
+        write_info(self.names.state, info)
 
     def mark(self, status: Status) -> None:
         self.update_info(status=status)

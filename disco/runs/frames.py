@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from disco.files.atomic import disk_errors, move_aside, replace
-from disco.runs.checkpoints import pack_tensors, unpack_tensors
+from disco.runs.checkpoints import pack_tensors, remove_file, unpack_tensors
 
-_NAME = re.compile(r"frame-(\d{6,})\.disco")
+_NAME = re.compile(r"frame-(\d{6,})(?:-copy)?\.disco")
 _FORMAT = 1
 
 
@@ -32,25 +32,33 @@ class FrameState:
 
 
 class FrameStore:
-    """The saved frames of one run, in its state folder, which must be there to save."""
+    """The saved frames of one run, in its state folder, which must be there to save; each in two copies."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, state: FrameState) -> Path:
-        """Write it, durable at return; one of the same frame is replaced. Raises RunError."""
+        """Write it, durable at return; one of the same frame is replaced. Raises RunError.
+
+        Returns the path of the first copy.
+        """
         tensors = {"picture": state.picture} | ({} if state.old is None else {"old": state.old})
-        path = self._path(state.frame)
-        with disk_errors(path):
-            replace(path, pack_tensors(tensors, {"format": _FORMAT, "frame": state.frame}))
-        return path
+        data = pack_tensors(tensors, {"format": _FORMAT, "frame": state.frame})
+        paths = self._paths(state.frame)
+        for path in paths:
+            replace(path, data)
+        return paths[0]
 
     def load(self, frame: int) -> FrameState | None:
-        """The state of a frame, on the CPU; None if there is none. A damaged one is moved aside first."""
-        path = self._path(frame)
-        with disk_errors(path):
-            if not path.is_file():
-                return None
+        """The state of a frame, on the CPU; None if no copy is whole. Damaged ones are moved aside."""
+        states = (self._read(path, frame) for path in self._paths(frame))
+        return next((state for state in states if state is not None), None)
+
+    def _read(self, path: Path, frame: int) -> FrameState | None:
+        if not path.exists():
+            return None
+        unpacked = None
+        with suppress(OSError):  # a folder of this name, or no permission: as damaged
             unpacked = unpack_tensors(path.read_bytes())
         if unpacked is None:
             move_aside(path, self.folder / "damaged")
@@ -78,12 +86,11 @@ class FrameStore:
             if not self.folder.is_dir():
                 return []
             matches = [_NAME.fullmatch(path.name) for path in self.folder.iterdir()]
-        return sorted(int(match[1]) for match in matches if match)
+        return sorted({int(match[1]) for match in matches if match})
 
-    def _path(self, frame: int) -> Path:
-        return self.folder / f"frame-{frame:06}.disco"
+    def _paths(self, frame: int) -> tuple[Path, Path]:
+        return self.folder / f"frame-{frame:06}.disco", self.folder / f"frame-{frame:06}-copy.disco"
 
     def _remove(self, frame: int) -> None:
-        path = self._path(frame)
-        with disk_errors(path), suppress(FileNotFoundError):
-            path.unlink()
+        for path in self._paths(frame):
+            remove_file(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from disco.networks.required import check_packages
 from disco.runs.folder import RunFolder, list_runs, newest_unfinished
 from disco.runs.frame_ranges import range_source, seed_of
 from disco.runs.new_run import Job, RerenderRequest, check_images, new_job
-from disco.runs.resume import Which, pixel_differences, resumable, resume_job, saved_run
+from disco.runs.resume import (
+    Which,
+    newest_damage,
+    pixel_differences,
+    resumable,
+    resume_job,
+    saved_run,
+)
 from disco.runs.video import check_video
 from disco.settings.load import Run
 from disco.settings.model import is_animation
@@ -66,15 +73,19 @@ def plan_jobs(plan: Plan, stop: Callable[[], bool]) -> Iterator[PlannedJob]:
 def _planned(plan: Plan, position: int, run: Run, queue_id: str) -> PlannedJob:
     wants_resume = plan.resume is not None or run.settings.resume_run
     which = _which(plan, run)
+    anew = run
     if wants_resume and plan.again is None:
+        damage = newest_damage(plan.out, run.settings.batch_name) if which == "latest" else ""
+        if damage:
+            anew = replace(run, notices=(*run.notices, damage))
         if len(plan.runs) > 1 and which == "latest":
             number = _in_queue(plan, run, queue_id, position)
             if number is None:
-                return PlannedJob(position, _new(plan, position, run, queue_id))
+                return PlannedJob(position, _new(plan, position, anew, queue_id))
             return _go_on(plan, position, run, number)
-        if plan.resume is not None or _can_resume(plan, run, which):
+        if plan.resume is not None or (not damage and _can_resume(plan, run, which)):
             return _go_on(plan, position, run, which)
-    return PlannedJob(position, _new(plan, position, run, queue_id))
+    return PlannedJob(position, _new(plan, position, anew, queue_id))
 
 
 def _new(plan: Plan, position: int, run: Run, queue_id: str) -> Job:
@@ -129,6 +140,8 @@ def _infos(plan: Plan) -> list[tuple[str, int, dict[str, Any]]]:
     infos = []
     for name in dict.fromkeys(run.settings.batch_name for run in plan.runs):
         for summary in list_runs(plan.out, name):
+            if summary.state == "damaged":
+                continue
             infos.append((name, summary.run, RunFolder(plan.out / name, name, summary.run).info))
     return infos
 

@@ -13,13 +13,15 @@ from disco.files.paths import names_of
 from disco.runs.finishers import unfinished_pictures
 from disco.runs.folder import RunFolder, RunSummary, list_runs, newest_unfinished, renamed_runs
 from disco.runs.frames import FrameStore
+from disco.runs.info import START_NEW
 from disco.runs.names import RunNames
 from disco.runs.new_run import Job, chunks, together
 from disco.runs.report import write_sheet, write_videos
-from disco.settings.load import Run, run_from_mapping
+from disco.settings.load import Run, dump_yaml, run_from_mapping
 from disco.settings.model import KEYS, changes_pixels, is_animation, picture_count, plain_values, with_earlier
 
 Which = int | Literal["latest"]
+_NEEDED = ("settings", "base_dirs", "seed", "n_batches", "groups", "wanted", "starts")
 
 
 def resume_job(
@@ -50,12 +52,18 @@ def resume_job(
 
 
 def resumable(out: Path, batch_name: str) -> list[RunSummary]:
-    """The runs of a batch that "the newest" may mean: not those of one finished picture rendered again."""
-    return [
-        summary
-        for summary in list_runs(out, batch_name)
-        if not RunFolder(out / batch_name, batch_name, summary.run).info.get("again")
-    ]
+    """The runs that "the newest" may mean: not damaged, nor of one finished picture rendered again."""
+    runs = list_runs(out, batch_name)
+    return [summary for summary in runs if not summary.again and summary.state != "damaged"]
+
+
+def newest_damage(out: Path, batch_name: str) -> str:
+    """Why the newest run of a batch cannot be resumed, and that another starts; "" if it can, or is none."""
+    runs = list_runs(out, batch_name)
+    if not runs or runs[-1].state != "damaged":
+        return ""
+    damage = RunFolder(out / batch_name, batch_name, runs[-1].run).damage()
+    return f"{damage.removesuffix(START_NEW)} A new run starts; the pictures of run {runs[-1].run} stay."
 
 
 def _finish(folder: RunFolder, run: Run | None, notice: Callable[[str], None] | None) -> None:
@@ -83,6 +91,8 @@ def _open(out: Path, batch_name: str, which: Which) -> RunFolder:
 def _continued(run: Run | None, folder: RunFolder) -> Job | None:
     info = folder.info
     saved = saved_run(info, str(folder.names.settings))
+    if not folder.names.settings.exists():
+        folder.save_settings(dump_yaml(saved))
     if run is not None:
         run = _with_saved_defaults(run, saved, info["settings"])
         compare(run, saved, folder)
@@ -136,6 +146,7 @@ def _retire(folder: RunFolder, run: Run, info: Mapping[str, Any]) -> list[Path]:
 def saved_run(info: Mapping[str, Any], name: str) -> Run:
     """The settings that a run was started with. Raises ResumeError if they do not load any more."""
     try:
+        _ = [info[key] for key in _NEEDED]
         run = run_from_mapping(with_earlier(info["settings"]), name=name, base_dirs=info["base_dirs"])
         return replace(run, notices=())
     except KeyError as error:
@@ -184,7 +195,11 @@ def last_worked_on(out: Path) -> tuple[str, RunSummary] | None:
         for summary in resumable(out, folder.name)
         if summary.state == "unfinished"
     ]
-    return max(unfinished, key=lambda pair: pair[1].settings.stat().st_mtime, default=None)
+    return max(unfinished, key=lambda pair: _began(pair[1].settings), default=None)
+
+
+def _began(settings: Path) -> float:
+    return os.path.getmtime(settings) if settings.exists() else 0.0  # a lost one is written when resumed
 
 
 def all_runs(out: Path) -> list[str]:

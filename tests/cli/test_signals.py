@@ -124,7 +124,7 @@ def test_stop_and_go_on(
     log = (folder / "log").read_text()
     assert "stopped after a finished step; --resume goes on from there" in log and "Traceback" not in log
     state = folder / "images" / "kill" / ".state" / "0"
-    assert len(list(state.iterdir())) > 2, "a checkpoint beside lock and run.json"
+    assert len(list(state.iterdir())) > 3, "a checkpoint beside lock, run.json and its copy"
     assert not list((folder / "images").rglob("*_0001.png"))
     assert run(worker, folder, str(harbour), "--resume") == 0
     same_files(folder / "images", uninterrupted)

@@ -68,6 +68,7 @@ def test_names_are_the_originals(tmp_path: Path) -> None:
     assert files(tmp_path) == [
         "Disco/.state/0/checkpoint-000001-0000.disco",
         "Disco/.state/0/lock",
+        "Disco/.state/0/run-copy.json",
         "Disco/.state/0/run.json",
         "Disco/Disco(0)_0000.png",
         "Disco/Disco(0)_0001-67%.png",
@@ -282,9 +283,12 @@ def test_an_empty_place_has_nothing_to_resume(tmp_path: Path) -> None:
 
 def test_a_damaged_run_json_is_explained(tmp_path: Path) -> None:
     with begun(tmp_path) as run:
-        path = run.names.state / "run.json"
+        path, copy = run.names.state / "run.json", run.names.state / "run-copy.json"
     path.write_text("{")
-    text = refused(ResumeError, RunFolder.open, tmp_path, BATCH)
+    RunFolder.open(tmp_path, BATCH, 0).close()  # by the copy, and both are written anew
+    path.write_text("{")
+    copy.write_text("[]")
+    text = refused(ResumeError, RunFolder.open, tmp_path, BATCH, 0)
     assert text.startswith(f"{path}: cannot be read (")
     assert text.endswith("). Start a new run; pictures stay.")
 
