@@ -776,6 +776,7 @@ def test_the_list_of_models(models: Path) -> None:
         "ViT-B-16-quickgelu/openai",
         "RN50-quickgelu/openai",
         "pocket_perceptual",
+        "pocket_upscale",
     ]
 
 
