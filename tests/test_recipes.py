@@ -12,9 +12,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from disco.cli.plan import describe
+from disco.networks.clip_configs import clip_configs
 from disco.networks.required import needed
+from disco.rendering.memory import memory_lines
 from disco.settings.docs import json_schema
-from disco.settings.load import Run, load_runs
+from disco.settings.load import Run, load_runs, run_from_mapping
 from disco.settings.model import Settings
 from disco.weights.registry import registry
 from tests.cli.test_plan import nothing_happens as nothing_happens
@@ -251,3 +253,22 @@ def test_the_settings_that_the_page_names_are_in_the_file(path: Path) -> None:
     different = {key for key, value in named.items() if yaml.safe_load(value) != written.get(key)}
     advice = {"portrait": {"cutn_batches"}, "perlin_abstract": {"perlin_mode"}}  # what else to try
     assert named and different == advice.get(path.stem, set())
+
+
+README_MEMORY = (
+    ("ViT-B/32 alone", ["ViT-B/32"], 16),
+    ("ViT-B/32 + ViT-B/16 + RN50", ["ViT-B/32", "ViT-B/16", "RN50"], 16),
+    ("the same, 64 at once", ["ViT-B/32", "ViT-B/16", "RN50"], "auto"),
+)
+
+
+@pytest.mark.parametrize("row, clips, clip_batch", README_MEMORY)
+def test_the_readmes_memory_is_that_of_the_plan(row: str, clips: list[str], clip_batch: int | str) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (cells,) = re.findall(rf"^\| {re.escape(row)}[^|]*\| (.*) \|$", text, re.MULTILINE)
+    for size, shown in zip(([512, 512], [832, 512], [1280, 768]), cells.split(" | "), strict=True):
+        values = {"width_height": size, "clip_models": clips, "clip_batch": clip_batch, "device": "cuda:9"}
+        network = {"diffusion_model": "512x512_diffusion_uncond_finetune_008100", "precision": "fp16"}
+        run = run_from_mapping({"text_prompts": "a lake", **network, **values})
+        (line, *_) = memory_lines(run, dict(clip_configs(run)))
+        assert line.startswith(f"about {shown} on cuda:9")
