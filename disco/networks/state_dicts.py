@@ -140,7 +140,7 @@ def differences(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     shapes += [
         f"{name} has numbers of the kind {_kind_of(state[name])}, expected {_kind_of(tensor)}"
         for name, tensor in own.items()
-        if name in state and state[name].is_floating_point() != tensor.is_floating_point()
+        if name in state and tensor.is_floating_point() and not state[name].is_floating_point()
     ]
     missing = [f"{name} {list(own[name].shape)} is missing" for name in own if name not in state]
     extra = [f"{name} {list(state[name].shape)} is not expected" for name in state if name not in own]
