@@ -69,11 +69,11 @@ def one_line(text: str) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as an error quotes it: texts in quotes, long ones shortened."""
+    """A value as an error quotes it, on one line: texts in quotes, long ones shortened."""
     text = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else str(value)
     if isinstance(value, bool):
         text = text.lower()
-    return shortened(text, tail=7)
+    return shortened(one_line(text), tail=7)
 
 
 def shortened(value: Any, most: int = 60, tail: int = 0) -> str:
