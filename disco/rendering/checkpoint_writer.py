@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 from torch import Tensor
 
+from disco.errors import RunError
 from disco.media.images import contact_sheet, png_bytes, to_uint8
 from disco.rendering.batch import ArtifactSink, Batch
 from disco.rendering.decode import StepPictures
@@ -105,8 +107,10 @@ class CheckpointWriter:
 
         def write() -> None:
             guesses = pixels.cpu() if self.writer.on else pixels
-            batch.folder.write_progress(png_bytes(contact_sheet([to_uint8(guess) for guess in guesses])))
-            batch.folder.write_status(status | {"losses": numbers(sample.losses)})
+            sheet = png_bytes(contact_sheet([to_uint8(guess) for guess in guesses]))
+            with suppress(RunError):  # no preview stops a run: checkpoints and pictures say what is wrong
+                batch.folder.write_progress(sheet)
+                batch.folder.write_status(status | {"losses": numbers(sample.losses)})
 
         self.writer.do(write)
         batch.stats.previews += 1

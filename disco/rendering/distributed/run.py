@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from disco.errors import RunError
 from disco.events import Download, Event, NetworksLoaded, Notice, PictureStarted, StepDone, of_run
 from disco.memory.policy import MemoryPolicy
 from disco.rendering.animate import check_frames, states_before, steps_left
@@ -174,7 +176,8 @@ class SpreadRun:
         if not stopped:
             self._events.extend(film(self.job.folder, self.job.run.settings))
         if self._shown is not None and not stopped:
-            self.job.folder.write_progress(self._shown[1])  # as one process would leave it
+            with suppress(RunError):
+                self.job.folder.write_progress(self._shown[1])  # as one process would leave it
         seconds = time.monotonic() - self._began
         for event in self._events:
             self._stats.note(event)
@@ -213,11 +216,13 @@ class SpreadRun:
         if message.method == "write_progress":
             if self._shown is None or batch >= self._shown[0]:
                 self._shown = (batch, message.args[0])
-            folder.write_progress(message.args[0])
+            with suppress(RunError):  # no preview stops a run
+                folder.write_progress(message.args[0])
             self._stats.previews += 1
         else:
             assert message.method == "write_status", message.method
-            folder.write_status({**message.args[0], "seconds_left": self._seconds_left()})
+            with suppress(RunError):
+                folder.write_status({**message.args[0], "seconds_left": self._seconds_left()})
 
     def _note_missing(self, picture: int) -> None:
         if missing_files(self.job.folder, self.job.run.settings, picture):
