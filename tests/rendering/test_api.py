@@ -27,6 +27,7 @@ from disco.files import atomic
 from disco.media.images import png_bytes, read_metadata
 from disco.networks.required import required
 from disco.rendering.prepare import perlin_start
+from disco.runs.folder import RunFolder
 from disco.runs.new_run import read_again
 from disco.settings.load import load_runs, run_from_mapping
 from tests.small_run import SMALL, events_of, finished_paths, pictures, rendered, same, small_networks
@@ -309,3 +310,13 @@ def test_a_clip_in_a_folder_of_ones_own_paints(tmp_path, monkeypatch):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="damaged or cut short"):
         list(disco.render(file, out=tmp_path / "out"))
+
+
+def test_no_preview_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*words: object) -> None:
+        raise RunError("no progress picture here")
+
+    monkeypatch.setattr(RunFolder, "write_progress", refused)
+    run = run_from_mapping({**SMALL, "display_rate": 1})
+    events = list(disco.render(run, out=tmp_path, networks=small_networks()))
+    assert sum(isinstance(event, PictureFinished) for event in events) == SMALL["n_batches"]
