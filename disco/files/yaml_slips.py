@@ -48,8 +48,15 @@ def explain(error: Refusal, text: str) -> tuple[int, str]:
         and re.search("expected <block end>|cannot start any token|undefined alias|expected ','", problem)
     ):
         return at + 1, quotes
-    context = "" if error.start is None else f" (in what begins on line {start + 1})"
-    return at + 1, f"not readable as YAML: {problem}{context}"
+    unclosed = _unclosed(problem, lines[start : at + 1])
+    return (start + 1, unclosed) if unclosed else (at + 1, _unreadable(error))
+
+
+def _unreadable(error: Refusal) -> str:
+    if re.search("expected <block end>, but found '<block (sequence|mapping) start>'", error.problem):
+        return "indented otherwise than the lines it belongs to: begin them at the same column"
+    context = "" if error.start is None else f" (in what begins on line {error.start + 1})"
+    return f"not readable as YAML: {error.problem}{context}"
 
 
 def _line(text: str, number: int) -> str:
@@ -65,6 +72,17 @@ def no_setting(line: str) -> str:
     reason = _REASONS.get(match["sign"] or " ", "a plain colon and a blank")
     value = (match["value"] or match["plain"]).rstrip()
     return f"{show(line.strip())} is no setting: it needs {reason}: {match['key']}: {value}"
+
+
+def _unclosed(problem: str, lines: list[str]) -> str:
+    """For lines that open a bracket or a quote and do not close it: which, and what to write."""
+    whole = "\n".join(lines)
+    shown = show(lines[0].strip()) if lines else ""
+    for opening, closing in ("[]", "{}"):
+        if f"or '{closing}', but got" in problem and whole.count(opening) > whole.count(closing):
+            return f"{opening} is not closed: write {closing} at the end of {shown}"
+    quote = re.search("[\"']", whole) if "unexpected end of stream" in problem else None
+    return f"{quote[0]} is not closed: write {quote[0]} at the end of {shown}" if quote else ""
 
 
 def _second_colon(line: str, column: int) -> str:

@@ -94,7 +94,7 @@ def test_aliases_are_values_but_bombs_are_refused() -> None:
         ("a:\n- b\n? c\n- d\n", "x.yaml:4: not readable as YAML: "),
         (
             "a: 'b\n",
-            "x.yaml:2: not readable as YAML: found unexpected end of stream (in what begins on line 1)",
+            "x.yaml:1: ' is not closed: write ' at the end of \"a: 'b\"",
         ),
         ("a: *b\n", 'x.yaml:1: a text that begins with * needs quotes around all of it: "*b"'),
         ("a: @b\n", 'x.yaml:1: a text that begins with @ needs quotes around all of it: "@b"'),
@@ -151,7 +151,7 @@ def test_single_values() -> None:
     assert parse_value("[0, 0.8]", "--set eta") == [0, 0.8]
     assert parse_value("1e-3", "x") == 0.001
     assert parse_value("", "x") is None
-    with pytest.raises(SettingsError, match=r"^--set eta=\[1: eta: not readable as YAML: "):
+    with pytest.raises(SettingsError, match=r"^--set eta=\[1: eta: \[ is not closed: "):
         parse_value("[1", "--set eta=[1: eta")
     with pytest.raises(SettingsError, match=r"^x: more than one value"):
         parse_value("1\n---\n2", "x")

@@ -137,7 +137,7 @@ def test_a_later_set_wins() -> None:
     ("override", "problem"),
     [
         ("stepz=5", "--set stepz=5: stepz: no such setting. Did you mean steps?"),
-        ("eta=[1", "--set eta=[1: eta: not readable as YAML: expected ',' or ']', but got '<stream end>' "),
+        ("eta=[1", '--set eta=[1: eta: [ is not closed: write ] at the end of "[1"'),
         ("eta", "--set eta: eta: write --set key=value, like --set steps=100"),
         ("=5", "--set =5: ?: write --set key=value, like --set steps=100"),
         ("extends=b.yaml", "--set extends=b.yaml: extends: write --set key=value, like --set steps=100"),

@@ -31,6 +31,12 @@ SLIPS = [
     ("text_prompts: 'castle' on a hill", f"a text that begins with ' {QUOTES} \"'castle' on a hill\""),
     ("text_prompts: [castle] on a hill", f'a text that begins with [ {QUOTES} "[castle] on a hill"'),
     ("text_prompts: {castle} on a hill", f'a text that begins with {{ {QUOTES} "{{castle}} on a hill"'),
+    ("eta: [1", '[ is not closed: write ] at the end of "eta: [1"'),
+    ("eta: [1\nsteps: 50", '[ is not closed: write ] at the end of "eta: [1"'),
+    ('text_prompts: ["a", "b"', '[ is not closed: write ] at the end of "text_prompts: ["a", "b""'),
+    ('text_prompts: {0: ["x"]', '{ is not closed: write } at the end of "text_prompts: {0: ["x"]"'),
+    ('text_prompts: "a cat', '" is not closed: write " at the end of "text_prompts: "a cat"'),
+    ("text_prompts: 'a cat", "' is not closed: write ' at the end of \"text_prompts: 'a cat\""),
     ("text_prompts: @home", f'a text that begins with @ {QUOTES} "@home"'),
     ("text_prompts: *star", f'a text that begins with * {QUOTES} "*star"'),
     (
@@ -54,6 +60,15 @@ def test_a_slip_is_named_at_its_line(line: str, sentence: str, tmp_path: Path) -
     with pytest.raises(SettingsError) as caught:
         load_runs([path])
     assert caught.value.problems[0] == f"{path}:2: {sentence}"
+
+
+def test_a_list_that_is_indented_unevenly(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    path.write_text("text_prompts:\n  - a cat\n - a dog\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_runs([path])
+    told = "indented otherwise than the lines it belongs to: begin them at the same column"
+    assert caught.value.problems == (f"{path}:3: {told}",)
 
 
 def test_the_slips_of_users_are_all_here() -> None:
