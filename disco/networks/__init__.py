@@ -14,6 +14,7 @@ perceptual       perceptual distances: LPIPS and pocket's
 srvgg            the network of an upscaler: convolutions, then a pixel shuffle
 upscaler         a picture -> the same, larger, in tiles; from a file
 state_dicts      weights file -> tensors -> a network, strictly
+torchscript      tensors of a TorchScript archive, without running its code
 identify         recognise what a state dict holds, for error messages
 compile          torch.compile: checked against the plain network, cached on disk
 footprint        networks counted on the meta device: weights, activations of a pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from disco.errors import WeightsError
+from disco.networks.torchscript import read_torchscript
 
 StateDict = dict[str, Tensor]
 _UNPACKED = 16 << 20  # bytes that a weights file may unpack to beside twice its own
@@ -25,7 +25,7 @@ def read_state_dict(path: Path, *, torchscript: bool = False) -> StateDict:
 
     Accepted: a plain state dict, one under the key `state_dict`, `params_ema` or `params` (upscalers), names
     with the prefix `module.`, 8- and 16-bit floats; with `torchscript` also OpenAI's CLIP archives, of which
-    only the tensors are used.
+    only the tensors are read and no code is run.
     Raises WeightsError: not there, damaged, holding Python code, no state dict.
     """
     if not path.is_file():
@@ -47,15 +47,12 @@ def _read(path: Path, torchscript: bool) -> Any:
     kind = _kind(path)
     if kind == "torchscript" and not torchscript:
         raise WeightsError(f"{path}: a TorchScript program, not plain weights")
-    with warnings.catch_warnings():  # torch.jit.load is deprecated, but OpenAI's files have no other reader
-        warnings.simplefilter("ignore")
-        if kind == "safetensors":
-            return load_file(path, device="cpu")
-        if kind == "torchscript":
-            program: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-            return dict(program.state_dict())
-        with path.open("rb") as file:  # given a path, torch would go by the suffix
-            return torch.load(file, map_location="cpu", weights_only=True)
+    if kind == "safetensors":
+        return load_file(path, device="cpu")
+    if kind == "torchscript":
+        return read_torchscript(path)
+    with path.open("rb") as file:  # given a path, torch would go by the suffix
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _kind(path: Path) -> str:
@@ -102,6 +99,7 @@ def _normalised(path: Path, content: Any) -> StateDict:
         raise WeightsError(f"{path}: holds no state dict: {strangers[0]!r} is not a tensor")
     for key, value in content.items():
         _check_tensor(path, str(key), value)
+    _check_unpacked(path, sum(value.nbytes for value in content.values()))  # views may repeat what is stored
     prefix = "module." if all(str(key).startswith("module.") for key in content) else ""
     return {str(key)[len(prefix) :]: _float32(value) for key, value in content.items()}
 

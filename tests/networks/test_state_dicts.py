@@ -6,6 +6,7 @@ import contextlib
 import pickle
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,96 @@ def test_torchscript_only_where_it_is_expected(tmp_path: Path, state: dict[str, 
     torch.jit.save(torch.jit.trace(network, torch.zeros(1, 2)), path)
     assert refusal(path) == "a TorchScript program, not plain weights"
     assert_same(read_state_dict(path, torchscript=True), state)
+
+
+class Mixed(Pair):
+    """With a buffer, one that is not saved, an attribute, a list, and modules in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("size", torch.tensor(224))
+        self.register_buffer("small", torch.randn(2, 3).half().T)
+        self.mask = torch.ones(4)
+        self.sides = [1, 2]
+        self.more = nn.ModuleList([nn.BatchNorm1d(2), nn.Linear(2, 2)])
+
+
+def archive_of(network: nn.Module, path: Path) -> None:
+    torch.jit.save(torch.jit.trace(network.eval(), torch.zeros(1, 2)), path)
+
+
+def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> None:
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in parts.items():
+            new.writestr(name, change(name, data))
+
+
+def test_torchscript_gives_what_its_own_loader_does_and_views_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "jit.pt"
+    archive_of(Mixed(), path)
+    own = {name: value.clone() for name, value in torch.jit.load(str(path)).state_dict().items()}
+    assert {"size", "small", "more.0.running_mean"} <= own.keys() and "mask" not in own
+    assert_same(
+        read_state_dict(path, torchscript=True),
+        {name: value.float() if value.is_floating_point() else value for name, value in own.items()},
+    )
+
+
+def test_no_code_of_a_torchscript_archive_is_run(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    """Its code may be anything; its own loader would compile it, and run what a class says of loading."""
+    path = tmp_path / "jit.pt"
+    network = Pair()
+    network.load_state_dict(state)
+    archive_of(network, path)
+    rewritten(path, lambda name, data: b"no code" if name.endswith(".py") else data)
+    assert_same(read_state_dict(path, torchscript=True), state)
+
+
+def test_a_torchscript_archive_may_name_no_other_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pickled in (pickle.dumps(Evil(), protocol=2), b"cos\nsystem\n(S'echo run'\ntR.", b"ctorch\nload\n."):
+        path = tmp_path / "jit.pt"
+        archive_of(Pair(), path)
+        rewritten(path, lambda name, data, new=pickled: new if name.endswith("/data.pkl") else data)
+        assert "holds Python objects beside the weights" in refusal(path, torchscript=True)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("pickled", [b"N.", b"}.", b"", b"]q\x00h\x00a.", b"(I1\nI2\nl."])
+def test_a_torchscript_archive_without_a_module_is_damaged(tmp_path: Path, pickled: bytes) -> None:
+    path = tmp_path / "jit.pt"
+    archive_of(Pair(), path)
+    rewritten(path, lambda name, data: pickled if name.endswith("/data.pkl") else data)
+    assert refusal(path, torchscript=True) == DAMAGED
+
+
+def test_flipped_bytes_in_the_pickle_of_an_archive_are_errors_or_tensors(tmp_path: Path) -> None:
+    """The zip file's checksum fits, as in a file that was made so."""
+    whole, path = tmp_path / "whole.pt", tmp_path / "jit.pt"
+    archive_of(Mixed(), whole)
+    drawn = random.Random(0)
+
+    def flip(name: str, data: bytes) -> bytes:
+        if not name.endswith("/data.pkl"):
+            return data
+        at = drawn.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ 1 << drawn.randrange(8)]) + data[at + 1 :]
+
+    for _ in range(150):
+        path.write_bytes(whole.read_bytes())
+        rewritten(path, flip)
+        with contextlib.suppress(WeightsError):
+            read = read_state_dict(path, torchscript=True)
+            assert all(isinstance(value, Tensor) for value in read.values())
+
+
+def test_a_tensor_that_repeats_what_is_stored_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "wide.pt"
+    torch.save({"w": torch.zeros(1, dtype=torch.float16).expand(1 << 40)}, path)
+    assert "it unpacks to 2097152 MiB, a file of its" in refusal(path)
 
 
 class Evil:
