@@ -1,6 +1,7 @@
 """argv, terminal, signals. disco/__main__.py catches the signals and calls command.run.
 
 command   the command line: arguments, exit codes
+parser    argparse as every verb has it
 verbs     show, import, models
 video     video, timelapse
 upscale   upscale: enlarge finished pictures

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from disco.cli import upscale, verbs, video
+from disco.cli.parser import Parser
 from disco.cli.signals import Interrupted, StopFlag
 from disco.cli.streams import is_terminal, unsaid
 from disco.errors import DiscoError, InputError, RunError, one_line, shortened
@@ -97,9 +98,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run.py", usage=USAGE, allow_abbrev=False, formatter_class=_HelpFormatter
-    )
+    parser = Parser(prog="run.py", usage=USAGE, allow_abbrev=False, formatter_class=_HelpFormatter)
     add = parser.add_argument
     add("settings", nargs="*", metavar="SETTINGS", help="YAML files, or one PNG that Disco made")
     add("--prompt", help="what to paint; alone: the default recipe with this sentence")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from disco.cli.parser import Parser
 from disco.errors import InputError
 from disco.files.paths import path_argument
 from disco.settings.methods import UPSCALES, original_name, too_large, upscaled_suffix
@@ -27,7 +28,7 @@ class _Copy:
 
 def upscale(words: Sequence[str]) -> int:
     """Enlarge pictures: NAME_x4.png beside each NAME.png. Those that are there already are kept."""
-    parser = argparse.ArgumentParser(prog="run.py upscale", description=upscale.__doc__, allow_abbrev=False)
+    parser = Parser(prog="run.py upscale", description=upscale.__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("pictures", nargs="+", type=path_argument, metavar="PICTURE.png", help="PNGs, such as NAME/*.png")
     add(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from disco.cli.parser import Parser
 from disco.cli.streams import is_terminal
 from disco.errors import InputError, shortened
 from disco.files.paths import path_argument
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show(words: Sequence[str]) -> int:
     """Print what a picture carries, as YAML that `run.py` renders again."""
-    parser = argparse.ArgumentParser(prog="run.py show", description=show.__doc__)
+    parser = Parser(prog="run.py show", description=show.__doc__)
     parser.add_argument("picture", type=path_argument, metavar="PICTURE.png")
     options = parser.parse_args(words)
     from disco.files.yaml_io import dump
@@ -49,7 +49,7 @@ def _print_yaml_as_utf8() -> None:
 
 def import_file(words: Sequence[str]) -> int:
     """Translate a settings file of Disco Diffusion, DiscoArt or progrockdiffusion."""
-    parser = argparse.ArgumentParser(prog="run.py import", description=import_file.__doc__)
+    parser = Parser(prog="run.py import", description=import_file.__doc__)
     parser.add_argument("old", type=path_argument, metavar="OLD")
     parser.add_argument("-o", "--output", type=path_argument, metavar="NEW.yaml", help="default: print it")
     options = parser.parse_args(words)
@@ -74,7 +74,7 @@ def import_file(words: Sequence[str]) -> int:
 
 def models(words: Sequence[str]) -> int:
     """List, fetch or verify the published networks."""
-    parser = argparse.ArgumentParser(prog="run.py models", description=models.__doc__)
+    parser = Parser(prog="run.py models", description=models.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | fetch NAME | verify [NAME]")
     verbs.add_parser("list", help="every network: name, size, whether it is here, licence")
     for verb, help_text in (

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from disco.cli.parser import Parser
 from disco.cli.streams import is_terminal
 from disco.errors import InputError
 from disco.files.paths import path_argument, shell_quoted
@@ -27,7 +28,7 @@ _TIMELAPSE_FPS = 8.0
 
 def video(words: Sequence[str]) -> int:
     """Make a video of a run's frames, by default as its settings say, or of any folder of pictures."""
-    parser = argparse.ArgumentParser(prog="run.py video", description=video.__doc__, allow_abbrev=False)
+    parser = Parser(prog="run.py video", description=video.__doc__, allow_abbrev=False)
     add = parser.add_argument
     add(
         "source",
@@ -59,9 +60,7 @@ def video(words: Sequence[str]) -> int:
 
 def timelapse(words: Sequence[str]) -> int:
     """Make a time-lapse video of one picture, from the partials that intermediate_saves kept."""
-    parser = argparse.ArgumentParser(
-        prog="run.py timelapse", description=timelapse.__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="run.py timelapse", description=timelapse.__doc__, allow_abbrev=False)
     parser.add_argument(
         "picture", type=path_argument, metavar="PICTURE.png", help="a finished picture of a run"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -525,6 +526,21 @@ def test_resume_takes_the_number_after_a_blank(small: str, monkeypatch: pytest.M
     assert command._bare_words(["--resume", small, "--ray", "3"]) == ["--resume=latest", small, "--ray=", "3"]
     Path("3").write_text("steps: 3\n")
     assert command._bare_words(["--resume", "3"]) == ["--resume=latest", "3"]
+
+
+def test_help_has_no_colours_where_argparse_would_add_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.14 has the parameter color."""
+    plain, asked = argparse.ArgumentParser.__init__, []
+
+    def with_colour(self: argparse.ArgumentParser, *, color: bool = True, **options: Any) -> None:
+        asked.append(color)
+        plain(self, **options)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "__init__", with_colour)
+    for words in ([], ["show"], ["import"], ["models"], ["video", "x"], ["timelapse", "x"], ["upscale"]):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+    assert len(asked) >= 10 and not any(asked)  # models has parsers of its own verbs
 
 
 def test_help_shows_which_values_may_be_left_out(capsys: Capture) -> None:
