@@ -97,12 +97,20 @@ def _other_caches() -> list[Path]:
     """Where OpenAI's clip and open_clip, and torch.hub, keep what they have downloaded."""
     torch_home = os.environ.get("TORCH_HOME")
     torch = Path(os.path.expanduser(torch_home)) if torch_home else _cache() / "torch"
-    return [Path.home() / ".cache" / "clip", torch / "hub" / "checkpoints"]
+    return [_home() / ".cache" / "clip", torch / "hub" / "checkpoints"]
 
 
 def _cache() -> Path:
     set_by_user = os.environ.get("XDG_CACHE_HOME")
-    return Path(set_by_user) if set_by_user else Path.home() / ".cache"
+    return Path(set_by_user) if set_by_user else _home() / ".cache"
+
+
+def _home() -> Path:
+    """The user's home folder; the current one for a user who has none, as in a container without HOME."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path.cwd()
 
 
 CHUNK = 1 << 20

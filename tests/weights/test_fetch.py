@@ -406,6 +406,17 @@ def test_the_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert fetch.models_dir() == home / "weights"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has a home folder without HOME")
+def test_a_user_without_a_home_folder_has_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number without a name."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert fetch.models_dir() == tmp_path / "work" / ".cache" / "disco" / "models"
+    assert fetch.locate(entry("http://127.0.0.1:1/net.pt").files[0]) is None
+
+
 def test_all_places_are_looked_through_in_order(tmp_path: Path, models: Path) -> None:
     file = entry("http://127.0.0.1:1/published_name.pt").files[0]
     home = tmp_path / "home"
