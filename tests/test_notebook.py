@@ -22,7 +22,7 @@ from disco.events import PictureFinished, PictureStarted, RunFinished, StepDone
 from tests.places import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "disco.ipynb"
-ENOUGH = 900  # seconds, on a machine that has much else to do; a free core needs half a minute
+ENOUGH = 900  # seconds, on a machine that has much else to do; a free core needs a minute
 SETTINGS = {"text_prompts": "a lake", "width_height": [64, 64], "steps": 6, "n_batches": 1, "set_seed": 3}
 
 
@@ -96,9 +96,9 @@ def test_it_runs_from_top_to_bottom(executed: tuple[Any, Path]) -> None:
     names = sorted(path.relative_to(folder / "images_out").as_posix() for path in folder.rglob("*_0000.png"))
     assert names == [
         "notebook/notebook(0)_0000.png",
-        "notebook_small/notebook_small(0)_0000.png",
-        "notebook_small/notebook_small(1)_0000.png",
-        "notebook_small/notebook_small(2)_0000.png",
+        "notebook_short/notebook_short(0)_0000.png",
+        "notebook_short/notebook_short(1)_0000.png",
+        "notebook_short/notebook_short(2)_0000.png",
         "notebook_sweep/notebook_sweep(0)_0000.png",
         "notebook_sweep/notebook_sweep(1)_0000.png",
         "notebook_sweep/notebook_sweep(2)_0000.png",
@@ -121,10 +121,10 @@ def test_it_shows_a_live_preview_and_all_its_pictures(executed: tuple[Any, Path]
 def test_its_stopped_run_goes_on(executed: tuple[Any, Path]) -> None:
     book, folder = executed
     text = printed(book)
-    assert "stopped after step 5 of 12" in text
+    assert "stopped after step 5 of 18" in text
     assert "going on with run 0" in text
     assert "5 steps are done already" in text
-    status = folder / "images_out" / "notebook_small" / "notebook_small(0)_status.json"
+    status = folder / "images_out" / "notebook_short" / "notebook_short(0)_status.json"
     assert json.loads(status.read_text())["resumed"] is True
 
 
