@@ -260,15 +260,40 @@ README_MEMORY = (
     ("ViT-B/32 + ViT-B/16 + RN50", ["ViT-B/32", "ViT-B/16", "RN50"], 16),
     ("the same, 64 at once", ["ViT-B/32", "ViT-B/16", "RN50"], "auto"),
 )
+RUNNING_MEMORY: tuple[tuple[str, list[str], bool], ...] = (
+    ("ViT-B/32 |", ["ViT-B/32"], True),
+    ("ViT-B/32, ViT-B/16, RN50 |", ["ViT-B/32", "ViT-B/16", "RN50"], True),
+    ("the same and ViT-L/14", ["ViT-B/32", "ViT-B/16", "RN50", "ViT-L/14"], True),
+    ("ViT-B/32, ViT-B/16, RN50, no secondary", ["ViT-B/32", "ViT-B/16", "RN50"], False),
+)
+
+
+def cells_of(page: str, row: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (line,) = re.findall(rf"^\| {re.escape(row)}.*$", text, re.MULTILINE)
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def planned_memory(**values: object) -> str:
+    network = {"diffusion_model": "512x512_diffusion_uncond_finetune_008100", "precision": "fp16"}
+    run = run_from_mapping({"text_prompts": "a lake", "device": "cuda:9", **network, **values})
+    return next(iter(memory_lines(run, dict(clip_configs(run)))))
 
 
 @pytest.mark.parametrize("row, clips, clip_batch", README_MEMORY)
 def test_the_readmes_memory_is_that_of_the_plan(row: str, clips: list[str], clip_batch: int | str) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (cells,) = re.findall(rf"^\| {re.escape(row)}[^|]*\| (.*) \|$", text, re.MULTILINE)
-    for size, shown in zip(([512, 512], [832, 512], [1280, 768]), cells.split(" | "), strict=True):
-        values = {"width_height": size, "clip_models": clips, "clip_batch": clip_batch, "device": "cuda:9"}
-        network = {"diffusion_model": "512x512_diffusion_uncond_finetune_008100", "precision": "fp16"}
-        run = run_from_mapping({"text_prompts": "a lake", **network, **values})
-        (line, *_) = memory_lines(run, dict(clip_configs(run)))
+    sizes = ([512, 512], [832, 512], [1280, 768])
+    for size, shown in zip(sizes, cells_of("README.md", row), strict=True):
+        line = planned_memory(width_height=size, clip_models=clips, clip_batch=clip_batch)
         assert line.startswith(f"about {shown} on cuda:9")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row, clips, secondary", RUNNING_MEMORY)
+def test_the_memory_in_the_docs_is_that_of_the_plan(row: str, clips: list[str], secondary: bool) -> None:
+    columns = [(size, batches) for size in ([512, 512], [1280, 768]) for batches in (1, 4)]
+    for (size, batches), shown in zip(columns, cells_of("docs/running.md", row), strict=True):
+        line = planned_memory(
+            width_height=size, clip_models=clips, cutn_batches=batches, use_secondary_model=secondary
+        )
+        assert line.startswith(f"about {shown} GiB on cuda:9")
