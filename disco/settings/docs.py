@@ -28,7 +28,8 @@ A settings file needs only the lines that differ; take the "# " away from a line
 that is left, index 0 the noisiest, each held until the next key. Over the frames of an animation:
 {frames: {0: 5000, 40: 8000}}, each again a value or a schedule.
 [network]: the default depends on the diffusion network; pocket's stands here, those of others below it.
-[no-pixels]: another value gives the same picture.
+[no-pixels]: no part of what a picture is; a resumed run may have another value. How it is computed (device,
+compile, deterministic, clip_batch, batch_size) changes the rounding, which steps amplify.
 """
 _FILES = """
 Another file to build on; lines of this file override its lines:
